@@ -1,0 +1,1 @@
+"""The work of kohya-tui, without a screen: datasets, tagging, configs and runs."""

@@ -1,0 +1,1 @@
+"""Images and their captions: scanning, importing, editing with undo on disk."""

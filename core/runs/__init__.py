@@ -1,0 +1,1 @@
+"""Runs: started, supervised, watched and explained from files alone."""

@@ -1,0 +1,202 @@
+"""Settings: where things live and what the user chose.
+
+Four layers, each over the one before: user file < workspace file < environment (`KOHYA_TUI_*`) < flags. The workspace file never
+names a program to run: a folder that somebody shared must not start theirs (`trainer = "demo"` is a word, not a program).
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+from core.problems import Problem, Severity, UserError
+
+WORKSPACE_FILE = "kohya-tui.toml"
+FORMAT = 1
+USER_ONLY = frozenset({"sd_scripts", "sd_python"})
+"""Settings that name programs: taken from the user's file, the environment and flags only."""
+CHOICES: dict[str, tuple[str, ...]] = {
+    "trainer": ("sd-scripts", "demo"),
+    "launcher": ("local", "accelerate"),
+    "theme": ("night", "day", "ansi-dark", "ansi-light"),
+    "images": ("auto", "kitty", "sixel", "blocks", "off"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What is in force. Paths are absolute or start with `~` in the files; here they are expanded."""
+
+    sd_scripts: Path | None = None
+    """Checkout of sd-scripts (the folder with train_network.py)."""
+    sd_python: Path | None = None
+    """The Python that has torch; None = look for venv/bin/python in and above the checkout."""
+    trainer: str = "sd-scripts"
+    launcher: str = "local"
+    tagger: str = "SmilingWolf/wd-v1-4-convnext-tagger-v2"
+    """Repository id or local folder of the tagger model used when none is named."""
+    trigger: str | None = None
+    theme: str = "night"
+    images: str = "auto"
+    hide_pictures: bool = False
+    quick_tags: tuple[str, ...] = ("smile", "open mouth", "closed eyes", "blush", "looking at viewer")
+    keys: Mapping[str, str] = field(default_factory=dict)
+    """Binding id → key(s), for Textual's keymap."""
+    problems: tuple[Problem, ...] = ()
+    """What could not be used of the files; shown by `doctor` and by the app."""
+
+
+_NAMES = {item.name for item in fields(Settings)} - {"problems"}
+
+
+def config_dir() -> Path:
+    """The user's configuration folder (XDG)."""
+    import platformdirs
+
+    return Path(platformdirs.user_config_dir("kohya-tui", appauthor=False))
+
+
+def cache_dir() -> Path:
+    """The user's cache folder: everything in it may be deleted."""
+    import platformdirs
+
+    return Path(platformdirs.user_cache_dir("kohya-tui", appauthor=False))
+
+
+def state_dir() -> Path:
+    """The user's state folder: log, recent workspaces, GPU locks."""
+    import platformdirs
+
+    return Path(platformdirs.user_state_dir("kohya-tui", appauthor=False))
+
+
+def user_file() -> Path:
+    """`settings.toml` in the user's configuration folder."""
+    return config_dir() / "settings.toml"
+
+
+def load(
+    workspace: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+    flags: Mapping[str, Any] | None = None,
+) -> Settings:
+    """The settings in force for `workspace` (its root folder).
+
+    A file that cannot be read or a value of the wrong kind is left out and reported in `Settings.problems`, never raised.
+    """
+    values: dict[str, Any] = {}
+    problems: list[Problem] = []
+    _merge_file(user_file(), values, problems, allow_programs=True)
+    if workspace is not None:
+        _merge_file(workspace / WORKSPACE_FILE, values, problems, allow_programs=False)
+    for name, text in (os.environ if environment is None else environment).items():
+        key = name.removeprefix("KOHYA_TUI_").lower()
+        if name.startswith("KOHYA_TUI_") and key in _NAMES and text:
+            _merge(key, _from_text(key, text), f"${name}", values, problems)
+    for key, value in (flags or {}).items():
+        if value is not None:
+            _merge(key, value, f"--{key.replace('_', '-')}", values, problems)
+    return replace(Settings(**values), problems=tuple(problems))
+
+
+def save_user(key: str, value: str | bool | None) -> None:
+    """Write one setting to the user's file; comments and the other keys stay. None removes it."""
+    import tomlkit
+
+    from core.files import write_atomic
+
+    path = user_file()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        document = tomlkit.parse(path.read_text("utf-8")) if path.exists() else tomlkit.document()
+    except (ValueError, OSError) as error:
+        raise UserError(
+            f"Cannot change {path}: {error}", "Correct that file, or move it away, then try again."
+        ) from error
+    if value is None:
+        document.pop(key, None)
+    else:
+        document[key] = value
+    write_atomic(path, tomlkit.dumps(document))
+
+
+def _merge_file(path: Path, values: dict[str, Any], problems: list[Problem], *, allow_programs: bool) -> None:
+    try:
+        data = tomllib.loads(path.read_text("utf-8-sig"))
+    except FileNotFoundError:
+        return
+    except (OSError, ValueError) as error:
+        problems.append(
+            Problem(
+                Severity.WARNING,
+                "KT001",
+                str(path),
+                f"is not used: {error}",
+                "Correct the file; until then the defaults hold.",
+            )
+        )
+        return
+    version = data.pop("version", FORMAT)
+    if isinstance(version, int) and version > FORMAT:
+        problems.append(
+            Problem(Severity.WARNING, "KT002", str(path), f"was written by a newer kohya-tui (format {version})")
+        )
+    for key, value in data.items():
+        if key in USER_ONLY and not allow_programs:
+            problems.append(
+                Problem(
+                    Severity.WARNING,
+                    "KT003",
+                    str(path),
+                    f"{key} is ignored here: a workspace may not name a program",
+                    f"Put it into {user_file()}.",
+                )
+            )
+            continue
+        _merge(key, value, str(path), values, problems)
+
+
+def _merge(key: str, value: Any, where: str, values: dict[str, Any], problems: list[Problem]) -> None:
+    if key not in _NAMES:
+        problems.append(Problem(Severity.WARNING, "KT004", where, f"unknown setting {key!r}"))
+        return
+    try:
+        values[key] = _checked(key, value)
+    except ValueError as error:
+        problems.append(Problem(Severity.WARNING, "KT005", where, f"{key} is not used: {error}"))
+
+
+def _from_text(key: str, text: str) -> Any:
+    if key == "hide_pictures":
+        return text.lower() in {"1", "true", "yes", "on"}
+    if key == "quick_tags":
+        return [part.strip() for part in text.split(",") if part.strip()]
+    return text
+
+
+def _checked(key: str, value: Any) -> Any:
+    if key in {"sd_scripts", "sd_python"}:
+        if not isinstance(value, str | Path) or not str(value):
+            raise ValueError("it must be a path")
+        return Path(value).expanduser().absolute()
+    if key == "hide_pictures":
+        if not isinstance(value, bool):
+            raise ValueError("it must be true or false")
+        return value
+    if key == "quick_tags":
+        if not isinstance(value, list | tuple) or not all(isinstance(tag, str) for tag in value):
+            raise ValueError("it must be a list of tags")
+        return tuple(value)[:9]
+    if key == "keys":
+        if not isinstance(value, Mapping) or not all(isinstance(item, str) for item in value.values()):
+            raise ValueError("it must be a table of binding = key")
+        return dict(value)
+    if not isinstance(value, str):
+        raise ValueError("it must be text")
+    if key in CHOICES and value not in CHOICES[key]:
+        raise ValueError(f"{value!r} is not one of {', '.join(CHOICES[key])}")
+    return value

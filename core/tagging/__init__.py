@@ -1,0 +1,1 @@
+"""WD14-format tagging: from an image file to a caption."""

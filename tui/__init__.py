@@ -1,0 +1,1 @@
+"""The terminal screens of kohya-tui."""
