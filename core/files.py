@@ -1,7 +1,7 @@
 """Files: atomic writes, natural order, tails and hashes.
 
-Every persistent file of this program is written by `write_atomic`: a temporary file in the same folder, then `os.replace`,
-so that a reader or a full disk never meets half a file.
+Every persistent file of this program is written by `write_atomic`: a temporary file in the same folder, then a rename over
+the old one, so that a reader or a full disk never meets half a file.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def write_atomic(path: Path, data: bytes | str, *, fsync: bool = True) -> None:
     """Replace `path` by `data` (text as UTF-8) in one step, keeping its permissions.
 
     A symbolic link is written through to its target. `fsync=False` is for a bulk whose journal group was synced before
-    (ARCHITECTURE.md rule 4). Raises UserError when the disk is full, read-only or forbidden; the old file is then untouched.
+    (ARCHITECTURE.md rule 4). Raises UserError when the disk is full, read-only or forbidden; the old file stays then.
     """
     raw = data.encode("utf-8") if isinstance(data, str) else data
     target = path.resolve() if path.is_symlink() else path
@@ -45,7 +45,7 @@ def write_atomic(path: Path, data: bytes | str, *, fsync: bool = True) -> None:
                 os.fsync(descriptor)
         finally:
             os.close(descriptor)
-        os.replace(temp, target)
+        temp.replace(target)
         if fsync:
             sync_folder(target.parent)
     except OSError as error:

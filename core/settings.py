@@ -1,7 +1,7 @@
 """Settings: where things live and what the user chose.
 
-Four layers, each over the one before: user file < workspace file < environment (`KOHYA_TUI_*`) < flags. The workspace file never
-names a program to run: a folder that somebody shared must not start theirs (`trainer = "demo"` is a word, not a program).
+Four layers, each over the one before: user file < workspace file < environment (`KOHYA_TUI_*`) < flags. The workspace file
+never names a program to run: a folder that somebody shared must not start theirs (`trainer = "demo"` is a word, no program).
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def load(
 ) -> Settings:
     """The settings in force for `workspace` (its root folder).
 
-    A file that cannot be read or a value of the wrong kind is left out and reported in `Settings.problems`, never raised.
+    What cannot be read or has the wrong kind is left out and reported in `Settings.problems`, never raised.
     """
     values: dict[str, Any] = {}
     problems: list[Problem] = []
