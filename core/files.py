@@ -1,7 +1,7 @@
 """Files: atomic writes, natural order, tails and hashes.
 
-Every persistent file of this program is written by `write_atomic`: a temporary file in the same folder, then a rename over
-the old one, so that a reader or a full disk never meets half a file.
+Every persistent file of this program is written by `write_atomic`: a temporary file in the same folder, then a rename
+over the old one, so that a reader or a full disk never meets half a file.
 """
 
 from __future__ import annotations

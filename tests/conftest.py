@@ -1,0 +1,34 @@
+"""What every test gets: a home of its own, and a workspace when it asks for one."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from core.workspace import Workspace, create
+
+REAL_TRAINER = {
+    name: os.environ.get(name) for name in ("KOHYA_TUI_SD_SCRIPTS", "KOHYA_TUI_SD_PYTHON", "KOHYA_TUI_SD_MODEL")
+}
+"""The real sd-scripts, when the caller points at one; kept here because every test runs without KOHYA_TUI_* variables."""
+
+
+@pytest.fixture(autouse=True)
+def own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """No test reads or writes the settings, caches and state of the person who runs it."""
+    home = tmp_path_factory.mktemp("home")
+    for name in [name for name in os.environ if name.startswith(("KOHYA_TUI_", "XDG_", "HF_"))]:
+        monkeypatch.delenv(name)
+    for name, folder in (("CONFIG", "config"), ("CACHE", "cache"), ("STATE", "state"), ("DATA", "share")):
+        monkeypatch.setenv(f"XDG_{name}_HOME", str(home / folder))
+    for name in ("TMUX", "TMUX_PANE", "NO_COLOR", "COLUMNS"):
+        monkeypatch.delenv(name, raising=False)
+    return home
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    """An empty workspace."""
+    return create(tmp_path / "work")
