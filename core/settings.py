@@ -1,8 +1,7 @@
 """Settings: where things live and what the user chose.
 
 Four layers, each over the one before: user file < workspace file < environment (`KOHYA_TUI_*`) < flags. The workspace
-file never names a program to run: a folder that somebody shared must not start theirs (`trainer = "demo"` is a word, not a
-program).
+file never names a program to run: a folder that somebody shared must not start theirs (`trainer = "demo"` is a word).
 """
 
 from __future__ import annotations

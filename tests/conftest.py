@@ -12,7 +12,7 @@ from core.workspace import Workspace, create
 REAL_TRAINER = {
     name: os.environ.get(name) for name in ("KOHYA_TUI_SD_SCRIPTS", "KOHYA_TUI_SD_PYTHON", "KOHYA_TUI_SD_MODEL")
 }
-"""The real sd-scripts, when the caller points at one; kept here because every test runs without KOHYA_TUI_* variables."""
+"""The real sd-scripts, when the caller points at one; every test itself runs without KOHYA_TUI_* variables."""
 
 
 @pytest.fixture(autouse=True)

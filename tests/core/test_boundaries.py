@@ -44,14 +44,15 @@ def test_no_room_reaches_up() -> None:
                 names = [alias.name for alias in node.names]
             for name in names:
                 parts = name.split(".")
-                if parts[0] == "core" and len(parts) > 1 and parts[1] in FLOORS and parts[1] != room:
-                    if FLOORS[parts[1]] >= FLOORS[room]:
-                        wrong.append(f"{path.relative_to(ROOT)} imports {name}")
+                if parts[0] != "core" or len(parts) < 2 or parts[1] == room:
+                    continue
+                if FLOORS.get(parts[1], 0) >= FLOORS[room]:
+                    wrong.append(f"{path.relative_to(ROOT)} imports {name}")
     assert not wrong
 
 
 def test_the_first_steps_of_core_import_nothing_heavy() -> None:
-    """Settings and workspaces are read before the first frame: no numpy, Pillow, tomlkit, typer, psutil or NVML for that."""
+    """Settings and workspaces are read before the first frame: nothing that costs start-up time is loaded for them."""
     code = "import sys, core.settings, core.workspace, core.files\n"
     code += "print(sorted({'numpy', 'PIL', 'tomlkit', 'typer', 'psutil', 'pynvml', 'onnxruntime'} & set(sys.modules)))"
     found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
