@@ -1,0 +1,184 @@
+"""The facts of every option: kind, default, choices, group, one-line help; for the scripts and for the dataset file.
+
+The facts come from sd-scripts' own parsers (catalogue/*.json); groups and words are ours (catalogue/help.toml).
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+GROUPS = (
+    "Model",
+    "Dataset",
+    "Network",
+    "Optimizer",
+    "Training",
+    "Memory",
+    "Saving",
+    "Sampling",
+    "Logging",
+    "Advanced",
+)
+LEVELS = ("general", "datasets", "subsets")
+DEFAULT_SCRIPT = "train_network.py"
+_CATALOGUE = Path(__file__).with_name("catalogue")
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One option.
+
+    `type` is int, float, str, bool, path, choice, list, or one of four that need care when written: `number` (int
+    or float, and the kind matters: `lr_warmup_steps = 100` is steps, `0.1` a share), `resolution` (dataset file only: int
+    or [int, int]), `pair` (two floats) and `dict`. `item` is the kind of a list's elements.
+    """
+
+    name: str
+    type: str
+    default: Any
+    choices: tuple[Any, ...]
+    group: str
+    help: str
+    essential: bool
+    item: str = "str"
+
+
+@cache
+def _json(name: str) -> dict[str, Any]:
+    data: dict[str, Any] = json.loads((_CATALOGUE / name).read_text("utf-8"))
+    return data
+
+
+def scripts() -> tuple[str, ...]:
+    """The training scripts whose options are known, train_network.py first."""
+    return tuple(_json("options.json")["scripts"])
+
+
+@cache
+def _help() -> dict[str, Any]:
+    data = tomllib.loads((_CATALOGUE / "help.toml").read_text("utf-8"))
+    data["essential"] = frozenset(data["essential"])
+    return data
+
+
+@cache
+def _words() -> dict[str, tuple[str, str]]:
+    return {name: (group, text) for group, rows in _help()["options"].items() for name, text in rows.items()}
+
+
+@cache
+def fields(script: str = DEFAULT_SCRIPT) -> Mapping[str, Field]:
+    """Every option of `script` (file name), in the order of the groups; an unknown script gives train_network.py's."""
+    data = _json("options.json")
+    rows: dict[str, list[Any]] = data["options"] | data["scripts"].get(Path(script).name, {})
+    found = [_field(name, row) for name, row in rows.items()]
+    order = {name: index for index, name in enumerate(_words())}
+    found.sort(key=lambda field: (GROUPS.index(field.group), order.get(field.name, len(order))))
+    return {field.name: field for field in found}
+
+
+def _field(name: str, row: list[Any]) -> Field:
+    group, text = _words().get(name, ("Advanced", ""))
+    kind, default, *rest = row
+    choices = tuple(item for item in rest[0] if item is not None) if kind == "choice" else ()
+    item = rest[0] if kind == "list" else "str"
+    return Field(name, kind, default, choices, group, text, name in _help()["essential"], item)
+
+
+@cache
+def dataset_fields(level: str = "subsets") -> Mapping[str, Field]:
+    """The keys that the dataset file takes in `[general]`, `[[datasets]]` or `[[datasets.subsets]]`.
+
+    A key that is set lower wins: subset, its dataset, general, then the training config.
+    """
+    data = _json("dataset.json")
+    found: dict[str, Field] = {}
+    names = [name for name in data["levels"][level] if name != "subsets"]
+    words: dict[str, str] = _help()["dataset"]
+    order = {name: index for index, name in enumerate(words)}
+    for name in sorted(names, key=lambda name: order.get(name, len(order))):
+        kind = data["kinds"][name]
+        choices: tuple[Any, ...] = ()
+        if name == "resize_interpolation":
+            choices = fields()["resize_interpolation"].choices
+        if name in {"image_dir", "metadata_file", "conditioning_data_dir"}:
+            kind = "path"
+        essential = name in _help()["essential_dataset"]
+        found[name] = Field(name, kind, data["defaults"].get(name), choices, "Dataset", words.get(name, ""), essential)
+    return found
+
+
+@cache
+def dataset_names(level: str) -> frozenset[str]:
+    """Every key that the trainer accepts at `level`, those of the fine-tuning and ControlNet kinds included."""
+    levels: dict[str, list[str]] = _json("dataset.json")["levels"]
+    return frozenset(name for key, names in levels.items() if key.split(" ")[0] == level for name in names)
+
+
+@cache
+def only_dataset() -> frozenset[str]:
+    """Keys that mean nothing in the training config: they are read from the dataset file alone."""
+    every = frozenset().union(*(dataset_names(level) for level in LEVELS)) - {"subsets"}
+    return every - fields().keys()
+
+
+def renamed() -> Mapping[str, str]:
+    """Names of the training config → names of the dataset file for the same thing (train_batch_size, dataset_repeats)."""
+    names: dict[str, str] = _json("dataset.json")["renamed"]
+    return names
+
+
+def network_args(module: str) -> Mapping[str, str] | None:
+    """The keys that `network_args` of this module may hold, with their kind; None for a module not of sd-scripts."""
+    modules: dict[str, dict[str, str]] = _json("network_args.json")["modules"]
+    return modules.get(module)
+
+
+def optimizers() -> tuple[str, ...]:
+    """Names that `optimizer_type` takes; anything else is read as `module.Class` or a class of torch.optim."""
+    return tuple(_json("optimizers.json")["optimizers"])
+
+
+def schedulers() -> tuple[str, ...]:
+    """Names that `lr_scheduler` takes."""
+    return tuple(_json("optimizers.json")["schedulers"])
+
+
+_KNOWN_SLIPS = {
+    "lr": "learning_rate",
+    "batch_size": "train_batch_size",
+    "epochs": "max_train_epochs",
+    "rank": "network_dim",
+    "network_rank": "network_dim",
+    "alpha": "network_alpha",
+    "unet_learning_rate": "unet_lr",
+    "text_encoder_learning_rate": "text_encoder_lr",
+    "te_lr": "text_encoder_lr",
+    "optimizer": "optimizer_type",
+    "scheduler": "lr_scheduler",
+    "num_epochs": "max_train_epochs",
+    "pretrained_model": "pretrained_model_name_or_path",
+    "model": "pretrained_model_name_or_path",
+    "use_xformers": "xformers",
+    "v_pred": "v_parameterization",
+}
+
+
+def suggest(name: str, among: frozenset[str] | None = None, script: str = DEFAULT_SCRIPT) -> str | None:
+    """The option that `name` was probably meant to be, else None. `among` limits the answers (a level's keys)."""
+    names = among if among is not None else frozenset(fields(script))
+    plain = name.strip().lower().lstrip("-").replace("-", "_").replace(" ", "_")
+    if plain in names:
+        return plain if plain != name else None
+    slip = _KNOWN_SLIPS.get(plain)
+    if slip in names:
+        return slip
+    close = difflib.get_close_matches(plain, sorted(names), 1, 0.76)
+    return close[0] if close else None
