@@ -1,0 +1,274 @@
+"""`config …`, `plan` and `check`: the files that sd-scripts reads, and what they will do."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from core.cli.main import JsonFlag, place_of
+from core.cli.output import emit, problem_lines, say, table
+from core.config.documents import Config, FileName
+from core.problems import Problem, Severity, UserError
+from core.text import printable
+from core.workspace import Workspace
+
+PANEL = "Config and training"
+config_app = typer.Typer(help="The config files of a training.", no_args_is_help=True)
+Assignments = Annotated[list[str], typer.Argument(metavar="KEY=VALUE…", help="dataset:KEY=VALUE for dataset.toml.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this group."""
+    app.add_typer(config_app, name="config", rich_help_panel=PANEL)
+    app.command("plan", rich_help_panel=PANEL)(plan)
+    app.command("check", rich_help_panel=PANEL)(check)
+
+
+def load_config(workspace: Workspace, name: str) -> Config:
+    """The config of that name; UserError lists the ones there are."""
+    names = workspace.config_names()
+    if name not in names:
+        hint = (
+            f"Configs here: {', '.join(names)}"
+            if names
+            else "Make one: kohya-tui config new NAME --preset sd15-character"
+        )
+        raise UserError(f"There is no config {name!r} in {workspace.configs}", hint)
+    return Config.load(workspace.configs / name)
+
+
+@config_app.command("new")
+def new(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help="The name of the config.")],
+    preset: Annotated[str, typer.Option(help="See: kohya-tui config presets")] = "sd15-character",
+    dataset: Annotated[str | None, typer.Option(help="The dataset to train; else the one of that name.")] = None,
+    base: Annotated[str | None, typer.Option(help="The base checkpoint.")] = None,
+    json_: JsonFlag = False,
+) -> None:
+    """Write configs/NAME/ from a preset."""
+    from core.config.presets import create
+
+    workspace = place_of(context).workspace()
+    overrides: dict[str, Any] = {"pretrained_model_name_or_path": base} if base else {}
+    if dataset is None and name in workspace.dataset_names():
+        dataset = name
+    config = create(workspace, name, preset, dataset, overrides)
+    _written(workspace, config, [], [], json_)
+
+
+@config_app.command("presets")
+def presets(json_: JsonFlag = False) -> None:
+    """The presets and what they are for."""
+    from core.config.presets import PRESETS
+
+    rows = [(preset.name, preset.title, preset.description) for preset in PRESETS.values()]
+    document = {"presets": [{"name": a, "title": b, "description": c} for a, b, c in rows]}
+    emit(document, [line for a, b, c in rows for line in (f"{a:<18} {b}", f"{'':<18} {c}")], as_json=json_)
+
+
+@config_app.command("import")
+def import_(
+    context: typer.Context,
+    file: Annotated[Path, typer.Argument(help="A guide (Markdown), or its TOML alone. - reads standard input.")],
+    name: Annotated[str | None, typer.Option(help="The name of the config; else the character's.")] = None,
+    answer: Annotated[
+        list[str] | None, typer.Option("--set", metavar="PLACEHOLDER=VALUE", help="Fill in a placeholder of the guide.")
+    ] = None,
+    json_: JsonFlag = False,
+) -> None:
+    """Split a one-file guide into the files that sd-scripts reads, and say what moved and why."""
+    from core.config.guide import convert, read_guide
+    from core.config.presets import write_config
+
+    workspace = place_of(context).workspace()
+    try:
+        text = sys.stdin.read() if str(file) == "-" else file.read_bytes().decode("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"Cannot read {file}: {error}", "Name a Markdown guide or a TOML file, in UTF-8.") from error
+    guide = read_guide(text)
+    answers = dict(_pairs(answer or []))
+    for placeholder in guide.placeholders:
+        if placeholder in answers:
+            continue
+        suggestion = _suggestion(workspace, placeholder)
+        if not sys.stdin.isatty():
+            if suggestion is None:
+                raise UserError(
+                    f"{file}: the placeholder {placeholder!r} needs a value",
+                    f"Add: --set '{placeholder}=VALUE'",
+                )
+            answers[placeholder] = suggestion
+            say(f"{printable(placeholder)} = {printable(suggestion)}")
+            continue
+        answers[placeholder] = typer.prompt(f"What stands for {printable(placeholder)}?", default=suggestion, err=True)
+    result = convert(guide, answers, name, workspace)
+    config = write_config(workspace, result.name, result.train, result.dataset, result.prompts)
+    _written(workspace, config, result.moved, result.problems, json_)
+
+
+def _suggestion(workspace: Workspace, placeholder: str) -> str | None:
+    if "/" in placeholder:
+        return str(workspace.root)
+    names = workspace.dataset_names()
+    return names[0] if len(names) == 1 else None
+
+
+@config_app.command("show")
+def show(
+    context: typer.Context,
+    name: str,
+    key: Annotated[str | None, typer.Argument(metavar="[KEY]", show_default=False)] = None,
+    json_: JsonFlag = False,
+) -> None:
+    """The files of a config, or the value of one key."""
+    workspace = place_of(context).workspace()
+    config = load_config(workspace, name)
+    if key is not None:
+        file, plain = _target(key)
+        value = config.get(file, plain)
+        if value is None:
+            raise UserError(
+                f"{plain} is not set in {file}.toml of {name}", f"Set it: kohya-tui config set {name} {key}=VALUE"
+            )
+        emit({"key": plain, "value": value}, [printable(str(value))], as_json=json_)
+        return
+    lines = []
+    for file in ("train", "dataset", "prompts"):
+        lines += [
+            f"── {printable(workspace.key_of(config.path(file)))}",
+            printable(config.text(file), newlines=True).rstrip(),
+            "",
+        ]
+    document = {"train": config.effective(), "dataset": config.plain("dataset"), "prompts": config.prompts}
+    emit(document, lines, as_json=json_)
+
+
+@config_app.command("set")
+def set_(context: typer.Context, name: str, assignments: Assignments, json_: JsonFlag = False) -> None:
+    """Change options; comments and the order of the file stay. Undoable."""
+    from core.config.schema import parse_value
+    from core.dataset.edits import Journal
+
+    workspace = place_of(context).workspace()
+    config = load_config(workspace, name)
+    for key, text in _pairs(assignments):
+        file, plain = _target(key)
+        config.set(file, plain, parse_value(file, plain, text))
+    config.save(Journal(workspace))
+    _written(workspace, config, [], _problems(config, workspace), json_)
+
+
+@config_app.command("unset")
+def unset(
+    context: typer.Context, name: str, keys: Annotated[list[str], typer.Argument()], json_: JsonFlag = False
+) -> None:
+    """Remove options, so that sd-scripts' own defaults hold. Undoable."""
+    from core.dataset.edits import Journal
+
+    workspace = place_of(context).workspace()
+    config = load_config(workspace, name)
+    for key in keys:
+        config.unset(*_target(key))
+    config.save(Journal(workspace))
+    _written(workspace, config, [], _problems(config, workspace), json_)
+
+
+@config_app.command("diff")
+def diff(context: typer.Context, name: str, other: str, json_: JsonFlag = False) -> None:
+    """What two configs would do differently."""
+    workspace = place_of(context).workspace()
+    ours, theirs = (load_config(workspace, each).effective() for each in (name, other))
+    changed = {
+        key: (ours.get(key), theirs.get(key)) for key in sorted({*ours, *theirs}) if ours.get(key) != theirs.get(key)
+    }
+    rows = [("option", name, other)]
+    rows += [(key, printable(str(a)), printable(str(b))) for key, (a, b) in changed.items()]
+    document = {"changed": {key: list(pair) for key, pair in changed.items()}}
+    emit(document, table(rows) if changed else ["no difference"], as_json=json_)
+
+
+def plan(context: typer.Context, name: str, json_: JsonFlag = False) -> None:
+    """Images, repeats, buckets, steps, checkpoints and disk, as sd-scripts will count them."""
+    from core.config.plan import plan as make_plan
+
+    workspace = place_of(context).workspace()
+    found = make_plan(load_config(workspace, name), workspace)
+    lines = found.lines()
+    lines += problem_lines(found.problems)
+    emit(found.as_json(), lines, as_json=json_)
+    if any(problem.severity is Severity.ERROR for problem in found.problems):
+        raise typer.Exit(1)
+
+
+def check(
+    context: typer.Context,
+    dataset: Annotated[str | None, typer.Argument(metavar="[DATASET]", show_default=False)] = None,
+    config: Annotated[str | None, typer.Option("--config", help="The config to check with its dataset.")] = None,
+    json_: JsonFlag = False,
+) -> None:
+    """The preflight: config, dataset and machine. Exit status 1 when a training would fail."""
+    from core.config.preflight import check_dataset
+
+    place = place_of(context)
+    workspace = place.workspace()
+    problems: list[Problem] = []
+    if dataset is None and config is None:
+        for name in workspace.config_names():
+            problems += _problems(load_config(workspace, name), workspace)
+    if dataset is not None:
+        problems += check_dataset(workspace, dataset)
+    if config is not None:
+        problems += _problems(load_config(workspace, config), workspace)
+    lines = problem_lines(problems) or ["nothing to complain about"]
+    emit({"problems": [problem.as_json() for problem in problems]}, lines, as_json=json_)
+    if any(problem.severity is Severity.ERROR for problem in problems):
+        raise typer.Exit(1)
+
+
+def _problems(config: Config, workspace: Workspace) -> list[Problem]:
+    from core.config.preflight import check as preflight
+    from core.settings import load
+
+    return preflight(config, workspace, load(workspace.root))
+
+
+def _pairs(assignments: Sequence[str]) -> list[tuple[str, str]]:
+    pairs = []
+    for assignment in assignments:
+        key, equals, value = assignment.partition("=")
+        if not equals or not key.strip():
+            raise UserError(f"{assignment!r} is not KEY=VALUE", "For example: learning_rate=1e-4")
+        pairs.append((key.strip(), value.strip()))
+    return pairs
+
+
+def _target(key: str) -> tuple[FileName, str]:
+    """`dataset:resolution` names dataset.toml, a plain key train.toml."""
+    match = re.fullmatch(r"(train|dataset):(.+)", key)
+    if match is None:
+        return "train", key
+    return ("train" if match[1] == "train" else "dataset"), match[2]
+
+
+def _written(
+    workspace: Workspace, config: Config, moved: Sequence[Any], problems: Sequence[Problem], as_json: bool
+) -> None:
+    files = [workspace.key_of(config.path(file)) for file in ("train", "dataset", "prompts")]
+    lines = [printable(file) for file in files]
+    lines += [
+        f"{printable(move.key)}: {printable(move.from_)} → {printable(move.to)}, {printable(move.why)}"
+        for move in moved
+    ]
+    lines += problem_lines(problems)
+    document = {
+        "files": files,
+        "moved": [{"key": move.key, "from": move.from_, "to": move.to, "why": move.why} for move in moved],
+        "problems": [problem.as_json() for problem in problems],
+    }
+    emit(document, lines, as_json=as_json)

@@ -1,0 +1,88 @@
+"""`import`, `trigger` and `tags`: images and their captions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from core.cli.main import JsonFlag, place_of
+from core.cli.output import Bar, emit, problem_lines, say
+from core.problems import UserError
+from core.text import count_of, human_bytes, printable
+
+PANEL = "Dataset"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this group."""
+    app.command("import", rich_help_panel=PANEL)(import_)
+    app.command("trigger", rich_help_panel=PANEL)(trigger)
+
+
+def import_(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help="The dataset (a character) to import into.")],
+    sources: Annotated[list[Path], typer.Argument(help="Images, or folders with images.", show_default=False)],
+    repeats: Annotated[int, typer.Option(min=1, help="The N of train_data/NAME/N_NAME.")] = 10,
+    link: Annotated[bool, typer.Option("--link", help="Hard links instead of copies.")] = False,
+    move: Annotated[bool, typer.Option("--move", help="Move the files.")] = False,
+    copy: Annotated[bool, typer.Option("--copy", help="Copy the files (the default).")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="List what would be done, do nothing.")] = False,
+    json_: JsonFlag = False,
+) -> None:
+    """Bring images, and captions beside them, into train_data/NAME/N_NAME. Never overwrites."""
+    from core.dataset.importer import ImportMode, plan_import, run_import
+
+    if link + move + copy > 1:
+        raise typer.BadParameter("choose one of --copy, --link and --move")
+    mode: ImportMode = "link" if link else "move" if move else "copy"
+    workspace = place_of(context).workspace()
+    plan = plan_import(workspace, name, sources, repeats=repeats, mode=mode)
+    images = [step for step in plan.steps if step.kind == "image"]
+    say(
+        f"{mode}: {count_of(len(images), 'image')}, {count_of(len(plan.steps) - len(images), 'caption')}"
+        f" ({human_bytes(plan.bytes)}) into {printable(workspace.key_of(plan.target))}"
+    )
+    bar = Bar("importing")
+    if not dry_run:
+        for progress in run_import(workspace, plan):
+            bar.update(progress.done, progress.total, progress.current)
+        bar.close()
+    lines = [f"{printable(str(step.source))} → {printable(workspace.key_of(step.target))}" for step in plan.steps]
+    if not dry_run:
+        lines = [f"{count_of(len(images), 'image')} imported into {printable(workspace.key_of(plan.target))}"]
+    lines += [f"skipped {printable(str(skip.path))}: {printable(skip.reason)}" for skip in plan.skipped]
+    document = {
+        "imported": [workspace.key_of(step.target) for step in plan.steps],
+        "skipped": [{"path": str(skip.path), "reason": skip.reason} for skip in plan.skipped],
+        "dry_run": dry_run,
+    }
+    emit(document, lines, as_json=json_)
+    if plan.skipped:
+        raise typer.Exit(1)
+
+
+def trigger(
+    context: typer.Context,
+    dataset: Annotated[str, typer.Argument(help="The dataset.")],
+    word: Annotated[str, typer.Argument(help="The trigger word.")],
+    json_: JsonFlag = False,
+) -> None:
+    """Make WORD the first tag of every caption, once; compared as a tag, not as a prefix."""
+    from core.dataset.trigger import set_trigger
+
+    if not word.strip(" ,"):
+        raise UserError("The trigger word is empty", "Name a word: kohya-tui trigger rinni rinni")
+    result = set_trigger(place_of(context).workspace(), dataset, word)
+    lines = [f"{count_of(result.changed, 'caption')} changed, {result.unchanged:,} already right"]
+    lines += problem_lines(result.problems)
+    document = {
+        "changed": result.changed,
+        "unchanged": result.unchanged,
+        "problems": [problem.as_json() for problem in result.problems],
+    }
+    emit(document, lines, as_json=json_)
+    if result.problems:
+        raise typer.Exit(1)

@@ -1,0 +1,83 @@
+"""`undo`, `redo` and `history`: the journal of the workspace."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated, Any
+
+import typer
+
+from core.cli.main import JsonFlag, place_of
+from core.cli.output import emit, table
+from core.dataset.edits import EditGroup, Journal, UndoResult
+from core.text import count_of, human_age, printable
+
+PANEL = "Undo"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this group."""
+    app.command("undo", rich_help_panel=PANEL)(undo)
+    app.command("redo", rich_help_panel=PANEL)(redo)
+    app.command("history", rich_help_panel=PANEL)(history)
+
+
+def undo(
+    context: typer.Context,
+    group: Annotated[str | None, typer.Argument(metavar="[ID]", help="A group of `history`; else the newest.")] = None,
+    json_: JsonFlag = False,
+) -> None:
+    """Take back the newest change (or the one named): captions, imports, tagging passes, configs."""
+    journal = Journal(place_of(context).workspace())
+    journal.recover()
+    _report(journal.undo(group), "undone", json_)
+
+
+def redo(context: typer.Context, json_: JsonFlag = False) -> None:
+    """Do again what was undone last."""
+    journal = Journal(place_of(context).workspace())
+    journal.recover()
+    _report(journal.redo(), "redone", json_)
+
+
+def history(
+    context: typer.Context,
+    number: Annotated[int, typer.Option("-n", help="How many, newest first.")] = 20,
+    json_: JsonFlag = False,
+) -> None:
+    """The changes of this workspace, newest first."""
+    journal = Journal(place_of(context).workspace())
+    journal.recover()
+    groups = journal.history(number)
+    rows = [("id", "when", "files", "what", "")]
+    now = time.time()
+    for group in groups:
+        state = "" if group.state == "done" else group.state
+        rows.append((group.id, human_age(now - group.time), f"{group.files:,}", printable(group.label), state))
+    lines = table(rows, frozenset({2})) if groups else ["Nothing was changed here yet."]
+    emit({"groups": [_document(group) for group in groups]}, lines, as_json=json_)
+
+
+def _document(group: EditGroup) -> dict[str, Any]:
+    return {
+        "id": group.id,
+        "label": group.label,
+        "time": group.time,
+        "files": group.files,
+        "state": group.state,
+        "kind": group.kind,
+    }
+
+
+def _report(result: UndoResult, word: str, as_json: bool) -> None:
+    lines = [f"{word}: {printable(result.group.label)} ({count_of(len(result.changed), 'file')})"]
+    for conflict in result.conflicts:
+        lines.append(f"! {printable(str(conflict.path))}: left as it is, somebody changed it meanwhile")
+    document = {
+        "group": _document(result.group),
+        "changed": [str(path) for path in result.changed],
+        "conflicts": [str(conflict.path) for conflict in result.conflicts],
+    }
+    emit(document, lines, as_json=as_json)
+    if result.conflicts:
+        raise typer.Exit(1)

@@ -1,0 +1,142 @@
+"""`setup`, `doctor` and `gpu`: the machine."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from core.cli.main import JsonFlag, place_of
+from core.cli.output import emit, say, table
+from core.problems import UserError
+from core.text import human_bytes, human_gib, printable
+
+PANEL = "Machine"
+
+
+def register_setup(app: typer.Typer) -> None:
+    """Add `setup` and `doctor`, which come early in the help."""
+    app.command("setup", rich_help_panel=PANEL)(setup)
+    app.command("doctor", rich_help_panel=PANEL)(doctor)
+
+
+def register_readings(app: typer.Typer) -> None:
+    """Add `gpu`."""
+    app.command("gpu", rich_help_panel=PANEL)(gpu)
+
+
+def setup(
+    context: typer.Context,
+    what: Annotated[str, typer.Argument(metavar="[sd-scripts]")] = "sd-scripts",
+    folder: Annotated[
+        Path | None,
+        typer.Option("--dir", help="Where sd-scripts is, or shall be.", show_default="WORKSPACE/sd-scripts"),
+    ] = None,
+    adopt: Annotated[Path | None, typer.Option(help="Use this checkout as it is.", show_default=False)] = None,
+    python: Annotated[Path | None, typer.Option(help="The Python that has, or shall make, its environment.")] = None,
+    repository: Annotated[str | None, typer.Option(help="Fetch from here (a mirror or a local clone).")] = None,
+    index_url: Annotated[str | None, typer.Option(help="The package index for pip (a mirror).")] = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Run the commands without asking.")] = False,
+    json_: JsonFlag = False,
+) -> None:
+    """Show, and after a yes run, the exact commands that fetch sd-scripts and make its environment."""
+    from core import setup as room
+    from core.hardware import read_gpus
+
+    if what != "sd-scripts":
+        raise UserError(f"setup does not know {what!r}", "It sets up sd-scripts: kohya-tui setup")
+    place = place_of(context)
+    if adopt is not None:
+        found, its_python = room.adopt(adopt, python)
+        lines = [f"sd-scripts: {printable(str(found))}", f"Python: {printable(str(its_python or 'none found'))}"]
+        emit({"steps": [], "sd_scripts": str(found), "sd_python": str(its_python)}, lines, as_json=json_)
+        return
+    workspace = place.workspace_or_none()
+    target = (folder or (workspace.root if workspace else Path.cwd()) / "sd-scripts").expanduser().absolute()
+    cuda = read_gpus().cuda
+    steps = room.steps(
+        target,
+        cuda=cuda,
+        repository=repository or room.REPOSITORY,
+        index_url=index_url,
+        python=str(python) if python else None,
+    )
+    say(f"CUDA of the driver: {cuda or 'no NVIDIA driver found (torch will still install)'}")
+    lines = [f"{'✓ done  ' if step.done else '        '}{printable(step.shown)}" for step in steps]
+    document: dict[str, Any] = {
+        "steps": [{"label": step.label, "command": step.shown, "done": step.done} for step in steps]
+    }
+    if json_ and not yes:
+        emit(document, lines, as_json=True)
+        return
+    for line in lines:
+        say(line)
+    todo = [step for step in steps if not step.done]
+    if todo and not yes and not typer.confirm("Run these commands now?", default=False, err=True):
+        raise typer.Exit(1)
+    for step in todo:
+        say(f"→ {step.label}")
+        for line in room.run(step):
+            say(f"  {printable(line)}")
+    room.adopt(target, target / "venv" / "bin" / "python")
+    document["sd_scripts"] = str(target)
+    emit(document, [f"sd-scripts is ready in {printable(str(target))}"], as_json=json_)
+
+
+def doctor(context: typer.Context, json_: JsonFlag = False) -> None:
+    """What is there and what is missing, each with its remedy."""
+    from core.doctor import Check, checks
+
+    place = place_of(context)
+    found: list[Check] = []
+    for check in checks(place.workspace_or_none(), place.settings()):
+        found.append(check)
+        if not json_:
+            mark = {True: "✓", False: "✗", None: "·"}[check.ok]
+            typer.echo(f"{mark} {check.name:<15} {printable(check.message)}")
+            if check.hint:
+                typer.echo(f"  {'':<15} → {printable(check.hint)}")
+    if json_:
+        emit({"checks": [check.as_json() for check in found]}, [], as_json=True)
+    if any(check.ok is False for check in found):
+        raise typer.Exit(1)
+
+
+def gpu(context: typer.Context, json_: JsonFlag = False) -> None:
+    """One reading of the GPUs and the host."""
+    from core.hardware import read_gpus, read_host
+
+    workspace = place_of(context).workspace_or_none()
+    reading = read_gpus()
+    host = read_host(workspace.root if workspace else Path.cwd())
+    rows = [("GPU", "name", "util", "VRAM GiB", "temp", "power", "processes")]
+    for one in reading.gpus:
+        memory = "–"
+        if one.memory_used is not None and one.memory_total is not None:
+            memory = f"{human_gib(one.memory_used)}/{human_gib(one.memory_total)}"
+        rows.append(
+            (
+                str(one.index),
+                printable(one.name or "unreadable"),
+                "–" if one.utilization is None else f"{one.utilization} %",
+                memory,
+                "–" if one.temperature is None else f"{one.temperature} °C",
+                "–" if one.power is None else f"{one.power:.0f} W",
+                ", ".join(str(process.pid) for process in one.processes),
+            )
+        )
+    lines = table(rows, frozenset({2, 3, 4, 5})) if reading.gpus else [reading.message or "no NVIDIA GPU"]
+    lines.append(
+        f"host  CPU {host.cpu_percent:.0f} %  memory {human_gib(host.memory_used)}/{human_gib(host.memory_total)} GiB"
+        f"  disk {human_bytes(host.disk_free)} free"
+    )
+    document = {
+        "gpus": [asdict(one) for one in reading.gpus],
+        "host": asdict(host),
+        "driver": reading.driver,
+        "cuda": reading.cuda,
+        "message": reading.message,
+    }
+    emit(document, lines, as_json=json_)

@@ -1,0 +1,261 @@
+"""`train`, `runs`, `status`, `log`, `stop`, `metrics` and `checkpoints`."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from core.cli.main import JsonFlag, Place, place_of
+from core.cli.output import emit, emit_line, problem_lines, say, table
+from core.problems import Severity, UserError
+from core.text import human_age, human_bytes, human_seconds, printable
+
+PANEL = "Config and training"
+RunArgument = Annotated[str, typer.Argument(metavar="[RUN]", help="An id of `runs`, its beginning, or `last`.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this group."""
+    for name, command in (
+        ("train", train),
+        ("runs", runs),
+        ("status", status),
+        ("log", log),
+        ("stop", stop),
+        ("metrics", metrics),
+        ("checkpoints", checkpoints),
+    ):
+        app.command(name, rich_help_panel=PANEL)(command)
+
+
+def _folder(place: Place) -> Path:
+    from core.runs.store import runs_dir
+
+    return runs_dir(place.workspace_or_none())
+
+
+def train(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help="The config.")],
+    launcher: Annotated[str | None, typer.Option(help="local or accelerate.", show_default=False)] = None,
+    gpu: Annotated[int | None, typer.Option(help="The index of the GPU.", show_default=False)] = None,
+    force: Annotated[bool, typer.Option("--force", help="Start although the preflight found errors.")] = False,
+    follow: Annotated[bool, typer.Option("--follow", help="Stay with the run and show its log.")] = False,
+    json_: JsonFlag = False,
+) -> None:
+    """Check the config, then start a detached training; prints its id."""
+    from core.cli.config import load_config
+    from core.config.preflight import check as preflight
+    from core.runs.launch import check_trainer, start, train_spec
+    from core.runs.store import create
+
+    place = place_of(context)
+    workspace = place.workspace()
+    settings = place.settings(launcher=launcher)
+    config = load_config(workspace, name)
+    problems = [*check_trainer(settings), *preflight(config, workspace, settings)]
+    for line in problem_lines(problems):
+        say(line)
+    if not force and any(problem.severity is Severity.ERROR for problem in problems):
+        raise UserError(
+            f"{name} is not started: the preflight found errors", "Mend them, or start all the same with --force."
+        )
+    spec, files = train_spec(workspace, config, settings, launcher=settings.launcher, gpu=gpu)
+    run = start(create(workspace.runs, spec, files))
+    document = {"run": run.id, "pid": run.status.pid, "state": str(run.status.state)}
+    emit(document, [f"{run.id}  {run.status.state}  pid {run.status.pid}"], as_json=json_)
+    if follow:
+        _follow(run.dir, 10)
+
+
+def runs(context: typer.Context, json_: JsonFlag = False) -> None:
+    """Every run, newest first."""
+    from core.runs.store import list_runs
+    from core.runs.watch import snapshot
+
+    place = place_of(context)
+    found = [snapshot(run) for run in list_runs(_folder(place))]
+    rows = [("run", "kind", "state", "step", "epoch", "loss", "rate", "left", "age")]
+    now = time.time()
+    for seen in found:
+        rows.append((*_cells(seen), human_age(now - seen.run.spec.created)))
+    lines = table(rows, frozenset({3, 4, 5, 6, 7})) if found else ["No runs yet. Start one: kohya-tui train NAME"]
+    lines += [f"{seen.run.id}: {printable(seen.reason)}" for seen in found[:5] if seen.reason]
+    emit({"runs": [seen.as_json() for seen in found]}, lines, as_json=json_)
+
+
+def _cells(seen: Any) -> tuple[str, ...]:
+    step = "–"
+    if seen.step is not None:
+        step = f"{seen.step:,}/{seen.total_steps:,}" if seen.total_steps else f"{seen.step:,}"
+    epoch = f"{seen.epoch}/{seen.epochs}" if seen.epoch is not None and seen.epochs else "–"
+    unit = "img/s" if seen.run.spec.kind == "tag" else "it/s"
+    return (
+        printable(seen.run.id),
+        str(seen.run.spec.kind),
+        str(seen.run.status.state),
+        step,
+        epoch,
+        f"{seen.loss:.4f}" if seen.loss is not None else "–",
+        f"{seen.rate:.2f} {unit}" if seen.rate else "–",
+        human_seconds(seen.eta_seconds) if seen.eta_seconds is not None else "–",
+    )
+
+
+def status(
+    context: typer.Context,
+    run: RunArgument = "last",
+    watch: Annotated[bool, typer.Option("--watch", help="One line (or JSON document) a second until it ends.")] = False,
+    json_: JsonFlag = False,
+) -> None:
+    """One run: state, step, loss, rate, time left."""
+    from core.runs.model import LIVE_STATES
+    from core.runs.store import open_run
+    from core.runs.watch import RunWatch, snapshot
+
+    found = open_run(_folder(place_of(context)), run)
+    if not watch:
+        seen = snapshot(found)
+        rows = [("run", "kind", "state", "step", "epoch", "loss", "rate", "left"), _cells(seen)]
+        lines = table(rows, frozenset({3, 4, 5, 6, 7}))
+        if seen.reason:
+            lines.append(printable(seen.reason))
+        emit({"runs": [seen.as_json()]}, lines, as_json=json_)
+        return
+    watcher = RunWatch(found.dir)
+    while True:
+        seen = watcher.poll()
+        if json_:
+            emit_line(seen.as_json())
+        else:
+            typer.echo("  ".join(_cells(seen)))
+        if seen.run.status.state not in LIVE_STATES:
+            return
+        time.sleep(1)
+
+
+def log(
+    context: typer.Context,
+    run: RunArgument = "last",
+    follow: Annotated[bool, typer.Option("-f", "--follow", help="Stay and print what comes.")] = False,
+    number: Annotated[int, typer.Option("-n", help="How many lines from the end.")] = 200,
+) -> None:
+    """The output of a run as lines: carriage returns resolved, control sequences removed."""
+    from core.runs.store import open_run
+
+    found = open_run(_folder(place_of(context)), run)
+    if follow:
+        _follow(found.dir, number)
+        return
+    for line in _lines(found.dir)[-number:]:
+        typer.echo(line)
+
+
+def _lines(folder: Path) -> list[str]:
+    from core.runs.progress import LogReader
+
+    data = (folder / "output.log").read_bytes() if (folder / "output.log").exists() else b""
+    reader = LogReader()
+    lines: list[str] = []
+    for line in [*reader.feed(data), *reader.flush()]:
+        if line.replace and lines:
+            lines[-1] = line.text
+        else:
+            lines.append(line.text)
+    return lines
+
+
+def _follow(folder: Path, number: int) -> None:
+    from core.files import read_from
+    from core.runs.model import LIVE_STATES
+    from core.runs.progress import LogReader
+    from core.runs.store import observe
+
+    path = folder / "output.log"
+    for line in _lines(folder)[-number:]:
+        typer.echo(line)
+    offset = path.stat().st_size if path.exists() else 0
+    reader = LogReader()
+    held = None
+    while True:
+        live = observe(folder).status.state in LIVE_STATES
+        data, offset = read_from(path, offset)
+        for line in reader.feed(data):
+            if held is not None and not line.replace:
+                typer.echo(held)
+            held = line.text
+        if not data:
+            if held is not None:
+                typer.echo(held)
+                held = None
+            if not live:
+                return
+            time.sleep(0.25)
+
+
+def stop(
+    context: typer.Context,
+    run: RunArgument = "last",
+    after_checkpoint: Annotated[
+        bool, typer.Option("--after-checkpoint", help="Wait until the next checkpoint is saved.")
+    ] = False,
+    now: Annotated[bool, typer.Option("--now", help="At once (the default); what is not saved is lost.")] = False,
+    json_: JsonFlag = False,
+) -> None:
+    """Stop a run: the whole process group."""
+    from core.runs.launch import stop as stop_run
+    from core.runs.model import LIVE_STATES
+    from core.runs.store import observe, open_run
+
+    if now and after_checkpoint:
+        raise typer.BadParameter("choose --now or --after-checkpoint")
+    found = open_run(_folder(place_of(context)), run)
+    if found.status.state not in LIVE_STATES:
+        raise UserError(f"{found.id} is not running: it is {found.status.state}", "See: kohya-tui runs")
+    stop_run(found, "stop-after-checkpoint" if after_checkpoint else "stop-now")
+    deadline = time.monotonic() + 30
+    while not after_checkpoint and observe(found.dir).status.state in LIVE_STATES and time.monotonic() < deadline:
+        time.sleep(0.1)
+    seen = observe(found.dir)
+    text = "stops after the next checkpoint" if after_checkpoint else str(seen.status.state)
+    emit({"run": seen.id, "state": str(seen.status.state)}, [f"{seen.id}  {text}"], as_json=json_)
+
+
+def metrics(context: typer.Context, run: RunArgument = "last", json_: JsonFlag = False) -> None:
+    """Loss and learning rates as points."""
+    from core.runs.store import open_run
+    from core.runs.watch import RunWatch
+
+    seen = RunWatch(open_run(_folder(place_of(context)), run).dir).poll()
+    series = {tag: [[step, value] for step, value in points] for tag, points in seen.series.items()}
+    lines = [f"{tag:<24} {len(points):>6} points  last {points[-1][1]:.6g}" for tag, points in series.items() if points]
+    emit({"series": series}, lines or ["no scalars yet"], as_json=json_)
+
+
+def checkpoints(context: typer.Context, run: RunArgument = "last", json_: JsonFlag = False) -> None:
+    """The saved files with epoch and step."""
+    from core.runs.artifacts import checkpoints as find_checkpoints
+    from core.runs.store import open_run
+
+    found = find_checkpoints(open_run(_folder(place_of(context)), run))
+    rows = [("file", "epoch", "step", "size", "")]
+    for one in found:
+        rows.append(
+            (
+                printable(str(one.path)),
+                str(one.epoch) if one.epoch is not None else "–",
+                str(one.step) if one.step is not None else "–",
+                human_bytes(one.bytes),
+                "" if one.complete else "incomplete",
+            )
+        )
+    document = {
+        "checkpoints": [
+            {"path": str(one.path), "epoch": one.epoch, "step": one.step, "bytes": one.bytes, "complete": one.complete}
+            for one in found
+        ]
+    }
+    emit(document, table(rows, frozenset({1, 2, 3})) if found else ["no checkpoint yet"], as_json=json_)
