@@ -1,0 +1,134 @@
+"""The tag grammar of captions: comma-separated tags on the first line, which is all that sd-scripts reads.
+
+Text that is not edited is never rewritten: every function here returns its input when nothing changes.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from core.problems import UserError
+
+_LINE_END = re.compile(r"\r\n|\r|\n")
+_BOMS = ((b"\xff\xfe", "UTF-16"), (b"\xfe\xff", "UTF-16"))
+
+
+class CaptionError(UserError):
+    """A caption file that cannot be read as text; it is left as it is."""
+
+
+def split(text: str) -> list[str]:
+    """The tags of the first line, trimmed, empty ones left out, case kept. sd-scripts knows no escape for a comma."""
+    return [tag for part in first_line(text).split(",") if (tag := part.strip())]
+
+
+def join(tags: Sequence[str]) -> str:
+    """`tags` as sd-scripts' tagger writes them: separated by a comma and a space."""
+    return ", ".join(tags)
+
+
+def first_line(text: str) -> str:
+    """What sd-scripts trains on (train_util.py, `read_caption`); the other lines count with enable_wildcard only."""
+    match = _LINE_END.search(text)
+    return text if match is None else text[: match.start()]
+
+
+def tag_key(tag: str) -> str:
+    """Two tags are the same tag when their keys are equal: case, underscores and runs of blanks do not count."""
+    return " ".join(tag.replace("_", " ").casefold().split())
+
+
+def same_tag(a: str, b: str) -> bool:
+    """Whether `a` and `b` are the same tag: `Long_Hair` is `long hair`, `rinni` is not `rinnifer`."""
+    return tag_key(a) == tag_key(b)
+
+
+def clean_tag(tag: str) -> str:
+    """`tag` as one line can hold it: line ends and runs of blanks become one blank, the ends are trimmed."""
+    return " ".join(tag.split())
+
+
+def decode(data: bytes, path: Path) -> str:
+    """The text in `data`, a byte order mark taken off, line ends kept. Raises CaptionError naming `path`."""
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        looks = next((name for mark, name in _BOMS if data.startswith(mark)), None)
+        what = f"it looks like {looks}" if looks else f"byte {error.start + 1} cannot be read"
+        source = looks or "CP932"
+        raise CaptionError(
+            f"The caption {path} is not UTF-8 ({what})",
+            "sd-scripts stops at such a file. Save it as UTF-8 in an editor, or convert it: "
+            f"iconv -f {source} -t UTF-8 OLD > NEW",
+        ) from error
+
+
+def read_bytes(path: Path) -> bytes | None:
+    """The raw content of a small file, None when it is missing. Raises CaptionError when it cannot be read."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    try:
+        parts = []
+        while chunk := os.read(descriptor, 1 << 16):
+            parts.append(chunk)
+        return b"".join(parts)
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    finally:
+        os.close(descriptor)
+
+
+def _unreadable(path: Path, error: OSError) -> CaptionError:
+    return CaptionError(f"Cannot read {path}: {error.strerror or error}", "Check that it is a file you may read.")
+
+
+def read(path: Path) -> str:
+    """The caption in `path`, "" when there is no such file. Raises CaptionError when it is not UTF-8."""
+    data = read_bytes(path)
+    return "" if data is None else decode(data, path)
+
+
+def text_with_tags(old_text: str, tags: Sequence[str]) -> str:
+    """`old_text` with the tags of its first line replaced; its further lines and its line ends stay."""
+    wanted = [clean for tag in tags if (clean := clean_tag(tag))]
+    if wanted == split(old_text):
+        return old_text
+    line = first_line(old_text)
+    return join(wanted) + old_text[len(line) :]
+
+
+def with_trigger(text: str, word: str) -> str:
+    """`text` with the trigger `word` (one tag, or several separated by commas) as its first tags, once, spelled so.
+
+    Other occurrences of the same tag are removed; what stands between the other commas is not touched, so prose stays
+    prose. Raises UserError when `word` holds no tag.
+    """
+    trigger = trigger_tags(word)
+    keys = {tag_key(tag) for tag in trigger}
+    line = first_line(text)
+    parts = line.split(",")
+    others = [part for part in parts if tag_key(part) not in keys]
+    if [part.strip() for part in parts[: len(trigger)]] == trigger and parts[len(trigger) :] == others:
+        return text
+    rest = ",".join(others).strip(", \t\u3000")
+    return join([*trigger, rest] if rest else trigger) + text[len(line) :]
+
+
+def trigger_tags(word: str) -> list[str]:
+    """The tags of a trigger word, each once. Raises UserError when there is none, or when it has several lines."""
+    if _LINE_END.search(word.strip()):
+        raise UserError("The trigger word has a line break in it", "Give it on one line: rinni, or rinni, 1girl")
+    tags: dict[str, str] = {}
+    for tag in split(word.strip()):
+        tags.setdefault(tag_key(tag), clean_tag(tag))
+    tags.pop("", None)
+    if not tags:
+        raise UserError("The trigger word is empty", "Name the word, for example: kohya-tui trigger DATASET rinni")
+    return list(tags.values())

@@ -1,0 +1,336 @@
+"""Reading what is in a dataset's folders: names, sizes in bytes and change times. No image is opened here."""
+
+from __future__ import annotations
+
+import os
+import stat
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from core.dataset.model import (
+    CAPTION_EXTENSION,
+    IMAGE_EXTENSIONS,
+    Dataset,
+    ImageItem,
+    Subset,
+    is_image_name,
+    parse_folder_name,
+)
+from core.dataset.sizes import image_size
+from core.files import TEMP_PREFIX, natural_key
+from core.problems import Problem, Severity, UserError
+from core.text import count_of, printable
+from core.workspace import Workspace
+
+__all__ = ["ScanBatch", "image_size", "open_dataset", "resolve_dir", "scan", "subsets"]
+
+BATCH = 500
+SECONDS = 0.1
+LOOSE = "."
+_ASIDE = frozenset(
+    {"@eadir", "__macosx", "sample", "samples", "log", "logs", "cache", "mask", "masks", "backup", "backups", "trash"}
+)
+"""Folders that tools leave beside images (in lower case); they hold no training images."""
+_OTHER_IMAGES = frozenset({".gif", ".tif", ".tiff", ".avif", ".jxl", ".tga", ".heic", ".psd", ".jfif"})
+
+
+@dataclass(frozen=True, slots=True)
+class ScanBatch:
+    """The next images in order (at most 500, or what came within a tenth of a second), and what was noticed."""
+
+    items: tuple[ImageItem, ...]
+    problems: tuple[Problem, ...] = ()
+
+
+def dataset_dir(workspace: Workspace, name: str) -> Path:
+    """The folder of a dataset. Raises UserError when there is none of that name, listing the ones there are."""
+    path = workspace.train_data / name
+    if name and "/" not in name and name not in {".", ".."} and path.is_dir():
+        return path
+    names = workspace.dataset_names()
+    there = f"There are: {', '.join(map(printable, names))}." if names else "There is none yet."
+    raise UserError(
+        f"There is no dataset {printable(name)!r} in {workspace.train_data}",
+        f"{there} Bring images in with: kohya-tui import NAME FOLDER",
+    )
+
+
+def subsets(dataset_dir: Path) -> tuple[Subset, ...]:
+    """The subsets of a dataset folder in natural order; folders that hold no training images are left out."""
+    return _subsets(dataset_dir)[0]
+
+
+def _subsets(folder: Path) -> tuple[tuple[Subset, ...], tuple[Problem, ...]]:
+    found: list[Subset] = []
+    problems: list[Problem] = []
+    loose = False
+    try:
+        with os.scandir(folder) as entries:
+            names = []
+            for entry in entries:
+                if not loose and is_image_name(entry.name):
+                    loose = True
+                elif entry.is_dir():
+                    names.append(entry.name)
+    except OSError as error:
+        raise UserError(
+            f"Cannot read the dataset {folder}: {error.strerror or error}", "Check that the folder is there and yours."
+        ) from error
+    own = parse_folder_name(folder.name)
+    if loose and own is not None:
+        found.append(Subset(folder, folder.name, *own))
+    elif loose:
+        found.append(Subset(folder, LOOSE, 1, None))
+        problems.append(
+            Problem(
+                Severity.WARNING,
+                "KT101",
+                str(folder),
+                "images lie beside the subset folders; kohya's layout does not read them there",
+                f"Move them into a folder such as {folder / f'10_{folder.name}'}.",
+            )
+        )
+    for name in sorted(names, key=natural_key):
+        path = folder / name
+        parsed = parse_folder_name(name)
+        if parsed is not None:
+            found.append(Subset(path, name, *parsed))
+            if parsed[0] < 1:
+                problems.append(
+                    Problem(
+                        Severity.WARNING,
+                        "KT102",
+                        str(path),
+                        "has 0 repeats: sd-scripts leaves it out",
+                        "Rename it to 1_… or more to train on it.",
+                    )
+                )
+        elif (aside := _aside(path)) is not None:
+            problems.append(aside)
+        elif _has_image(path):
+            found.append(Subset(path, name, 1, None))
+            problems.append(
+                Problem(
+                    Severity.WARNING,
+                    "KT103",
+                    str(path),
+                    "has no repeats in its name; it counts once here, and sd-scripts' train_data_dir would skip it",
+                    f"Rename it to {folder / f'10_{name}'}.",
+                )
+            )
+    return tuple(found), tuple(problems)
+
+
+def _aside(path: Path) -> Problem | None:
+    name = path.name.casefold()
+    if name.startswith("."):
+        return None  # hidden: not even worth a line
+    if name in _ASIDE or name.startswith("backup") or name.endswith(("_backup", "-backup", ".bak")):
+        what = "is a backup" if "backup" in name or name.endswith(".bak") else "holds no training images"
+        return Problem(Severity.INFO, "KT104", str(path), f"{what} and is left out")
+    return None
+
+
+def _has_image(folder: Path) -> bool:
+    if folder.name.startswith("."):
+        return False
+    try:
+        with os.scandir(folder) as entries:
+            return any(is_image_name(entry.name) for entry in entries)
+    except OSError:
+        return False
+
+
+def scan(workspace: Workspace, name: str) -> Iterator[ScanBatch]:
+    """The images of a dataset in batches, sorted by subset, then by name, both naturally. Links are followed.
+
+    Problems of a subset come with its first batch. The caller may stop between two batches. Raises UserError at once
+    when there is no such dataset.
+    """
+    folder = dataset_dir(workspace, name)
+    return _scan(folder)
+
+
+def _scan(folder: Path) -> Iterator[ScanBatch]:
+    found, problems = _subsets(folder)
+    if problems:
+        yield ScanBatch((), problems)
+    for subset in found:
+        yield from _scan_subset(subset, look_inside=subset.path != folder)
+
+
+def _scan_subset(subset: Subset, *, look_inside: bool) -> Iterator[ScanBatch]:
+    try:
+        with os.scandir(subset.path) as entries:
+            listing = {entry.name: entry for entry in entries}
+    except OSError as error:
+        yield ScanBatch((), (_unreadable(subset.path, error),))
+        return
+    images = sorted(filter(is_image_name, listing), key=natural_key)
+    captions = {name for name in listing if name.endswith(CAPTION_EXTENSION)}
+    folder = str(subset.path)
+    problems = _listing_problems(subset, listing, images, captions, look_inside=look_inside)
+    items: list[ImageItem] = []
+    due = time.monotonic() + SECONDS
+    for name in images:
+        try:
+            facts = listing[name].stat()
+        except OSError as error:
+            problems.append(_unreadable(subset.path / name, error))
+            continue
+        path = subset.path / name
+        if not stat.S_ISREG(facts.st_mode):
+            continue  # a folder or a pipe named like an image
+        caption = name[: name.rindex(".")] + CAPTION_EXTENSION
+        items.append(
+            ImageItem(path, subset.name, Path(folder, caption), caption in captions, facts.st_size, facts.st_mtime_ns)
+        )
+        if len(items) == BATCH or time.monotonic() >= due:
+            yield ScanBatch(tuple(items), tuple(problems))
+            items, problems = [], []
+            due = time.monotonic() + SECONDS
+    if items or problems:
+        yield ScanBatch(tuple(items), tuple(problems))
+
+
+def _unreadable(path: Path, error: OSError) -> Problem:
+    return Problem(
+        Severity.ERROR,
+        "KT105",
+        str(path),
+        f"cannot be read: {error.strerror or error}",
+        "A link may lead nowhere, or the rights are missing.",
+    )
+
+
+def _listing_problems(
+    subset: Subset,
+    listing: dict[str, os.DirEntry[str]],
+    images: Sequence[str],
+    captions: set[str],
+    *,
+    look_inside: bool,
+) -> list[Problem]:
+    """What the names alone tell. One problem a kind, naming the first few, so that 100,000 files stay readable."""
+    where = str(subset.path)
+    problems: list[Problem] = []
+    stems: dict[str, str] = {}
+    shared: list[str] = []
+    for name in images:
+        stem = name[: name.rindex(".")]
+        if stem in stems:
+            shared.append(f"{stems[stem]} and {name}")
+        stems[stem] = name
+    stale = sorted((name for name in captions if name[: -len(CAPTION_EXTENSION)] not in stems), key=natural_key)
+    odd: list[str] = []
+    other: list[str] = []
+    for name, entry in listing.items():
+        if is_image_name(name) or name in captions or name.startswith((".", TEMP_PREFIX)):
+            continue
+        extension = name[name.rfind(".") :].lower() if "." in name else ""
+        if extension in IMAGE_EXTENSIONS:
+            odd.append(name)
+        elif extension in _OTHER_IMAGES:
+            other.append(name)
+        elif look_inside and entry.is_dir():
+            problems.extend(_folder_inside(Path(where, name)))
+    if shared:
+        problems.append(
+            Problem(
+                Severity.WARNING,
+                "KT106",
+                where,
+                f"{count_of(len(shared), 'pair')} of images share one caption: {_first(shared)}",
+                "Rename one of each pair.",
+            )
+        )
+    if odd:
+        problems.append(
+            Problem(
+                Severity.WARNING,
+                "KT107",
+                where,
+                f"{count_of(len(odd), 'image')} that sd-scripts ignores for the mixed case: {_first(odd)}",
+                "Rename the extension to lower case.",
+            )
+        )
+    if other:
+        problems.append(
+            Problem(
+                Severity.WARNING,
+                "KT108",
+                where,
+                f"{count_of(len(other), 'image')} in a format that sd-scripts ignores: {_first(other)}",
+                "Bring them in with kohya-tui import, which converts them to PNG.",
+            )
+        )
+    if stale:
+        problems.append(
+            Problem(
+                Severity.INFO,
+                "KT109",
+                where,
+                f"{count_of(len(stale), 'caption')} without an image: {_first(stale)}",
+                "They do no harm; delete them if their images are gone for good.",
+            )
+        )
+    return problems
+
+
+def _folder_inside(path: Path) -> list[Problem]:
+    if (aside := _aside(path)) is not None:
+        return [aside]
+    if not _has_image(path):
+        return []
+    return [
+        Problem(
+            Severity.WARNING,
+            "KT110",
+            str(path),
+            "holds images that are not trained on: sd-scripts does not look into folders inside a subset",
+            "Move them up, or make it a subset of its own.",
+        )
+    ]
+
+
+def _first(names: Sequence[str], limit: int = 3) -> str:
+    shown = ", ".join(printable(name) for name in names[:limit])
+    return shown if len(names) <= limit else f"{shown} and {len(names) - limit:,} more"
+
+
+def open_dataset(workspace: Workspace, name: str) -> Dataset:
+    """The whole dataset at once. Raises UserError when there is no dataset of that name, listing the ones there are."""
+    folder = dataset_dir(workspace, name)
+    items: list[ImageItem] = []
+    problems: list[Problem] = []
+    for batch in _scan(folder):
+        items.extend(batch.items)
+        problems.extend(batch.problems)
+    return Dataset(name, folder, subsets(folder), tuple(items), tuple(problems))
+
+
+def resolve_dir(workspace: Workspace | None, text: str) -> list[Path]:
+    """The folders with images that `text` means: a dataset, `DATASET/SUBSET`, or any folder and those one below.
+
+    A dataset of that name comes before a folder of the current directory; write `./NAME` for the folder. Raises
+    UserError when there is no such folder or no image in it.
+    """
+    folder = Path(text).expanduser().absolute()
+    if workspace is not None and text and not text.startswith((".", "/", "~")):
+        inside = workspace.train_data / text
+        if inside.is_dir():
+            folder = inside
+    if not folder.is_dir():
+        names = workspace.dataset_names() if workspace is not None else []
+        there = f"Datasets here: {', '.join(map(printable, names))}." if names else "Give a folder with images."
+        what = "is a file, not a folder" if folder.exists() else "is neither a dataset nor a folder"
+        raise UserError(f"{printable(text)} {what}", there)
+    found = [subset.path for subset in subsets(folder) if _has_image(subset.path)]
+    if not found:
+        raise UserError(
+            f"There are no images in {folder}",
+            f"Looked for {', '.join(sorted(IMAGE_EXTENSIONS))} there and in the folders one below.",
+        )
+    return found
