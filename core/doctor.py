@@ -62,7 +62,7 @@ def _terminal(environment: Mapping[str, str]) -> Iterator[Check]:
     yield Check(
         "terminal",
         colours or None,
-        f"TERM={environment.get('TERM', 'unset')}, {'true colour' if colours else 'COLORTERM is not set: 256 colours'}",
+        f"TERM={environment.get('TERM', 'unset')}, {'true colour' if colours else '256 colours (no COLORTERM)'}",
         None if colours else "If your terminal has true colour: export COLORTERM=truecolor (ssh does not forward it).",
     )
     if "TMUX" not in environment:
@@ -201,7 +201,7 @@ def _onnxruntime() -> Check:
             "onnxruntime",
             False,
             "not installed: tagging is not possible",
-            "pip install 'kohya-tui[cuda]' for an NVIDIA GPU (CUDA 13; [cuda12] for CUDA 12), 'kohya-tui[cpu]' without one",
+            "pip install 'kohya-tui[cuda]' with an NVIDIA GPU (CUDA 12: [cuda12]), 'kohya-tui[cpu]' without",
         )
     from core.tagging.models import find_model
     from core.tagging.session import open_session

@@ -21,7 +21,7 @@ TORCH = (
     ((12, 6), "2.7.1", "0.22.1"),
     ((0, 0), "2.6.0", "0.21.0"),
 )
-"""Newest CUDA that a torch wheel of the Python index needs → torch, torchvision. sd-scripts asks for torch >= 2.6; its
+"""Newest CUDA that a torch wheel of the Python index needs → torch, torchvision. sd-scripts wants torch >= 2.6: its
 2.6.0 wheel is built for CUDA 12.4 and runs on every CUDA 12 driver; cards of 2025 (sm_120) need 12.8."""
 PYTHONS = ("python3.11", "python3.10", "python3.12", "python3")
 

@@ -49,7 +49,7 @@ def problem_lines(problems: Iterable[Problem]) -> list[str]:
 
 
 def table(rows: Sequence[Sequence[str]], right: frozenset[int] = frozenset()) -> list[str]:
-    """Rows as aligned columns, two spaces between them; the columns in `right` align right. The first row is the head."""
+    """Rows as aligned columns, two spaces apart; those in `right` align right. The first row is the head."""
     if not rows:
         return []
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]

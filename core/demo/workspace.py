@@ -1,0 +1,87 @@
+"""The demo workspace: made from nothing, the same on every machine, alive without network, GPU or sd-scripts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from core.files import write_atomic
+from core.problems import UserError
+from core.settings import WORKSPACE_FILE, load
+from core.workspace import Workspace, create
+
+CONFIG = "rinni"
+STEP_SECONDS = "0.2"
+TAG_SECONDS = "0.6"
+"""The demo's runs are paced so that they can be watched: seconds a training step and a picture take at least."""
+SETTINGS = """\
+# The demo workspace. Its trainer is a small stand-in for sd-scripts that draws from tags (kohya-tui help demo).
+version = 1
+trainer = "demo"
+tagger = "demo"
+"""
+
+
+def make_demo(folder: Path) -> Workspace:
+    """Make the demo in `folder`, or open the one that is there. Raises UserError when `folder` holds something else."""
+    if (folder / WORKSPACE_FILE).exists():
+        if load(folder.absolute(), {}).trainer != "demo":
+            raise UserError(
+                f"{folder} is a workspace of its own, not the demo", "Name another folder: kohya-tui demo DIR"
+            )
+        return create(folder)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UserError(f"{folder} is not empty", "Name another folder for the demo: kohya-tui demo DIR")
+    workspace = create(folder)
+    _draw(workspace)
+    _write_config(workspace)
+    write_atomic(workspace.settings_file, SETTINGS)  # last: a demo that was interrupted before is not taken for whole
+    return workspace
+
+
+def _draw(workspace: Workspace) -> None:
+    """rinni comes with captions that say what was drawn, so that she can be trained at once; mika waits to be tagged."""
+    from core.dataset.captions import join, with_trigger
+    from core.demo.drawings import demo_images, draw, tags
+
+    for character, name, spec, size in demo_images():
+        path = workspace.train_data / character / f"10_{character}" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        image = draw(spec, size)
+        image.save(path, quality=92) if path.suffix == ".jpg" else image.save(path)
+        if character == "rinni":
+            caption = join([tag.replace("_", " ") for tag in tags(spec)])
+            write_atomic(path.with_suffix(".txt"), with_trigger(caption, "rinni") + "\n", fsync=False)
+
+
+def _write_config(workspace: Workspace) -> None:
+    from core.config.presets import create as create_config
+    from core.demo.trainer.base import write_base
+
+    base = workspace.models / "demo-base.safetensors"
+    write_base(base)
+    create_config(workspace, CONFIG, "demo", "rinni", {"pretrained_model_name_or_path": workspace.key_of(base)})
+
+
+def start_runs(workspace: Workspace) -> list[str]:
+    """Start tagging mika and training rinni, each unless the workspace had such a run already; returns the run ids."""
+    from core.config.documents import Config
+    from core.runs.launch import start, tag_spec, train_spec
+    from core.runs.model import RunKind
+    from core.runs.store import create as create_run
+    from core.runs.store import list_runs
+    from core.tagging.options import parse_command
+
+    settings = load(workspace.root)
+    had = {run.spec.kind for run in list_runs(workspace.runs)}
+    started = []
+    if RunKind.TRAIN not in had:
+        config = Config.load(workspace.configs / CONFIG)
+        spec, files = train_spec(workspace, config, settings)
+        spec.env.setdefault("KOHYA_TUI_DEMO_STEP_SECONDS", STEP_SECONDS)
+        started.append(start(create_run(workspace.runs, spec, files)).id)
+    if RunKind.TAG not in had:
+        request = parse_command(["mika", "--trigger", "mika", "--remove_underscore"])
+        spec, files = tag_spec(workspace, request, settings)
+        spec.env.setdefault("KOHYA_TUI_DEMO_TAG_SECONDS", TAG_SECONDS)
+        started.append(start(create_run(workspace.runs, spec, files)).id)
+    return started
