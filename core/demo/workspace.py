@@ -39,7 +39,7 @@ def make_demo(folder: Path) -> Workspace:
 
 
 def _draw(workspace: Workspace) -> None:
-    """rinni comes with captions that say what was drawn, so that she can be trained at once; mika waits to be tagged."""
+    """rinni has captions that say what was drawn, so that she can be trained at once; mika waits to be tagged."""
     from core.dataset.captions import join, with_trigger
     from core.demo.drawings import demo_images, draw, tags
 
