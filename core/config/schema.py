@@ -36,8 +36,8 @@ class Field:
     """One option.
 
     `type` is int, float, str, bool, path, choice, list, or one of four that need care when written: `number` (int
-    or float, and the kind matters: `lr_warmup_steps = 100` is steps, `0.1` a share), `resolution` (dataset file only: int
-    or [int, int]), `pair` (two floats) and `dict`. `item` is the kind of a list's elements.
+    or float, and the kind matters: `lr_warmup_steps = 100` is steps, `0.1` a share), `resolution` (dataset file only:
+    int or [int, int]), `pair` (two floats) and `dict`. `item` is the kind of a list's elements.
     """
 
     name: str
@@ -130,7 +130,7 @@ def only_dataset() -> frozenset[str]:
 
 
 def renamed() -> Mapping[str, str]:
-    """Names of the training config → names of the dataset file for the same thing (train_batch_size, dataset_repeats)."""
+    """Names of the training config → names of the dataset file (`train_batch_size` → `batch_size`)."""
     names: dict[str, str] = _json("dataset.json")["renamed"]
     return names
 
@@ -149,6 +149,19 @@ def optimizers() -> tuple[str, ...]:
 def schedulers() -> tuple[str, ...]:
     """Names that `lr_scheduler` takes."""
     return tuple(_json("optimizers.json")["schedulers"])
+
+
+def parse_value(file: str, key: str, text: str, script: str = DEFAULT_SCRIPT) -> Any:
+    """The value that `text` (behind `KEY=` on the command line, or typed in a form) means for `key` of `file`.
+
+    Empty text is None: unset. Raises UserError for the wrong kind; an unknown key takes what the text looks like.
+    """
+    from core.config.values import from_text
+
+    if file == "train":
+        return from_text(text, fields(script).get(key))
+    bare = key.rsplit(".", 1)[-1]
+    return from_text(text, next((found for level in LEVELS if (found := dataset_fields(level).get(bare))), None))
 
 
 _KNOWN_SLIPS = {

@@ -1,0 +1,411 @@
+"""A config: the two TOML files that sd-scripts reads, and the prompt file, as documents that keep comments and order.
+
+`configs/<name>/{train.toml,dataset.toml,prompts.txt}`. Paths inside are relative to the workspace, the folder in which
+the trainer runs. What was not touched is saved byte for byte, or rather not at all. Reading needs no tomlkit; the first
+change does (130 ms).
+"""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from core.config.reading import flatten, read_toml
+from core.config.schema import LEVELS, Field, dataset_fields, dataset_names, fields
+from core.config.values import coerce, toml_item
+from core.problems import UserError
+
+if TYPE_CHECKING:
+    from tomlkit.container import Container
+    from tomlkit.toml_document import TOMLDocument
+
+    from core.dataset.edits import EditGroup, Journal
+    from core.workspace import Workspace
+
+FileName = Literal["train", "dataset", "prompts"]
+FILES: Final[dict[FileName, str]] = {"train": "train.toml", "dataset": "dataset.toml", "prompts": "prompts.txt"}
+_PLACE = re.compile(r"(?:(general)|datasets\[(\d+)\](?:\.subsets\[(\d+)\])?)\.([^.\[\]]+)$")
+_CHAIN = ("datasets[0].subsets[0]", "datasets[0]", "general")
+_SUBSET_KEYS = frozenset({"image_dir", "num_repeats", "is_reg", "class_tokens", "alpha_mask", "metadata_file"})
+_DATASET_KEYS = frozenset(
+    {"resolution", "batch_size", "enable_bucket", "min_bucket_reso", "max_bucket_reso", "bucket_reso_steps"}
+    | {"bucket_no_upscale", "validation_split", "validation_seed", "network_multiplier", "resize_interpolation"}
+)
+
+
+def open_config(workspace: Workspace, name: str) -> Config:
+    """The config `name` of the workspace; UserError with the names there are when it is missing."""
+    folder = workspace.configs / name
+    if not any((folder / file).is_file() for file in ("train.toml", "dataset.toml")):
+        names = workspace.config_names()
+        there = f"There are: {', '.join(names)}" if names else "There is none yet"
+        raise UserError(f"There is no config {name!r} in {workspace.configs}", f"{there}. Make one: config new NAME.")
+    return Config.load(folder)
+
+
+class Config:
+    """The documents of one config folder. Changes stay in memory until `save`; `changed` names what differs."""
+
+    def __init__(self, folder: Path, texts: Mapping[FileName, str] | None = None) -> None:
+        """`texts` (by `train`, `dataset`, `prompts`) makes an unsaved config; see `load` for what is on disk."""
+        self.folder = folder
+        self.broken: dict[FileName, UserError] = {}
+        """Files on disk that are not TOML: to be mended through `set_text`; `set` refuses them."""
+        self._disk: dict[FileName, bytes | None] = dict.fromkeys(FILES)
+        self._text: dict[FileName, str] = dict.fromkeys(FILES, "")
+        self._documents: dict[FileName, TOMLDocument] = {}
+        self._values: dict[FileName, dict[str, Any]] = {}
+        for file, text in (texts or {}).items():
+            self.set_text(file, text)
+
+    @classmethod
+    def load(cls, folder: Path) -> Config:
+        """Read the files of `folder`: a missing one is empty, a broken one is in `broken`. UserError when forbidden."""
+        config = cls(folder)
+        for file, name in FILES.items():
+            path = folder / name
+            try:
+                raw = path.read_bytes()
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                raise UserError(f"Cannot read {path}: {error.strerror}", "Check its owner and permissions.") from error
+            config._disk[file] = raw
+            try:
+                text = raw.decode("utf-8")
+                config._text[file] = text
+                if file != "prompts":
+                    config._values[file] = read_toml(text, str(path))
+            except UnicodeDecodeError as error:
+                line = raw.count(b"\n", 0, error.start) + 1
+                config._text[file] = raw.decode("utf-8", "replace")
+                config.broken[file] = UserError(
+                    f"{path}, line {line}: this is not UTF-8", "Save the file as UTF-8; the trainer reads nothing else."
+                )
+            except UserError as error:
+                config.broken[file] = error
+        return config
+
+    @property
+    def name(self) -> str:
+        return self.folder.name
+
+    @property
+    def train(self) -> TOMLDocument:
+        """The document of train.toml; change it through `set`."""
+        return self._document("train")
+
+    @property
+    def dataset(self) -> TOMLDocument:
+        """The document of dataset.toml; change it through `set`."""
+        return self._document("dataset")
+
+    @property
+    def prompts(self) -> str:
+        return self._text["prompts"]
+
+    @prompts.setter
+    def prompts(self, text: str) -> None:
+        self.set_text("prompts", text)
+
+    def path(self, file: FileName) -> Path:
+        """Where `train`, `dataset` or `prompts` lies."""
+        return self.folder / FILES[file]
+
+    def text(self, file: FileName) -> str:
+        """The file as it would be saved now, but for a byte order mark."""
+        return self._text[file].removeprefix("\ufeff")
+
+    def set_text(self, file: FileName, text: str) -> None:
+        """Replace the whole text, as a raw editor does.
+
+        Raises UserError with line and column when it is not TOML; then nothing changed.
+        """
+        if file != "prompts":
+            self._values[file] = read_toml(text, FILES[file])
+        self._text[file] = text.removeprefix("\ufeff")
+        self.broken.pop(file, None)
+        self._documents.pop(file, None)
+
+    @property
+    def changed(self) -> frozenset[FileName]:
+        """The files that `save` would write."""
+        return frozenset(file for file in FILES if self._bytes(file) != self._disk[file])
+
+    def changed_on_disk(self) -> frozenset[FileName]:
+        """The files that somebody else changed since they were loaded."""
+        return frozenset(file for file in FILES if _read(self.path(file)) != self._disk[file])
+
+    def effective(self, file: FileName = "train") -> dict[str, Any]:
+        """The values as the trainer sees them: train.toml flattened one level, the last of equal keys wins.
+
+        `dataset` is returned as it is nested. A broken file gives nothing.
+        """
+        return flatten(self.plain(file)) if file == "train" else self.plain(file)
+
+    def plain(self, file: FileName) -> dict[str, Any]:
+        """The file's values as nested plain dicts and lists; empty for a broken file and for the prompts."""
+        if file in self.broken or file == "prompts":
+            return {}
+        if file not in self._values:
+            self._values[file] = read_toml(self._text[file], FILES[file])
+        return copy.deepcopy(self._values[file])
+
+    def get(self, file: FileName, key: str) -> Any:
+        """The value of `key`, None when unset.
+
+        In `dataset` a bare key is looked up where the trainer would for the first subset;
+        `datasets[0].subsets[1].num_repeats` and `general.keep_tokens` name a place.
+        """
+        if file == "train":
+            return self.effective().get(key)
+        data = self.effective("dataset")
+        place = _PLACE.match(key)
+        for level in [key] if place else [f"{start}.{key}" for start in _CHAIN]:
+            found = _PLACE.match(level)
+            assert found is not None
+            table = data.get("general") if found[1] else _item(data.get("datasets"), int(found[2]))
+            if found[3] is not None and isinstance(table, dict):
+                table = _item(table.get("subsets"), int(found[3]))
+            if isinstance(table, dict) and table.get(found[4]) is not None:
+                return table[found[4]]
+        return None
+
+    def home(self, key: str) -> FileName:
+        """The file in which `key` is set, or belongs when it is not: `train` or `dataset`."""
+        if _PLACE.match(key):
+            return "dataset"
+        if self.get("dataset", key) is not None:
+            return "dataset"
+        if key in self.effective():
+            return "train"
+        return "dataset" if any(key in dataset_names(level) for level in LEVELS) else "train"
+
+    def field(self, file: FileName, key: str) -> Field | None:
+        """The facts of a key; None for one that the trainer does not know."""
+        if file == "train":
+            return fields(self.script).get(key)
+        place = _PLACE.match(key)
+        bare = place[4] if place else key
+        levels = (
+            LEVELS if place is None else (("subsets",) if place[3] else ("datasets",) if place[2] else ("general",))
+        )
+        for level in reversed(levels):
+            found = dataset_fields(level).get(bare)
+            if found is not None:
+                return found
+        return None
+
+    @property
+    def script(self) -> str:
+        """The training script that this config is for; said by a comment `# script: NAME` in train.toml."""
+        found = re.search(r"^#\s*script:\s*(\w+\.py)\s*$", self._text["train"], re.MULTILINE)
+        return found[1] if found else "train_network.py"
+
+    def set(self, file: FileName, key: str, value: Any) -> None:
+        """Set one value in place, in the kind that the trainer wants; None unsets it. UserError for a wrong kind.
+
+        A new key goes behind the last one of its group, so that it lands in the section that has its neighbours.
+        """
+        if value is None:
+            self.unset(file, key)
+            return
+        self._refuse_broken(file)
+        value = coerce(value, self.field(file, key))
+        if file == "train":
+            self._set_train(key, value)
+        else:
+            name, container = self._target(key)
+            _assign(container, name, value, _neighbours(container, dataset_fields("subsets"), name))
+        self._refresh(file)
+
+    def unset(self, file: FileName, key: str) -> None:
+        """Remove a key wherever the trainer would find it; nothing happens when it is not there."""
+        self._refuse_broken(file)
+        if file == "train":
+            for container in _sections(self.train):
+                if key in container:
+                    container.remove(key)
+        else:
+            for name, container in self._places(key)[:1]:
+                if name in container:
+                    container.remove(name)
+        self._refresh(file)
+
+    def save(self, journal: Journal | None = None, *, force: bool = False) -> EditGroup | None:
+        """Write what changed, atomically; through `journal` as one undoable group, which is returned.
+
+        Raises UserError when a file was changed by another program since it was loaded, unless `force` is set.
+        """
+        names = sorted(self.changed)
+        foreign = sorted(self.changed_on_disk() & self.changed)
+        if foreign and not force:
+            raise UserError(
+                f"{self.path(foreign[0])} was changed by another program since it was opened here",
+                "Reload it and make your change again, or save over it.",
+            )
+        if not names:
+            return None
+        self.folder.mkdir(parents=True, exist_ok=True)
+        group: EditGroup | None = None
+        if journal is None:
+            from core.files import write_atomic
+
+            for file in names:
+                write_atomic(self.path(file), self._bytes(file) or b"")
+        else:
+            from core.dataset.edits import Edit
+
+            edits = [Edit(self.path(file), _read(self.path(file)), self._bytes(file)) for file in names]
+            group = journal.apply(f"config {self.name}", edits)
+        for file in names:
+            self._disk[file] = _read(self.path(file))
+        return group
+
+    def reload(self) -> None:
+        """Take what is on disk now; changes in memory are gone."""
+        fresh = Config.load(self.folder)
+        self.broken, self._disk, self._text = fresh.broken, fresh._disk, fresh._text
+        self._documents, self._values = {}, fresh._values
+
+    def _bytes(self, file: FileName) -> bytes | None:
+        text, disk = self._text[file], self._disk[file]
+        if disk is None and not text:
+            return None
+        if disk is not None and file in self.broken:
+            return disk
+        return text.encode("utf-8")
+
+    def _document(self, file: FileName) -> TOMLDocument:
+        if file not in self._documents:
+            import tomlkit
+            from tomlkit.exceptions import TOMLKitError
+
+            text = "" if file in self.broken else self.text(file)
+            try:
+                self._documents[file] = tomlkit.parse(text)
+            except (TOMLKitError, RecursionError) as error:
+                raise UserError(f"{self.path(file)}: {error}", "Change it in the raw editor.") from error
+        return self._documents[file]
+
+    def _refresh(self, file: FileName) -> None:
+        text = self._document(file).as_string()
+        crlf = self._text[file].count("\r\n") * 2 > self._text[file].count("\n")
+        self._text[file] = re.sub(r"\r?\n", "\r\n", text) if crlf else text
+        self._values.pop(file, None)
+
+    def _refuse_broken(self, file: FileName) -> None:
+        if file in self.broken:
+            raise self.broken[file]
+
+    def _set_train(self, key: str, value: Any) -> None:
+        holders = [container for container in _sections(self.train) if key in container]
+        if holders:
+            _assign(holders[-1], key, value, [])
+            return
+        known = fields(self.script)
+        best: tuple[int, Container, list[str]] | None = None
+        for container in _sections(self.train):
+            near = _neighbours(container, known, key)
+            if near and (best is None or len(near) > best[0]):
+                best = (len(near), container, near)
+        if best is None:
+            _assign(_sections(self.train)[0], key, value, [])
+        else:
+            _assign(best[1], key, value, best[2])
+
+    def _target(self, key: str) -> tuple[str, Container]:
+        """Name and container to write a dataset key into; makes [general], [[datasets]] and a subset when missing."""
+        import tomlkit
+
+        for name, container in self._places(key):
+            if name in container:
+                return name, container
+        place = _PLACE.match(key)
+        name = place[4] if place else key
+        if place is not None:
+            level = "general" if place[1] else "subsets" if place[3] is not None else "datasets"
+        else:
+            level = "subsets" if name in _SUBSET_KEYS else "datasets" if name in _DATASET_KEYS else "general"
+        document = self.dataset
+        if level == "general":
+            if "general" not in document:
+                table = tomlkit.table()
+                following = list(document.keys())
+                if following:
+                    table.add(tomlkit.nl())
+                document._insert_at(0, tomlkit.key("general"), table)
+            return name, document["general"].value
+        dataset = _nth(document, "datasets", int(place[2]) if place else 0)
+        if level == "datasets":
+            return name, dataset
+        return name, _nth(dataset, "subsets", int(place[3]) if place else 0)
+
+    def _places(self, key: str) -> list[tuple[str, Container]]:
+        """Where a dataset key may stand, nearest first: (name, container)."""
+        if "dataset" in self.broken:
+            return []
+        document = self.dataset
+        place = _PLACE.match(key)
+        if place is None:
+            return [item for start in _CHAIN for item in self._places(f"{start}.{key}")]
+        if place[1]:
+            general = document.get("general")
+            return [(place[4], general.value)] if general is not None and hasattr(general, "value") else []
+        table = _item(document.get("datasets"), int(place[2]))
+        if table is not None and place[3] is not None:
+            table = _item(table.get("subsets"), int(place[3]))
+        return [(place[4], table.value)] if table is not None else []
+
+
+def _read(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return None
+
+
+def _item(tables: Any, index: int) -> Any:
+    return tables[index] if isinstance(tables, list) and index < len(tables) else None
+
+
+def _nth(parent: Any, name: str, index: int) -> Container:
+    import tomlkit
+
+    tables = parent.get(name)
+    if tables is None:
+        tables = tomlkit.aot()
+        parent.append(name, tables)
+        tables = parent[name]
+    if index == len(tables):
+        tables.append(tomlkit.table())
+    if index >= len(tables):
+        raise UserError(f"There is no {name}[{index}]", f"The file has {len(tables)} of them, counted from 0.")
+    found: Container = tables[index].value
+    return found
+
+
+def _sections(document: Any) -> list[Any]:
+    """The containers whose keys the trainer takes: the top level and each table directly below, in order."""
+    from tomlkit.items import Table
+
+    tables = [item.value for item in document.values() if isinstance(item, Table)]
+    return [document, *tables]
+
+
+def _neighbours(container: Any, known: Any, key: str) -> list[str]:
+    group = known[key].group if key in known else None
+    return [name for name in container if name in known and known[name].group == group]
+
+
+def _assign(container: Any, key: str, value: Any, near: list[str]) -> None:
+    item = toml_item(value)
+    if key in container:
+        container[key] = item
+    elif near:
+        container._insert_after(near[-1], key, item)
+    else:
+        container.append(key, item)
