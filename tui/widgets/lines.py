@@ -1,8 +1,8 @@
 """Lines that repaint only the cells that changed.
 
-Textual sends every cell of a dirty region again; over SSH those bytes are what a user waits for. What ticks (gauges, chart,
-run line, log) compares the new cells with the old ones and marks only the differing stretches dirty: nothing changed means
-no byte sent.
+Textual sends every cell of a dirty region again; over SSH those bytes are what a user waits for. What ticks (gauges,
+chart, run line, log) compares the new cells with the old ones and marks only the differing stretches dirty: nothing
+changed means no byte sent.
 """
 
 from __future__ import annotations

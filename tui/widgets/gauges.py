@@ -1,0 +1,231 @@
+"""GPU and host gauges: a few lines that are sent again only where a rounded value changed."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tui.theme import Cells, fit
+from tui.widgets.line import cut
+from tui.widgets.lines import LiveLines, width_of
+
+if TYPE_CHECKING:
+    from core.hardware import GpuReading, GpuSnapshot, HostSnapshot
+
+HISTORY_SECONDS = 5.0  # a sparkline that moves costs 100 bytes: once in five seconds tells as much
+_EIGHTHS = " ▏▎▍▌▋▊▉"
+_LEVELS = "▁▂▃▄▅▆▇█"
+GIB = 2**30
+
+
+def bar(parts: Sequence[tuple[float, str]], width: int) -> Cells:
+    """A bar of `width` cells filled by (fraction, role) parts, its end exact to an eighth of a cell; the rest dotted."""
+    cells: Cells = []
+    filled = 0
+    total = 0.0
+    for fraction, role in parts:
+        total = min(1.0, total + max(0.0, fraction))
+        eighths = round(total * width * 8)
+        whole = eighths // 8 - filled
+        if whole > 0:
+            cells.append(("█" * whole, role))
+            filled += whole
+        last = role
+    if parts and filled < width and eighths % 8:
+        cells.append((_EIGHTHS[eighths % 8], last))
+        filled += 1
+    return [*cells, ("·" * (width - filled), "rule")]
+
+
+def sparkline(values: Sequence[float | None], width: int) -> str:
+    """Fractions as one mark each, the newest at the right; unknown ones are blank."""
+    shown = list(values)[-width:] if width > 0 else []
+    marks = [" " if value is None else _LEVELS[min(7, max(0, int(value * 7.999)))] for value in shown]
+    return "".join(marks).rjust(max(0, width))
+
+
+def number(value: float | None, unit: str = "", step: int = 1) -> str:
+    """A reading rounded to `step` with its unit, or a dash."""
+    return "–" if value is None else f"{step * round(value / step):.0f}{unit}"
+
+
+def gib(value: float | None) -> str:
+    """Bytes in GiB with one decimal, or a dash."""
+    return "–" if value is None else f"{value / GIB:.1f}"
+
+
+def short_name(name: str | None) -> str:
+    """`RTX 4090` of `NVIDIA GeForce RTX 4090`."""
+    text = name or "GPU"
+    for word in ("NVIDIA ", "GeForce "):
+        text = text.replace(word, "")
+    return text
+
+
+@dataclass(frozen=True, slots=True)
+class Gauge:
+    """One GPU as it is shown: the reading, what of its memory belongs to the run, and the last utilisations (0..1)."""
+
+    gpu: GpuSnapshot
+    own: int | None
+    history: tuple[float | None, ...]
+
+    @property
+    def load_role(self) -> str:
+        return "muted" if not self.gpu.utilization else "good"
+
+    def memory_bar(self, width: int) -> Cells:
+        """Own memory in the accent, that of others beside it."""
+        used, total = self.gpu.memory_used, self.gpu.memory_total
+        if used is None or not total:
+            return [("·" * width, "rule")]
+        role = "caution" if used > 0.96 * total else "second"
+        own = min(self.own or 0, used)
+        return bar([(own / total, "accent"), ((used - own) / total, role)] if own else [(used / total, role)], width)
+
+    def heat(self) -> Cells:
+        """Temperature, power and fan, in steps that do not flicker."""
+        gpu = self.gpu
+        hot = gpu.temperature is not None and gpu.temperature >= 84
+        cells: Cells = [(number(gpu.temperature), "bad" if hot else "text"), (" °C", "muted")]
+        if gpu.power is not None:
+            limit = f"/{gpu.power_limit:.0f}" if gpu.power_limit else ""
+            cells += [("  ", "text"), (number(gpu.power, step=5), "text"), (f"{limit} W", "muted")]
+        if gpu.fan is not None:
+            cells += [("  fan ", "muted"), (number(gpu.fan, step=5), "text"), (" %", "muted")]
+        return cells
+
+    def full(self, width: int) -> list[Cells]:
+        """Three lines: load with its history, memory, heat."""
+        gpu = self.gpu
+        label = f"GPU {gpu.index}"
+        room = max(4, min(22, width - 7 - 7 - 12))
+        name = fit(short_name(gpu.name), room)
+        load = f"{number(gpu.utilization):>3} %"
+        spark = sparkline(self.history, min(24, max(0, width - 7 - room - len(load) - 3)))
+        first: Cells = [(f"{label:<7}", "muted"), (name, "text"), (f" {load}  ", "text"), (spark, self.load_role)]
+        amount = f"{gib(gpu.memory_used)} / {gib(gpu.memory_total)} G"
+        second: Cells = [(f"{'VRAM':<7}", "muted"), (fit(amount, max(14, room)), "text"), (" ", "text")]
+        second += self.memory_bar(max(4, min(32, width - width_of(second))))
+        third: Cells = [("       ", "text"), *self.heat()]
+        if self.own:
+            third += [("   ours ", "muted"), (gib(self.own), "accent"), (" G", "muted")]
+        return [cut(line, width) for line in (first, second, third)]
+
+    def compact(self, width: int) -> Cells:
+        """One line."""
+        gpu = self.gpu
+        line: Cells = [(f"GPU {gpu.index} ", "muted")]
+        if width >= 64:
+            line.append((fit(short_name(gpu.name), min(16, width // 6)) + " ", "text"))
+        line += [(f"{number(gpu.utilization):>3} %", "text"), ("  ", "text")]
+        amount: Cells = [(f" {gib(gpu.memory_used)}/{gib(gpu.memory_total)} G", "text")]
+        tail = [("  ", "text"), *self.heat()] if width >= 56 else []
+        if width >= 76 and self.own:
+            tail += [("  ours ", "muted"), (gib(self.own), "accent"), (" G", "muted")]
+        room = min(24, width - width_of([*line, *amount, *tail]))
+        if room < 6:
+            tail, room = [], min(24, width - width_of([*line, *amount]))
+        return cut([*line, *self.memory_bar(max(0, room)), *amount, *tail], width)
+
+
+def host_line(host: HostSnapshot, width: int) -> Cells:
+    """CPU, memory and disk of the machine."""
+    used, total = host.memory_used, host.memory_total
+    memory = "–" if used is None or not total else f"{used / GIB:.0f}/{total / GIB:.0f}"
+    free = None if host.disk_free is None else host.disk_free / 1e9
+    low = free is not None and free < 10
+    disk = "–" if free is None else f"{free:.0f}" if free >= 10 else f"{free:.1f}"
+    return cut(
+        [
+            (f"{'host':<7}", "muted"),
+            *[("CPU ", "muted"), (f"{number(host.cpu_percent):>3}", "text"), (" %", "muted")],
+            *[("  RAM ", "muted"), (memory, "text"), (" G", "muted")],
+            *[("  disk ", "muted"), (disk, "bad" if low else "text"), (" G free" if width >= 46 else " G", "muted")],
+        ],
+        width,
+    )
+
+
+class Gauges(LiveLines):
+    """`update` once a second; lines that show the same are not sent."""
+
+    DEFAULT_CSS = "Gauges { height: auto; }"
+
+    def __init__(self, *, id: str | None = None, classes: str | None = None) -> None:
+        super().__init__(id=id, classes=classes)
+        self.few_lines = False
+        self._reading: GpuReading | None = None
+        self._host: HostSnapshot | None = None
+        self._own: Mapping[int, int] = {}
+        self._history: dict[int, deque[float | None]] = {}
+        self._sampled = 0.0
+
+    def update(
+        self, reading: GpuReading | None, host: HostSnapshot | None, own: Mapping[int, int] | None = None
+    ) -> None:
+        """Show a reading. `own`: GPU index → bytes that the shown run holds there."""
+        self._reading, self._host, self._own = reading, host, own or {}
+        now = time.monotonic()
+        if reading is not None and now - self._sampled >= HISTORY_SECONDS - 0.5:
+            self._sampled = now
+            for gpu in reading.gpus:
+                history = self._history.setdefault(gpu.index, deque(maxlen=24))
+                history.append(None if gpu.utilization is None else gpu.utilization / 100)
+        self.relayout()
+
+    def relayout(self) -> None:
+        """Build the lines for the present width."""
+        lines = self.build(self.size.width or 48)
+        changed = len(lines) != len(self._lines)
+        self.show(lines)
+        if changed:
+            self.refresh(layout=True)
+
+    def on_resize(self) -> None:
+        self.relayout()
+
+    def get_content_height(self, container: object, viewport: object, width: int) -> int:
+        return max(1, len(self._lines))
+
+    def gauges(self) -> list[Gauge]:
+        """The GPUs of the last reading with their history."""
+        gpus = self._reading.gpus if self._reading is not None else ()
+        return [Gauge(gpu, self._own.get(gpu.index), tuple(self._history.get(gpu.index, ()))) for gpu in gpus]
+
+    def build(self, width: int) -> list[Cells]:
+        """The lines for a width; one line a GPU when there are many or `few_lines` is set."""
+        lines: list[Cells] = []
+        gauges = self.gauges()
+        if gauges:
+            for gauge in gauges:
+                lines += [gauge.compact(width)] if self.few_lines or len(gauges) > 2 else gauge.full(width)
+        elif self._reading is not None:
+            reason = self._reading.message
+            text = "no NVIDIA GPU here" + (f": {reason}" if reason else "")
+            lines += [[(f"{'GPU':<7}", "muted"), (part, "muted")] for part in wrapped(text, max(10, width - 7), 2)]
+            if len(lines) == 2:
+                lines[1][0] = ("       ", "muted")
+        if self._host is not None:
+            lines.append(host_line(self._host, width))
+        return lines
+
+
+def wrapped(text: str, width: int, limit: int) -> list[str]:
+    """`text` in at most `limit` lines broken between words; what does not fit ends in `…`."""
+    lines: list[str] = [""]
+    for word in text.split():
+        longer = f"{lines[-1]} {word}".strip()
+        if len(longer) <= width:
+            lines[-1] = longer
+        elif len(lines) < limit:
+            lines.append(word)
+        else:
+            lines[-1] = (
+                fit(f"{lines[-1]} …", width).rstrip() if len(lines[-1]) + 2 <= width else lines[-1][: width - 1] + "…"
+            )
+            break
+    return [line if len(line) <= width else line[: width - 1] + "…" for line in lines]

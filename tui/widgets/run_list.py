@@ -1,0 +1,79 @@
+"""The list of runs: one line each, the newest first."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from core.text import human_age, human_seconds, printable
+from tui.theme import Cells, fit
+
+if TYPE_CHECKING:
+    from core.runs.model import Run
+
+LIMIT = 500
+GLYPHS = {
+    "queued": ("◌", "caution"),
+    "prepared": ("◌", "caution"),
+    "running": ("▶", "good"),
+    "stopping": ("■", "caution"),
+    "finished": ("✓", "good"),
+    "failed": ("✗", "bad"),
+    "stopped": ("■", "muted"),
+    "lost": ("?", "caution"),
+}
+"""State → its glyph and role; the word stands beside it."""
+
+
+def lasted(run: Run, now: float) -> float | None:
+    """Seconds that the run took or has taken."""
+    started, ended = run.status.started, run.status.ended
+    if started is None:
+        return None
+    if ended is None:
+        ended = now if run.live else run.status.heartbeat
+    return None if ended is None else max(0.0, ended - started)
+
+
+@dataclass(frozen=True, slots=True)
+class RunRows:
+    """Rows for an ItemList. `progress` holds what is known of each run's steps, by id."""
+
+    runs: Sequence[Run]
+    progress: dict[str, str]
+    now: float
+
+    def __len__(self) -> int:
+        return len(self.runs)
+
+    def cells(self, index: int, width: int) -> Cells:
+        run = self.runs[index]
+        state = str(run.state)
+        glyph, role = GLYPHS.get(state, ("·", "muted"))
+        seconds = lasted(run, self.now)
+        age = human_age(max(0.0, self.now - (run.status.started or run.spec.created)))
+        took = human_seconds(seconds) if seconds is not None else ""
+        word = "unsupervised" if run.unsupervised else state
+        room = max(12, min(36, width - 62))
+        line: Cells = [(f" {glyph} ", role), (fit(printable(run.spec.name), room), "text"), (" ", "text")]
+        line.append((fit(word, 13), role if state in {"failed", "lost"} else "muted"))
+        if width >= 60:
+            line.append((f"{run.spec.kind.value:<6}", "muted"))
+        line.append((f"{self.progress.get(run.id, ''):>15} ", "text"))
+        if width >= 80:
+            line.append((f"{took:>9} ", "muted"))
+        line.append((f"{age:>10}", "muted"))
+        reason = run.status.reason
+        used = sum(len(text) for text, _ in line)
+        if reason and width - used > 16:
+            line.append(
+                ("   " + fit(printable(reason), width - used - 4).rstrip(), role if state == "failed" else "muted")
+            )
+        return line
+
+
+def rows_of(runs: Sequence[Run], progress: dict[str, str]) -> RunRows:
+    """Rows for the newest `LIMIT` runs."""
+    return RunRows(runs[:LIMIT], progress, time.time())
