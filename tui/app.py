@@ -1,0 +1,287 @@
+"""The application: wiring of modes, themes, keys, palette and what crosses screens. No work is done here."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from textual import work
+from textual.app import App
+from textual.binding import Binding
+from textual.reactive import var
+from textual.screen import Screen
+from textual.signal import Signal
+from textual.timer import Timer
+
+from core.problems import UserError
+from core.settings import Settings
+from core.workspace import Workspace
+from tui import theme
+from tui.commands import BindingCommands, HelpCommands, ThemeCommands
+from tui.graphics import Choice, next_choice
+from tui.pulse import Pulse, PulseReader
+from tui.screens.base import ModeScreen
+from tui.writer import Writer
+
+
+def _mode(name: str) -> Callable[[], Screen[None]]:
+    def load() -> Screen[None]:
+        screen: Screen[None] = getattr(import_module(f"tui.screens.{name}"), f"{name.capitalize()}Screen")()
+        return screen
+
+    return load
+
+
+class KohyaApp(App[None]):
+    """`workspace` None: the first run, until the user imports images or opens the demo."""
+
+    TITLE = "kohya-tui"
+    MODES = {name: _mode(name) for name in ("dataset", "tag", "review", "config", "monitor")}
+    DEFAULT_MODE = "dataset"
+    COMMANDS = {BindingCommands, HelpCommands, ThemeCommands}
+    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-normal"), (160, "-wide")]
+    CSS_PATH = "app.tcss"
+    ENABLE_COMMAND_PALETTE = True
+    BINDINGS = [
+        Binding("1", "mode('dataset')", "Dataset", show=False, id="mode.dataset", tooltip="Go to Dataset"),
+        Binding("2", "mode('tag')", "Tag", show=False, id="mode.tag", tooltip="Go to Tag"),
+        Binding("3", "mode('review')", "Review", show=False, id="mode.review", tooltip="Go to Review"),
+        Binding("4", "mode('config')", "Config", show=False, id="mode.config", tooltip="Go to Config"),
+        Binding("5", "mode('monitor')", "Monitor", show=False, id="mode.monitor", tooltip="Go to Monitor"),
+        Binding("u", "undo", "undo", id="edit.undo", tooltip="Undo the last change on disk"),
+        Binding("U,ctrl+r", "redo", "redo", show=False, id="edit.redo", tooltip="Redo what was undone"),
+        Binding("question_mark,f1", "toggle_help", "help", id="app.help", key_display="?", tooltip="Keys and help"),
+        Binding("ctrl+p", "command_palette", "palette", id="app.palette", key_display="^p", priority=True),
+        Binding("exclamation_mark", "problems", "problems", show=False, id="app.problems", key_display="!"),
+        Binding("H", "hide_pictures", "hide pictures", show=False, id="app.hide-pictures"),
+        Binding("I", "cycle_images", "next picture protocol", show=False, id="app.images"),
+        Binding("escape", "back", "one step back", show=False, id="app.back"),
+        Binding("q", "leave", "leave", show=False, id="app.leave", tooltip="Leave; on top: quit (a run goes on)"),
+        Binding("ctrl+q", "quit", "quit", show=False, id="app.quit", priority=True, tooltip="Quit (a run goes on)"),
+    ]
+
+    active_dataset: var[str | None] = var(None)
+    active_config: var[str | None] = var(None)
+    active_run: var[str | None] = var(None)
+    review_item: Path | None = None
+    """The image that Review opens at."""
+    start_folder: Path = Path()
+    """Where the app was started: a first import makes its workspace here."""
+
+    def __init__(self, workspace: Workspace | None, settings: Settings, graphics: Choice, demo: bool = False) -> None:
+        super().__init__()
+        self.workspace, self.settings, self.graphics, self.demo = workspace, settings, graphics, demo
+        self.pictures_hidden = settings.hide_pictures
+        self.pulse = Pulse()
+        self.writer = Writer(self)
+        self.settings_changed: Signal[Settings] = Signal(self, "settings changed")
+        self.dataset_changed: Signal[str] = Signal(self, "dataset changed")
+        self.runs_changed: Signal[str | None] = Signal(self, "runs changed")
+        self.pulse_signal: Signal[Pulse] = Signal(self, "pulse")
+        self.pictures_changed: Signal[None] = Signal(self, "pictures changed")
+        self._pulse_reader, self._pulse_busy = PulseReader(), False
+        self._pulse_timer: Timer | None = None
+        self._came_from: list[str] = []
+        self._journal: Any = None
+        self._paint: tuple[str, theme.Paint] | None = None
+        self.animation_level = "none"
+        for each in theme.THEMES:
+            self.register_theme(each)
+        self.theme = settings.theme
+        self.set_keymap(settings.keys)
+
+    def forget_workspace(self) -> None:
+        """Close the journal and every mode but the one that is seen."""
+        self._journal, self.active_dataset, self.active_config, self.active_run = None, None, None, None
+        for name in [name for name in self._screen_stacks if name in self.MODES and name != self.current_mode]:
+            self.remove_mode(name)
+            self.add_mode(name, self.MODES[name])
+
+    # What every screen reads
+
+    @property
+    def paint(self) -> theme.Paint:
+        """Styles by role in the theme in force, for widgets that draw their own lines."""
+        if self._paint is None or self._paint[0] != self.theme:
+            self._paint = (self.theme, theme.Paint(self.theme_variables))
+        return self._paint[1]
+
+    @property
+    def journal(self) -> Any:
+        """The workspace's Journal, opened when first asked for. Use it through `writer`: it fsyncs."""
+        if self._journal is None:
+            if self.workspace is None:
+                raise UserError("There is no workspace yet", "Import images or open the demo in Dataset (1).")
+            from core.dataset.edits import Journal
+
+            self._journal = Journal(self.workspace)
+        return self._journal
+
+    def get_theme_variable_defaults(self) -> dict[str, str]:
+        return theme.variable_defaults(self.theme)
+
+    # Start and end
+
+    def on_mount(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            loop.add_signal_handler(number, self._end_by_signal, number)
+        self.set_timer(0.3, self._settle_in)
+
+    def _settle_in(self) -> None:
+        """What may wait until the first frame is on the screen."""
+        from tui import chores
+
+        for problem in self.settings.problems:
+            self.notify(f"{problem.where}: {problem.message}", severity="warning", markup=False)
+        chores.recover_journal(self)
+        if self.demo:
+            chores.start_demo(self)
+        self._beat()
+        self._pulse_timer = self.set_interval(1.0, self._beat)
+
+    def _end_by_signal(self, number: int) -> None:
+        self.run_worker(self._drain_and_exit(128 + number), exit_on_error=False)
+
+    async def _drain_and_exit(self, code: int, message: str | None = None) -> None:
+        await self.writer.drain()
+        self.exit(return_code=code, message=message)
+
+    async def action_quit(self) -> None:
+        going = f"{self.pulse.name} goes on; see it again: kohya-tui, key 5" if self.pulse.run_id else None
+        await self._drain_and_exit(0, going)
+
+    # The run in the header
+
+    def _beat(self) -> None:
+        if not self._pulse_busy:
+            self._pulse_busy = True
+            self._read_pulse()
+
+    @work(thread=True, group="pulse", exit_on_error=False)
+    def _read_pulse(self) -> None:
+        try:
+            pulse = self._pulse_reader.read(self.workspace)
+            self.call_from_thread(self._set_pulse, pulse)
+        finally:
+            self._pulse_busy = False
+
+    def _set_pulse(self, pulse: Pulse) -> None:
+        old, self.pulse = self.pulse, pulse
+        if pulse != old:
+            self.pulse_signal.publish(pulse)
+        if (pulse.run_id, pulse.state) != (old.run_id, old.state):
+            self.runs_changed.publish(pulse.run_id)
+
+    # Going about
+
+    async def action_mode(self, name: str) -> None:
+        if name != self.current_mode:
+            self._came_from = [*self._came_from[-9:], self.current_mode]
+            await self.switch_mode(name)
+
+    async def open_review(self, item: Path) -> None:
+        """Review at this image."""
+        self.review_item = item
+        await self.action_mode("review")
+
+    async def open_run(self, run_id: str) -> None:
+        """Monitor at this run."""
+        self.active_run = run_id
+        await self.action_mode("monitor")
+
+    async def action_back(self) -> None:
+        from textual.widgets import HelpPanel
+
+        if self.screen.query(HelpPanel):
+            self.action_hide_help_panel()
+        elif isinstance(self.screen, ModeScreen) and self.screen.step_back():
+            return
+        elif len(self.screen_stack) > 1:
+            self.pop_screen()
+        elif self._came_from:
+            await self.switch_mode(self._came_from.pop())
+
+    async def action_leave(self) -> None:
+        if len(self.screen_stack) > 1:
+            self.pop_screen()
+        else:
+            await self.action_quit()
+
+    def action_toggle_help(self) -> None:
+        from textual.widgets import HelpPanel
+
+        if self.screen.query(HelpPanel):
+            self.action_hide_help_panel()
+        else:
+            self.action_show_help_panel()
+
+    def action_problems(self) -> None:
+        from tui.screens.dialogs import ProblemList
+
+        if isinstance(self.screen, ModeScreen):
+            self.push_screen(ProblemList(self.screen.problems()))
+
+    # What changes for all screens
+
+    def open_workspace(self, workspace: Workspace) -> None:
+        """Work in another folder from now on; every mode starts afresh."""
+        from tui import chores
+
+        chores.change_workspace(self, workspace)
+
+    def choose_theme(self, name: str) -> None:
+        """Show it now and keep it in the user's settings."""
+        from core.settings import save_user
+
+        self.theme = name
+        self.writer.submit(lambda: save_user("theme", name), None, self.report)
+
+    def action_hide_pictures(self) -> None:
+        self.pictures_hidden = not self.pictures_hidden
+        self.pictures_changed.publish(None)
+
+    def action_cycle_images(self) -> None:
+        self.graphics = next_choice(self.graphics)
+        self.notify(f"images: {self.graphics.protocol} — {self.graphics.reason}", markup=False)
+        self.pictures_changed.publish(None)
+
+    def action_undo(self) -> None:
+        from tui import chores
+
+        chores.step_journal(self, undo=True)
+
+    def action_redo(self) -> None:
+        from tui import chores
+
+        chores.step_journal(self, undo=False)
+
+    # Help and errors
+
+    def help_topics(self) -> list[tuple[str, str]]:
+        """(title, name) of every page of the documentation."""
+        from tui import chores
+
+        return chores.help_topics()
+
+    def open_help(self, name: str) -> None:
+        from tui.screens.dialogs import Page
+
+        self.push_screen(Page(name))
+
+    def report(self, error: BaseException) -> None:
+        """Tell the user; what is not a UserError is a bug and goes to the log with its traceback."""
+        from tui import chores
+
+        chores.report(self, error)
+
+    async def run_action(self, *arguments: Any, **keywords: Any) -> bool:
+        try:
+            return await super().run_action(*arguments, **keywords)
+        except Exception as error:
+            self.report(error)
+            return True

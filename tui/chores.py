@@ -1,0 +1,120 @@
+"""What the app does on behalf of all screens: undo, recovery, another workspace, errors, help topics, the demo."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from core.problems import UserError
+from core.text import count_of, printable
+
+if TYPE_CHECKING:
+    from core.workspace import Workspace
+    from tui.app import KohyaApp
+
+
+def report(app: KohyaApp, error: BaseException) -> None:
+    """A UserError is told with its remedy; anything else is a bug: it goes to the log, and the app stays up."""
+    if isinstance(error, UserError):
+        text = printable(str(error), newlines=True)
+        app.notify(text, severity="error", timeout=12, markup=False)
+        return
+    import time
+    import traceback
+
+    from core.settings import state_dir
+
+    log = state_dir() / "kohya-tui.log"
+    with suppress(OSError):
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("a", encoding="utf-8") as stream:
+            stream.write(time.strftime("%Y-%m-%d %H:%M:%S\n") + "".join(traceback.format_exception(error)) + "\n")
+    app.notify(
+        f"Something went wrong inside kohya-tui ({type(error).__name__}). The details are in {log}",
+        severity="error",
+        timeout=12,
+        markup=False,
+    )
+
+
+def step_journal(app: KohyaApp, *, undo: bool) -> None:
+    """Undo or redo the last group, after the writes that are still on their way."""
+    journal = app.journal
+
+    def done(result: Any) -> None:
+        said = "undone" if undo else "redone"
+        app.notify(f"{said}: {printable(result.group.label)}", markup=False, timeout=4)
+        for conflict in result.conflicts:
+            app.notify(
+                f"{printable(app_path(app, conflict.path))} was changed by somebody else meanwhile and stays as it is",
+                severity="warning",
+                markup=False,
+            )
+        publish_changed(app)
+
+    app.writer.submit(journal.undo if undo else journal.redo, done, app.report)
+
+
+def publish_changed(app: KohyaApp) -> None:
+    """Tell every screen that the files of the dataset are others now."""
+    app.dataset_changed.publish(app.active_dataset or "")
+
+
+def app_path(app: KohyaApp, path: Any) -> str:
+    """The path as the user knows it: inside the workspace without the workspace's own."""
+    return app.workspace.key_of(path) if app.workspace is not None else str(path)
+
+
+def recover_journal(app: KohyaApp) -> None:
+    """Finish or roll back what a killed program left open."""
+    if app.workspace is None or not (app.workspace.own / "journal").is_dir():
+        return
+    journal = app.journal
+
+    def done(groups: list[Any]) -> None:
+        for group in groups:
+            app.notify(
+                f"Recovered after an interruption: {printable(group.label)} ({count_of(group.files, 'file')})",
+                markup=False,
+            )
+        if groups:
+            publish_changed(app)
+
+    app.writer.submit(journal.recover, done, app.report)
+
+
+def change_workspace(app: KohyaApp, workspace: Workspace) -> None:
+    """Everything that was read from the old one is forgotten; modes that were open are built anew when visited."""
+    from core import settings
+
+    app.workspace = workspace
+    app.forget_workspace()
+    app.settings = settings.load(workspace.root)
+    app.settings_changed.publish(app.settings)
+    app.dataset_changed.publish("")
+
+
+def help_topics() -> list[tuple[str, str]]:
+    """(title, name) of each page, by its first heading."""
+    from importlib.resources import files
+
+    topics = []
+    for page in files("core").joinpath("help").iterdir():
+        if page.name.endswith(".md"):
+            first = page.read_text("utf-8").partition("\n")[0]
+            topics.append((first.lstrip("# ").strip() or page.name, page.name.removesuffix(".md")))
+    return sorted(topics)
+
+
+def start_demo(app: KohyaApp) -> None:
+    """The demo tags and trains by itself, once: a workspace that already has runs is left as it is."""
+    if app.workspace is None:
+        return
+    workspace = app.workspace
+
+    def start() -> list[str]:
+        from core.demo.workspace import start_runs
+
+        return start_runs(workspace)
+
+    app.writer.submit(start, None, app.report)

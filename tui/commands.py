@@ -1,0 +1,78 @@
+"""The command palette: every binding that acts here, the help topics and the themes. Nothing is listed by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from typing import TYPE_CHECKING, cast
+
+from textual.binding import Binding
+from textual.command import DiscoveryHit, Hit, Hits, Provider
+from textual.content import Content
+from textual.dom import DOMNode
+from textual.types import IgnoreReturnCallbackType
+
+if TYPE_CHECKING:
+    from tui.app import KohyaApp
+
+Command = tuple[str, str, IgnoreReturnCallbackType]
+
+
+class _Commands(Provider):
+    """Fuzzy search over `commands`."""
+
+    @property
+    def kohya(self) -> KohyaApp:
+        return cast("KohyaApp", self.app)
+
+    def commands(self) -> Iterator[Command]:
+        """(name, help, what to do)."""
+        raise NotImplementedError
+
+    async def discover(self) -> Hits:
+        for name, text, callback in self.commands():
+            yield DiscoveryHit(Content(name), callback, text=name, help=text)
+
+    async def search(self, query: str) -> Hits:
+        matcher = self.matcher(query)
+        for name, text, callback in self.commands():
+            if (score := matcher.match(name)) > 0:
+                yield Hit(score, matcher.highlight(name), callback, text=name, help=text)
+
+
+class BindingCommands(_Commands):
+    """What the keys do, with the keys beside it."""
+
+    def commands(self) -> Iterator[Command]:
+        seen: dict[tuple[str, str], list[str]] = {}
+        found: dict[tuple[str, str], tuple[DOMNode, Binding]] = {}
+        for active in self.screen.active_bindings.values():
+            binding = active.binding
+            if binding.id is None or not (binding.tooltip or binding.description) or not active.enabled:
+                continue
+            key = (binding.id, binding.action)
+            seen.setdefault(key, []).append(self.app.get_key_display(binding))
+            found.setdefault(key, (active.node, binding))
+        for key, (node, binding) in found.items():
+            name = binding.tooltip or binding.description
+            name = name[:1].upper() + name[1:]
+            yield name, " or ".join(seen[key]), partial(self.app.run_action, binding.action, node)
+
+
+class HelpCommands(_Commands):
+    """`Help: …` for each topic of the documentation."""
+
+    def commands(self) -> Iterator[Command]:
+        for title, name in self.kohya.help_topics():
+            yield f"Help: {title}", f"kohya-tui help {name}", partial(self.kohya.open_help, name)
+
+
+class ThemeCommands(_Commands):
+    """The four themes."""
+
+    def commands(self) -> Iterator[Command]:
+        from core.settings import CHOICES
+
+        for theme in CHOICES["theme"]:
+            if theme != self.app.theme:
+                yield f"Theme: {theme}", "Colours of the whole app", partial(self.kohya.choose_theme, theme)

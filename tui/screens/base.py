@@ -1,0 +1,66 @@
+"""The frame that every mode shares: header, body, footer, and how a screen finds out what changed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, ClassVar
+
+from textual import getters
+from textual.app import ComposeResult
+from textual.binding import Binding
+from textual.screen import Screen
+from textual.widget import Widget
+from textual.worker import Worker, WorkerState
+
+from tui.widgets.footer import Footer
+from tui.widgets.header import Header
+from tui.wiring import OurApp
+
+if TYPE_CHECKING:
+    from core.problems import Problem
+
+FIND = [
+    Binding("slash", "find", "filter", id="find.open", key_display="/"),
+    Binding("n", "next_match", "next match", show=False, id="find.next"),
+    Binding("N", "previous_match", "previous match", show=False, id="find.previous"),
+]
+"""For the BINDINGS of a screen that has something to filter or find (it defines the three actions)."""
+
+
+class ModeScreen(Screen[None]):
+    """One of the five modes. A subclass sets `MODE` and composes its body in `compose_body`."""
+
+    MODE: ClassVar[str]
+    AUTO_FOCUS = None
+    app = OurApp()
+    footer = getters.query_one(Footer)
+
+    DEFAULT_CSS = """
+    ModeScreen { background: $background; color: $foreground; layout: vertical; scrollbar-size-vertical: 1; }
+    """
+
+    def compose(self) -> ComposeResult:
+        yield Header(self.MODE)
+        yield from self.compose_body()
+        yield Footer()
+
+    def compose_body(self) -> Iterable[Widget]:
+        """The widgets between the two rules."""
+        return ()
+
+    def step_back(self) -> bool:
+        """One step back inside the screen (close a filter, fold a panel); False when there is none left."""
+        return False
+
+    def problems(self) -> tuple[Problem, ...]:
+        """What `!` lists here; the footer counts them after `show_problem_count`."""
+        return ()
+
+    def show_problem_count(self) -> None:
+        """Let the footer count `problems()` again."""
+        self.footer.problems(len(self.problems()))
+
+    def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
+        """Failed background work is told, a bug is logged too (workers run with exit_on_error=False)."""
+        if event.state is WorkerState.ERROR and event.worker.error is not None:
+            self.app.report(event.worker.error)

@@ -1,0 +1,74 @@
+"""The footer: a thin rule, the keys that count here (read from the bindings), and how many problems there are."""
+
+from __future__ import annotations
+
+from rich.cells import cell_len
+from textual import events
+
+from tui.theme import Cells
+from tui.widgets.line import Lines, spread
+
+
+class Footer(Lines):
+    """Follows the focus: what a key of the focused widget does stands before what works everywhere."""
+
+    DEFAULT_CSS = "Footer { dock: bottom; height: 2; width: 100%; }"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._spans: list[tuple[int, int, str]] = []
+        self._problems = 0
+
+    def on_mount(self) -> None:
+        self.screen.bindings_updated_signal.subscribe(self, lambda _: self.call_later(self.update))
+        self.call_after_refresh(self.update)
+
+    def on_resize(self) -> None:
+        self.update()
+
+    def problems(self, count: int) -> None:
+        """Show that `count` problems wait behind `!`."""
+        if count != self._problems:
+            self._problems = count
+            self.update()
+
+    def update(self) -> None:
+        """Read the bindings again; repaints only when the line changed."""
+        if not self.is_attached:
+            return
+        width = self.size.width or self.app.size.width
+        right: Cells = []
+        if self._problems:
+            right = [("! ", "caution"), (f"{self._problems} problem{'s' if self._problems > 1 else ''} ", "text")]
+        room = width - sum(cell_len(text) for text, _ in right) - 1
+        left: Cells = [(" ", "text")]
+        used, self._spans = 1, []
+        for display, text, key in self._keys():
+            length = cell_len(display) + 1 + cell_len(text) + 2
+            if used + length - 2 > room:
+                break
+            left += [(display, "accent"), (f" {text}  ", "muted")]
+            self._spans.append((used, used + length - 2, key))
+            used += length
+        self.show([[("─" * width, "rule")], spread(left, right, width)])
+
+    def _keys(self) -> list[tuple[str, str, str]]:
+        """(key as shown, what it does, key to press), most specific first; keys of one group share one entry."""
+        entries: dict[str, tuple[list[str], str, str]] = {}
+        for key, active in self.screen.active_bindings.items():
+            binding = active.binding
+            if not binding.show or not active.enabled or not binding.description:
+                continue
+            display = self.app.get_key_display(binding)
+            name = binding.group.description if binding.group is not None else binding.description
+            known = entries.get(name)
+            if known is None:
+                entries[name] = ([display], name, key)
+            elif binding.group is not None and len(known[0]) < 2:
+                known[0].append(display)
+        return [(" ".join(displays), name, key) for displays, name, key in entries.values()]
+
+    async def on_click(self, event: events.Click) -> None:
+        for start, end, key in self._spans:
+            if event.y == 1 and start <= event.x < end:
+                self.app.simulate_key(key)
