@@ -58,11 +58,10 @@ def decode(data: bytes, path: Path) -> str:
     except UnicodeDecodeError as error:
         looks = next((name for mark, name in _BOMS if data.startswith(mark)), None)
         what = f"it looks like {looks}" if looks else f"byte {error.start + 1} cannot be read"
-        source = looks or "CP932"
         raise CaptionError(
             f"The caption {path} is not UTF-8 ({what})",
             "sd-scripts stops at such a file. Save it as UTF-8 in an editor, or convert it: "
-            f"iconv -f {source} -t UTF-8 OLD > NEW",
+            f"iconv -f {looks or 'LATIN1'} -t UTF-8 OLD > NEW{'' if looks else ' (CP932 for Japanese)'}",
         ) from error
 
 

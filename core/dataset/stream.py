@@ -1,0 +1,139 @@
+"""A group of changes that is written over time, by a tag run or an import."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from types import TracebackType
+
+from core.dataset import changes as _changes
+from core.dataset.captions import read_bytes
+from core.dataset.changes import Added, Change, Conflict, Edit, Folder, Move
+from core.dataset.groups import EditGroup, group_of
+from core.dataset.journal import Head, Record, lines_of, read_body
+from core.files import locked, write_error
+from core.problems import UserError
+from core.workspace import Workspace
+
+_SYNC_SECONDS = 1.0
+"""A stream is made durable at least so often; a power cut costs no more."""
+
+
+class OpenGroup:
+    """A group that is being written: every change is recorded just before it is done.
+
+    A context manager: it commits at the end, also after an exception, since what was written stays and must be
+    undoable.
+    """
+
+    def __init__(self, workspace: Workspace, head: Head, record: Record, trash: Path) -> None:
+        self.id = head.id
+        self._workspace = workspace
+        self._trash = trash
+        self._head = head
+        self._record = record
+        self._paths: set[Path] = set()
+        self._synced = time.monotonic()
+        self._group: EditGroup | None = None
+
+    def write(self, path: Path, data: str | bytes | None) -> bool:
+        """Replace the content of a file (text as UTF-8; None removes it). False when it was so already.
+
+        The old content is recorded first. Raises UserError when the file cannot be read or written.
+        """
+        after = data.encode("utf-8") if isinstance(data, str) else data
+        with locked(self._workspace.lock_file):
+            before = read_bytes(path)
+            if before == after:
+                return False
+            self._make_missing(path)
+            self._do(Edit(path, before, after))
+        return True
+
+    def added(self, path: Path, like: Path | None = None) -> None:
+        """Record a file that was brought in. Called before it appears, `like` is the finished temporary file."""
+        with locked(self._workspace.lock_file):
+            try:
+                change = Added.of(path, like)
+            except OSError as error:
+                raise write_error(path, error) from error
+            self._record_one(change)
+
+    def move(self, source: Path, target: Path) -> None:
+        """Rename a file, across file systems too. Raises UserError when it is gone or the target exists."""
+        with locked(self._workspace.lock_file):
+            if not source.exists():
+                raise UserError(f"{source} is gone", "It was moved or deleted meanwhile.")
+            if target.exists():
+                raise UserError(f"{target} exists already", "Nothing is overwritten: rename one of them.")
+            self._make_missing(target)
+            self._do(Move(source, target))
+
+    def folder(self, path: Path) -> None:
+        """Make a folder (and those above it); undo removes what is empty then."""
+        with locked(self._workspace.lock_file):
+            self._make_missing(path)
+            if not path.is_dir():
+                self._do(Folder(path))
+
+    def flush(self) -> None:
+        """Make the record of everything so far durable; call it once a batch."""
+        try:
+            self._record.sync()
+        except OSError as error:
+            raise write_error(self._record.path, error) from error
+        self._synced = time.monotonic()
+
+    def commit(self) -> EditGroup:
+        """Close the group. A second call returns the same group; one without any change leaves nothing behind."""
+        if self._group is None:
+            with locked(self._workspace.lock_file):
+                try:
+                    self._group = self._commit()
+                finally:
+                    self._record.release()
+        return self._group
+
+    def __enter__(self) -> OpenGroup:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self.commit()
+        except UserError:
+            if error is None:
+                raise  # else the first failure is the one to tell; recover() closes the group later
+
+    def _commit(self) -> EditGroup:
+        if not self._paths:
+            for change in reversed(read_body(self._record.path, self._workspace).changes):
+                _changes.undo(change, self._trash)
+            self._record.discard()
+            return group_of(self._head, "", 0, "done")
+        self._record.mark("commit", len(self._paths))
+        self._record.close()
+        return group_of(self._head, self.id, len(self._paths), "done")
+
+    def _record_one(self, change: Change) -> None:
+        self._record.append(lines_of([change], self._workspace))
+        self._paths.update(_changes.paths_of(change))
+        if time.monotonic() - self._synced > _SYNC_SECONDS:
+            self.flush()
+
+    def _make_missing(self, path: Path) -> None:
+        for folder in _changes.missing_folders(path):
+            self._do(folder)
+
+    def _do(self, change: Change) -> None:
+        new = set(_changes.paths_of(change)) - self._paths
+        self._record_one(change)
+        try:
+            outcome = _changes.do(change, self._trash)
+        except UserError:
+            self._paths -= new  # recorded, but not done: undo finds the old content and lets it be
+            raise
+        if isinstance(outcome, Conflict):
+            self._paths -= new
+            raise UserError(f"{outcome.path} {outcome.reason}", "It was left as it is.")
