@@ -1,0 +1,240 @@
+"""A form drawn line by line: label and value in columns, edited in place; nothing is mounted per field."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from rich.cells import set_cell_size
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding
+from textual.containers import Container
+from textual.message import Message
+from textual.suggester import SuggestFromList
+from textual.widgets import Input
+
+from tui.theme import Cells
+from tui.widgets.item_list import ItemList
+from tui.wiring import OurApp
+
+Kind = Literal["text", "choice", "flag", "head", "blank"]
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One line of a form. `raw` is what the input opens with; `value` is how it is shown."""
+
+    key: str
+    label: str
+    value: Cells
+    kind: Kind = "text"
+    raw: str = ""
+    note: str = ""
+    """Muted, at the right of the value."""
+    suggestions: tuple[str, ...] = ()
+
+    @property
+    def editable(self) -> bool:
+        return self.kind in {"text", "choice", "flag"}
+
+
+class FieldRows:
+    """The fields as rows of a list."""
+
+    def __init__(self, fields: Sequence[Field], label_width: int) -> None:
+        self.fields, self._label_width = fields, label_width
+
+    def __len__(self) -> int:
+        return len(self.fields)
+
+    def cells(self, index: int, width: int) -> Cells:
+        field = self.fields[index]
+        if field.kind == "blank":
+            return []
+        if field.kind == "head":
+            return [(f" {field.label}", "muted"), *field.value]
+        label = set_cell_size(field.label, self._label_width)
+        note: Cells = [("   " + field.note, "muted")] if field.note else []
+        return [(f" {label}  ", "muted"), *field.value, *note]
+
+
+class FieldList(ItemList):
+    """Stops only at fields that can be edited."""
+
+    BINDINGS: ClassVar = [
+        Binding("enter", "open", "edit", id="list.open", key_display="⏎"),
+        Binding("space", "open", "edit", show=False, id="list.mark"),
+        Binding("left,h", "step(-1)", "less", show=False, id="list.left"),
+        Binding("right,l", "step(1)", "more", show=False, id="list.right"),
+    ]
+
+    class Stepped(Message):
+        """Left or right on a field: the next value of a choice, a little more or less of a number."""
+
+        def __init__(self, index: int, by: int) -> None:
+            super().__init__()
+            self.index, self.by = index, by
+
+    def move(self, index: int) -> None:
+        rows = self.rows
+        assert isinstance(rows, FieldRows)
+        direction = 1 if index >= self.cursor else -1
+        index = min(max(index, 0), len(rows) - 1)
+        while 0 <= index < len(rows) and not rows.fields[index].editable:
+            index += direction
+        if 0 <= index < len(rows):
+            super().move(index)
+
+    def action_step(self, by: int) -> None:
+        if self.cursor >= 0:
+            self.post_message(self.Stepped(self.cursor, by))
+
+
+class Form(Container):
+    """The owner gives fields and answers its messages; the form keeps the cursor and the input line."""
+
+    DEFAULT_CSS = """
+    Form { height: 1fr; layers: rows edit; }
+    Form > #form-input { layer: edit; position: absolute; display: none; height: 1; }
+    Form > #form-input.-open { display: block; }
+    """
+    app = OurApp()
+    BINDINGS: ClassVar = [Binding("escape", "close_input", "one step back", show=False, id="app.back")]
+
+    class Changed(Message):
+        """The user typed `text` for the field `key`; the owner checks it, keeps it and sets the fields anew."""
+
+        def __init__(self, key: str, text: str) -> None:
+            super().__init__()
+            self.key, self.text = key, text
+
+    class Asked(Message):
+        """Enter on a choice or a flag: the owner opens a list, or switches the flag."""
+
+        def __init__(self, key: str) -> None:
+            super().__init__()
+            self.key = key
+
+    class Stepped(Message):
+        """Left or right on the field `key`."""
+
+        def __init__(self, key: str, by: int) -> None:
+            super().__init__()
+            self.key, self.by = key, by
+
+    class Moved(Message):
+        """The cursor is on the field `key`."""
+
+        def __init__(self, key: str) -> None:
+            super().__init__()
+            self.key = key
+
+    def __init__(self, *, label_width: int = 14, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self._label_width = label_width
+        self._fields: Sequence[Field] = ()
+
+    def compose(self) -> ComposeResult:
+        yield FieldList(FieldRows((), self._label_width), id="form-rows")
+        yield Input(id="form-input", select_on_focus=False)
+
+    @property
+    def rows(self) -> FieldList:
+        return self.query_one(FieldList)
+
+    @property
+    def key(self) -> str | None:
+        """The key of the field under the cursor."""
+        at = self.rows.cursor
+        return self._fields[at].key if 0 <= at < len(self._fields) else None
+
+    def show(self, fields: Sequence[Field]) -> None:
+        """Show other fields or values; the cursor stays on its key."""
+        key = self.key
+        self._fields = fields
+        at = next((index for index, field in enumerate(fields) if field.editable and field.key == key), None)
+        if at is None:
+            at = next((index for index, field in enumerate(fields) if field.editable), 0)
+        old = self.rows.rows
+        if isinstance(old, FieldRows) and len(old) == len(fields) and at == self.rows.cursor:
+            changed = [index for index, field in enumerate(fields) if field != old.fields[index]]
+            old.fields = fields
+            for index in changed:
+                self.rows.row_changed(index)
+        else:
+            self.rows.set_rows(FieldRows(fields, self._label_width), at)
+
+    def go_to(self, key: str) -> None:
+        """Put the cursor on a field."""
+        for index, field in enumerate(self._fields):
+            if field.key == key:
+                self.rows.move(index)
+
+    def edit(self) -> None:
+        """Open the input on the field under the cursor, or ask the owner for its choices."""
+        at = self.rows.cursor
+        if not 0 <= at < len(self._fields):
+            return
+        field = self._fields[at]
+        if field.kind != "text":
+            self.post_message(self.Asked(field.key))
+            return
+        line = self.query_one("#form-input", Input)
+        left = self._label_width + 2
+        line.styles.offset = (left, at - self.rows.scroll_offset.y)
+        line.styles.width = max(12, self.size.width - left - 1)
+        line.suggester = SuggestFromList(field.suggestions, case_sensitive=False) if field.suggestions else None
+        line.value = field.raw
+        line.cursor_position = len(field.raw)
+        line.add_class("-open")
+        line.focus()
+
+    def action_close_input(self) -> None:
+        line = self.query_one("#form-input", Input)
+        if not line.has_class("-open"):
+            self.app.run_worker(self.app.action_back())
+            return
+        line.remove_class("-open")
+        self.rows.focus()
+
+    @on(ItemList.Opened)
+    def _opened(self, event: ItemList.Opened) -> None:
+        event.stop()
+        self.edit()
+
+    @on(ItemList.Moved)
+    def _moved(self, event: ItemList.Moved) -> None:
+        event.stop()
+        if 0 <= event.index < len(self._fields):
+            self.post_message(self.Moved(self._fields[event.index].key))
+
+    @on(FieldList.Stepped)
+    def _stepped(self, event: FieldList.Stepped) -> None:
+        event.stop()
+        field = self._fields[event.index]
+        if field.kind == "flag":
+            self.post_message(self.Asked(field.key))
+        else:
+            self.post_message(self.Stepped(field.key, event.by))
+
+    @on(Input.Submitted)
+    def _submitted(self, event: Input.Submitted) -> None:
+        event.stop()
+        key = self.key
+        self.action_close_input()
+        if key is not None:
+            self.post_message(self.Changed(key, event.value))
+
+
+def choice_step(values: Sequence[str], now: str, by: int) -> str:
+    """The value `by` places further in `values`, round the end."""
+    at = values.index(now) if now in values else 0
+    return values[(at + by) % len(values)]
+
+
+def slider(value: float, width: int = 12) -> str:
+    """`────●───────` for 0 … 1."""
+    at = min(width - 1, max(0, round(value * (width - 1))))
+    return "─" * at + "●" + "─" * (width - 1 - at)
