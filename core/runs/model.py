@@ -1,0 +1,159 @@
+"""What a run is: frozen inputs (RunSpec), a state (RunStatus), and the folder that holds both (Run)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+FORMAT = 1
+
+
+class RunKind(StrEnum):
+    """What the run does."""
+
+    TRAIN = "train"
+    TAG = "tag"
+    SAMPLE = "sample"
+
+
+class RunState(StrEnum):
+    """Where the run is. Held, scheduled and unsupervised are properties beside these eight, not states."""
+
+    QUEUED = "queued"
+    PREPARED = "prepared"
+    RUNNING = "running"
+    STOPPING = "stopping"
+    FINISHED = "finished"
+    FAILED = "failed"
+    STOPPED = "stopped"
+    LOST = "lost"
+
+
+LIVE_STATES = frozenset({RunState.RUNNING, RunState.STOPPING})
+WAITING_STATES = frozenset({RunState.QUEUED, RunState.PREPARED})
+ENDED_STATES = frozenset({RunState.FINISHED, RunState.FAILED, RunState.STOPPED, RunState.LOST})
+_NEXT: Mapping[RunState, frozenset[RunState]] = {
+    RunState.QUEUED: frozenset({RunState.PREPARED, RunState.RUNNING, RunState.FAILED, RunState.STOPPED}),
+    RunState.PREPARED: frozenset({RunState.QUEUED, RunState.RUNNING, RunState.FAILED, RunState.STOPPED}),
+    RunState.RUNNING: frozenset({RunState.STOPPING}) | ENDED_STATES,
+    RunState.STOPPING: ENDED_STATES,
+}
+
+
+def transition(old: RunState, new: RunState) -> RunState:
+    """`new`, when a run may go there from `old`; an ended run goes nowhere (resuming makes a new run)."""
+    assert new == old or new in _NEXT.get(old, frozenset()), f"a run does not go from {old} to {new}"
+    return new
+
+
+@dataclass(frozen=True, slots=True)
+class RunSpec:
+    """The frozen inputs of a run, kept as spec.json. `argv`, `cwd` and `env` are all that the supervisor needs.
+
+    `env` is laid over the environment of whoever starts the run. `locks` names the folder of the two lock files where
+    the run's own file system has no flock. `resumed_from` is the id of the run that this one goes on from.
+    """
+
+    id: str
+    kind: RunKind
+    name: str
+    created: float
+    argv: tuple[str, ...]
+    cwd: str
+    env: Mapping[str, str] = field(default_factory=dict)
+    workspace: str | None = None
+    output_dir: str | None = None
+    output_name: str | None = None
+    trainer: str = "sd-scripts"
+    dataset: str | None = None
+    config: str | None = None
+    resumed_from: str | None = None
+    gpu: str | None = None
+    locks: str | None = None
+    tag: Mapping[str, Any] | None = None
+    v: int = FORMAT
+
+    def as_json(self) -> dict[str, Any]:
+        """The content of spec.json."""
+        value = asdict(self)
+        return {"v": value.pop("v"), **value, "kind": self.kind.value, "argv": list(self.argv)}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> RunSpec:
+        """The spec in a spec.json; keys of a newer format are passed over. Raises ValueError, KeyError or TypeError."""
+        known = {item.name for item in fields(cls)} & value.keys()
+        data = {name: value[name] for name in known}
+        data["kind"] = RunKind(value["kind"])
+        data["argv"] = tuple(str(item) for item in value["argv"])
+        return cls(**data)
+
+
+@dataclass(frozen=True, slots=True)
+class RunStatus:
+    """What state.json says. Times are seconds since 1970; `returncode` is negative for a signal, as Python has it."""
+
+    state: RunState = RunState.PREPARED
+    pid: int | None = None
+    pid_start: int | None = None
+    boot_id: str | None = None
+    supervisor_pid: int | None = None
+    started: float | None = None
+    ended: float | None = None
+    returncode: int | None = None
+    reason: str | None = None
+    heartbeat: float | None = None
+    stop_after_checkpoint: bool = False
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> RunStatus:
+        """The status in a state.json; what is missing keeps its default. Raises ValueError for an unknown state."""
+        known = {item.name for item in fields(cls)} & value.keys()
+        return cls(**({name: value[name] for name in known} | {"state": RunState(value.get("state", "prepared"))}))
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A run folder as it was found. `live`: its trainer runs; `supervised`: its supervisor does."""
+
+    dir: Path
+    spec: RunSpec
+    status: RunStatus
+    live: bool = False
+    supervised: bool = False
+
+    @property
+    def id(self) -> str:
+        return self.spec.id
+
+    @property
+    def state(self) -> RunState:
+        return self.status.state
+
+    @property
+    def log_file(self) -> Path:
+        return self.dir / "output.log"
+
+    @property
+    def logs_dir(self) -> Path:
+        """Where the trainer writes its TensorBoard events."""
+        return self.dir / "logs"
+
+    @property
+    def results_file(self) -> Path:
+        """One line per image of a tag run."""
+        return self.dir / "results.jsonl"
+
+    @property
+    def output_dir(self) -> Path | None:
+        """Where checkpoints, states and samples go; absolute."""
+        if self.spec.output_dir is None:
+            return None
+        return Path(self.spec.cwd, self.spec.output_dir)
+
+    @property
+    def unsupervised(self) -> bool:
+        """The trainer goes on, and nobody watches it: its supervisor was killed."""
+        return self.live and not self.supervised

@@ -1,0 +1,184 @@
+"""How a run ended: exit code 0 is not success, and an unknown exit code need not be a failure.
+
+Used by the supervisor after the trainer's end, and by whoever finds a run without a supervisor.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from core.runs import artifacts
+from core.runs.diagnose import diagnose
+from core.runs.model import RunState
+
+TAIL_BYTES = 256 * 1024
+_ENDINGS = (".safetensors", ".ckpt", ".pt")
+
+
+def judge(
+    run_dir: str | Path,
+    spec: Mapping[str, Any],
+    *,
+    started: float | None,
+    returncode: int | None,
+    stop_reason: str | None = None,
+    oom_killed: bool = False,
+) -> tuple[RunState, str | None]:
+    """The final state and its reason in a sentence. `returncode` None = nobody was there to see it."""
+    if spec.get("kind") == "tag":
+        return _judge_tagging(Path(run_dir), returncode, stop_reason)
+    log = log_tail(Path(run_dir))
+    complete = "model saved." in log and final_file(spec, started) is not None
+    cause = diagnose(log, returncode, oom_killed=oom_killed)
+    if complete and returncode in (0, None) and cause is None:
+        return RunState.FINISHED, None
+    if stop_reason is not None:
+        return RunState.STOPPED, stop_reason
+    if returncode is None:
+        return RunState.LOST, _lost(cause)
+    if cause is not None:
+        return RunState.FAILED, cause
+    if returncode == 0:
+        target = spec.get("output_dir") or "the output folder"
+        return (
+            RunState.FAILED,
+            f"The trainer ended without an error and without its final file in {target}. Read the end of the log.",
+        )
+    return RunState.FAILED, f"The trainer ended with code {returncode}. Read the end of the log."
+
+
+def _lost(cause: str | None) -> str:
+    sentence = "The supervisor was killed, so nobody saw how the run ended; its final file is missing."
+    return f"{sentence} {cause}" if cause else f"{sentence} Its checkpoints are kept."
+
+
+def _judge_tagging(run_dir: Path, returncode: int | None, stop_reason: str | None) -> tuple[RunState, str | None]:
+    last = _last_result(run_dir / "results.jsonl")
+    if last.get("done") is True:
+        failed = last.get("failed")
+        if isinstance(failed, int) and failed > 0:
+            return RunState.FINISHED, f"{failed} image{'s' if failed != 1 else ''} could not be tagged: see the log."
+        return RunState.FINISHED, None
+    if stop_reason is not None:
+        return RunState.STOPPED, stop_reason
+    cause = diagnose(log_tail(run_dir), returncode)
+    if returncode is None:
+        return (
+            RunState.LOST,
+            f"The supervisor was killed, and the tag run did not come to its end. {cause or ''}".strip(),
+        )
+    return RunState.FAILED, cause or f"The tagger ended with code {returncode} before its end. Read the end of the log."
+
+
+def _last_result(path: Path) -> dict[str, Any]:
+    try:
+        with path.open("rb") as stream:
+            stream.seek(max(0, os.fstat(stream.fileno()).st_size - 4096))
+            lines = stream.read().splitlines()
+        value = json.loads(lines[-1])
+    except (OSError, ValueError, IndexError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def log_tail(run_dir: Path, limit: int = TAIL_BYTES) -> str:
+    """The last `limit` bytes of output.log as text, escape sequences and all; "" when there is none."""
+    try:
+        with (run_dir / "output.log").open("rb") as stream:
+            stream.seek(max(0, os.fstat(stream.fileno()).st_size - limit))
+            return stream.read().decode("utf-8", "replace")
+    except OSError:
+        return ""
+
+
+def final_file(spec: Mapping[str, Any], started: float | None) -> Path | None:
+    """The complete NAME.safetensors of this run, not older than its start (1 s of tolerance for coarse file times)."""
+    folder, name = spec.get("output_dir"), spec.get("output_name") or "last"
+    if not folder:
+        return None
+    for ending in _ENDINGS:
+        path = Path(str(spec["cwd"]), str(folder), f"{name}{ending}")
+        try:
+            fresh = started is None or path.stat().st_mtime >= started - 1
+        except OSError:
+            continue
+        if fresh and artifacts.is_complete(path):
+            return path
+    return None
+
+
+def signal_name(returncode: int) -> str:
+    """`SIGKILL` of -9; `signal 40` for one without a name."""
+    try:
+        return signal.Signals(-returncode).name
+    except ValueError:
+        return f"signal {-returncode}"
+
+
+class CheckpointWait:
+    """Waits, poll by poll, until the next checkpoint (and, with save_state, its state folder) is completely on disk."""
+
+    def __init__(self, run_dir: str | Path, spec: Mapping[str, Any]) -> None:
+        self._log = Path(run_dir, "output.log")
+        self._cwd = Path(str(spec["cwd"]))
+        self._offset = self._size()
+        self._rest = b""
+        self._path: Path | None = None
+        self._needs_state = _saves_state(Path(run_dir, "train.toml"), spec.get("argv") or ())
+        self._last_size = -1
+
+    def completed(self) -> str | None:
+        """The name of the checkpoint once it is complete, else None."""
+        if self._path is None:
+            self._path = self._announced()
+            if self._path is None:
+                return None
+        try:
+            size = self._path.stat().st_size
+        except OSError:
+            return None
+        settled, self._last_size = size == self._last_size and size > 0, size
+        if not artifacts.is_complete(self._path) or (self._path.suffix != ".safetensors" and not settled):
+            return None
+        if self._needs_state and not artifacts.is_state_complete(self._path.with_name(f"{self._path.stem}-state")):
+            return None
+        return self._path.name
+
+    def _announced(self) -> Path | None:
+        try:
+            with self._log.open("rb") as stream:
+                stream.seek(self._offset)
+                data = stream.read()
+        except OSError:
+            return None
+        self._offset += len(data)
+        lines = (self._rest + data).replace(b"\r", b"\n").split(b"\n")
+        self._rest = lines.pop()[-4096:]
+        for line in lines:
+            _, found, path = line.partition(b"saving checkpoint: ")
+            if found:
+                return self._cwd / os.fsdecode(path.strip())
+        return None
+
+    def _size(self) -> int:
+        try:
+            return self._log.stat().st_size
+        except OSError:
+            return 0
+
+
+def _saves_state(config: Path, argv: Any) -> bool:
+    if "--save_state" in argv:
+        return True
+    try:
+        document = tomllib.loads(config.read_text("utf-8-sig"))
+    except (OSError, ValueError):
+        return False
+    tables = [document, *(value for value in document.values() if isinstance(value, dict))]
+    return any(table.get("save_state") is True for table in tables)

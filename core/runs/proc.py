@@ -1,0 +1,136 @@
+"""Processes and locks as the kernel tells them: identity, groups, flock. Tiny, for the supervisor must stay small.
+
+A pid is believed only together with its start ticks and the boot id; a zombie is dead (containers whose PID 1 reaps
+nobody keep them for ever).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import json
+import os
+from typing import Any
+
+
+def stat_of(pid: int) -> tuple[str, int, int, int, int] | None:
+    """(state letter, parent, process group, session, start ticks) of `pid`; None when there is no such process."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as stream:  # noqa: PTH123 - pathlib costs the supervisor 0.7 MiB
+            text = stream.read()
+    except OSError:
+        return None
+    # The command may contain spaces and brackets: the fields begin behind the last one.
+    fields = text[text.rfind(b")") + 2 :].split()
+    return fields[0].decode(), int(fields[1]), int(fields[2]), int(fields[3]), int(fields[19])
+
+
+def start_ticks(pid: int) -> int | None:
+    """When `pid` was started, in clock ticks since boot; None for a dead process and for a zombie."""
+    found = stat_of(pid)
+    return None if found is None or found[0] in "ZX" else found[4]
+
+
+def boot_id() -> str | None:
+    """This boot's random id; None where the kernel does not tell."""
+    try:
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as stream:  # noqa: PTH123
+            return stream.read().strip()
+    except OSError:
+        return None
+
+
+def is_alive(pid: int | None, ticks: int | None, boot: str | None) -> bool:
+    """Whether exactly this process (not a later one with its number) runs."""
+    if pid is None or ticks is None or boot != boot_id():
+        return False
+    return start_ticks(pid) == ticks
+
+
+def members(group: int, adopter: int | None = None) -> list[int]:
+    """Living processes of the process group or session `group`, and those that `adopter` (a subreaper) inherited."""
+    found = []
+    for name in os.listdir("/proc"):  # noqa: PTH208
+        if not name.isdigit():
+            continue
+        stat = stat_of(int(name))
+        if stat is None or stat[0] in "ZX":
+            continue
+        if group in (stat[2], stat[3]) or (adopter is not None and stat[1] == adopter):
+            found.append(int(name))
+    return found
+
+
+def send(pids: list[int], number: int) -> None:
+    """Send a signal to each of `pids`; one that has just ended, or is not ours, is passed over."""
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, number)
+
+
+def has_mark(pid: int, mark: str) -> bool:
+    """Whether `pid` was started with `KOHYA_TUI_RUN=mark` in its environment (the trainer and its children are)."""
+    try:
+        with open(f"/proc/{pid}/environ", "rb") as stream:  # noqa: PTH123
+            return b"KOHYA_TUI_RUN=" + os.fsencode(mark) in stream.read().split(b"\0")
+    except OSError:
+        return False
+
+
+def take_lock(path: str) -> int | None:
+    """The descriptor (close-on-exec) that holds `path` by flock, or None when somebody else does."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(descriptor)
+        if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
+            return None
+        raise
+    return descriptor
+
+
+def is_locked(path: str) -> bool:
+    """Whether somebody holds `path`. Asks with a shared lock, so that two who ask do not meet each other."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError as error:
+        return error.errno in (errno.EWOULDBLOCK, errno.EACCES)
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def write_json(path: str, value: dict[str, Any], *, fsync: bool) -> None:
+    """Replace `path` by `value` in one step. Raises OSError (core.files is too large for the supervisor)."""
+    temp = f"{path}.{os.getpid()}.tmp"
+    try:
+        descriptor = os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+        try:
+            data = (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode("utf-8", "surrogateescape")
+            while data:
+                data = data[os.write(descriptor, data) :]
+            if fsync:
+                os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        os.replace(temp, path)  # noqa: PTH105
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.unlink(temp)  # noqa: PTH108
+        raise
+
+
+def read_json(path: str) -> dict[str, Any] | None:
+    """The JSON object in `path`; None when it is missing or no object."""
+    try:
+        with open(path, "rb") as stream:  # noqa: PTH123
+            value = json.load(stream)
+    except (OSError, ValueError):
+        return None
+    return value if isinstance(value, dict) else None

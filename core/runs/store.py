@@ -1,0 +1,274 @@
+"""Run folders: create, find, and see what became of them.
+
+Live = `alive.lock` is held; supervised = `supervisor.lock` is held. Everything else is read from files, so that opening
+the program the next day is the same as watching live.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from core.files import read_json, write_atomic, write_error, write_json
+from core.problems import UserError
+from core.runs import proc
+from core.runs.model import (
+    ENDED_STATES,
+    FORMAT,
+    WAITING_STATES,
+    Run,
+    RunSpec,
+    RunState,
+    RunStatus,
+)
+from core.workspace import Workspace
+
+ACTIONS = frozenset({"stop-now", "stop-after-checkpoint", "continue"})
+_NETWORK_FS = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "fuse.sshfs", "lustre", "beegfs"})
+"""flock is emulated per process there, or missing: a lock would not be inherited by the trainer."""
+
+
+def runs_dir(workspace: Workspace | None) -> Path:
+    """`runs/` of the workspace; without one, runs live in the user's state folder."""
+    if workspace is not None:
+        return workspace.runs
+    from core.settings import state_dir
+
+    return state_dir() / "runs"
+
+
+def new_id(folder: Path, name: str, now: float | None = None) -> str:
+    """`<yyyymmdd-hhmmss>-<name>` in local time, of letters, digits and `._-` only, free in `folder`."""
+    stamp = time.strftime("%Y%m%d-%H%M%S", time.localtime(now))
+    safe = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.")[:60] or "run"
+    base = f"{stamp}-{safe}"
+    number, found = 2, base
+    while (folder / found).exists():
+        found, number = f"{base}-{number}", number + 1
+    return found
+
+
+def create(folder: Path, spec: RunSpec, files: Mapping[str, bytes] | None = None) -> Run:
+    """Make the run's folder with spec.json and frozen copies of its inputs (file name → content).
+
+    A folder that somebody made meanwhile is left alone: the run gets another id, and its paths are changed to that.
+    Raises UserError when the disk is full or the folder may not be written; nothing is left behind then.
+    """
+    spec, target = _claim(folder, spec)
+    try:
+        locks = _locks_elsewhere(target)
+        if locks is not None:
+            locks.mkdir(parents=True, exist_ok=True)
+            spec = replace(spec, locks=str(locks))
+        for name, content in (files or {}).items():
+            write_atomic(target / name, content)
+        write_json(target / "spec.json", spec.as_json())
+    except (UserError, OSError) as error:
+        shutil.rmtree(target, ignore_errors=True)
+        if isinstance(error, OSError):
+            raise write_error(target, error) from error
+        raise
+    return Run(target, spec, RunStatus())
+
+
+def _claim(folder: Path, spec: RunSpec) -> tuple[RunSpec, Path]:
+    while True:
+        target = folder / spec.id
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            target.mkdir()
+        except FileExistsError:
+            other = new_id(folder, spec.name, spec.created)
+            spec = _renamed(spec, other)
+        except OSError as error:
+            raise write_error(target, error) from error
+        else:
+            return spec, target
+
+
+def _renamed(spec: RunSpec, other: str) -> RunSpec:
+    return replace(
+        spec,
+        id=other,
+        argv=tuple(item.replace(spec.id, other) for item in spec.argv),
+        output_dir=None if spec.output_dir is None else spec.output_dir.replace(spec.id, other),
+    )
+
+
+def _locks_elsewhere(target: Path) -> Path | None:
+    """None when `target` can hold flocks that a child inherits; else the folder to use instead."""
+    if _file_system(target) not in _NETWORK_FS:
+        probe = target / "alive.lock"
+        try:
+            descriptor = proc.take_lock(str(probe))
+            if descriptor is not None:
+                os.close(descriptor)
+                return None
+        except OSError:
+            pass
+    from core.settings import state_dir
+
+    return state_dir() / "locks" / target.name
+
+
+def _file_system(path: Path) -> str | None:
+    """The type of the file system of `path` (`ext4`, `nfs4` …) by the longest mount point above it."""
+    real = os.fsencode(path.resolve())
+    best, kind = b"", None
+    try:
+        with Path("/proc/self/mounts").open("rb") as stream:
+            for line in stream:
+                fields = line.split()
+                point = fields[1].replace(b"\\040", b" ")
+                inside = real == point or real.startswith(point.rstrip(b"/") + b"/")
+                if inside and len(point) >= len(best):
+                    best, kind = point, fields[2].decode("ascii", "replace")
+    except (OSError, IndexError):
+        return None
+    return kind
+
+
+def observe(run_dir: Path) -> Run:
+    """The run in `run_dir` as it stands now. Raises UserError when the folder is gone or is no run.
+
+    A run whose supervisor is gone and whose trainer is gone is judged here, without writing: finished by its log and
+    its final file, else lost.
+    """
+    raw = read_json(run_dir / "spec.json")
+    if raw is None:
+        if not run_dir.is_dir():
+            raise UserError(f"The run folder {run_dir} is gone", "It was deleted or moved; other runs: kohya-tui runs")
+        raise UserError(f"{run_dir / 'spec.json'} is missing or broken", "This folder is not a run; move it away.")
+    try:
+        spec = RunSpec.from_json(raw)
+    except (ValueError, KeyError, TypeError) as error:
+        newer = isinstance(raw.get("v"), int) and raw["v"] > FORMAT
+        hint = "It was written by a newer kohya-tui: update this one." if newer else "Move that folder away."
+        raise UserError(f"{run_dir / 'spec.json'} cannot be used ({error})", hint) from error
+    locks = Path(spec.locks) if spec.locks else run_dir
+    # The locks first: a supervisor writes its last state before it lets go of them.
+    live = proc.is_locked(str(locks / "alive.lock"))
+    supervised = proc.is_locked(str(locks / "supervisor.lock"))
+    status = _status(run_dir, supervised)
+    if status.state in ENDED_STATES:
+        return Run(run_dir, spec, status)
+    if status.state in WAITING_STATES and not live:
+        return Run(run_dir, spec, status, supervised=supervised)
+    if not live and not supervised:
+        status = _orphaned(run_dir, spec, raw, status)
+        return Run(run_dir, spec, status)
+    return Run(run_dir, spec, status, live=live, supervised=supervised)
+
+
+def _status(run_dir: Path, supervised: bool) -> RunStatus:
+    path = run_dir / "state.json"
+    raw = read_json(path)
+    if raw is None:
+        # A supervisor writes it the first time when the trainer is up. Else it was lost or broken: what is left to tell
+        # whether anything began is the log.
+        began = path.exists() if supervised else (run_dir / "output.log").exists()
+        return RunStatus(RunState.RUNNING if began else RunState.PREPARED)
+    try:
+        return RunStatus.from_json(raw)
+    except (ValueError, TypeError):
+        return RunStatus(RunState.RUNNING)
+
+
+def _orphaned(run_dir: Path, spec: RunSpec, raw: Mapping[str, Any], status: RunStatus) -> RunStatus:
+    """Nobody lives that could say how it ended: decide by the log and the final file."""
+    from core.runs.outcome import judge
+
+    started = status.started if status.started is not None else spec.created
+    ended = status.heartbeat
+    with contextlib.suppress(OSError):
+        ended = max(ended or 0.0, (run_dir / "output.log").stat().st_mtime)
+    state, reason = judge(run_dir, raw, started=started, returncode=None)
+    if state is RunState.LOST and status.boot_id is not None and status.boot_id != proc.boot_id():
+        reason = (
+            "The machine was restarted while this run was going. It can be resumed from its last state, if it has one."
+        )
+    return replace(status, state=state, reason=reason, ended=ended)
+
+
+def open_run(folder: Path, text: str) -> Run:
+    """The run with this id, the only one whose id begins so, the newest with this name, or the newest of all (`last`).
+
+    Raises UserError with the runs there are.
+    """
+    ids = _ids(folder)
+    if not ids:
+        raise UserError(f"There are no runs in {folder}", "Start one: kohya-tui train NAME, or kohya-tui tag DATASET")
+    if text in ids:
+        return observe(folder / text)
+    runs = _all(folder, ids)
+    if text in ("last", "") and runs:
+        return runs[0]
+    matching = [run for run in runs if run.id.startswith(text)] if text else []
+    if len(matching) == 1:
+        return matching[0]
+    if named := [run for run in runs if run.spec.name == text]:
+        return named[0]
+    shown = [run.id for run in (matching or runs)[:5]]
+    problem = f"{text!r} fits several runs" if matching else f"There is no run {text!r}"
+    raise UserError(problem, f"Name one of them, or `last`: {', '.join(shown)}")
+
+
+def list_runs(workspace: Workspace | None) -> list[Run]:
+    """Every run of the workspace (None: those outside of any), newest first; folders that are no run are left out."""
+    folder = runs_dir(workspace)
+    return _all(folder, _ids(folder))
+
+
+def live_runs(workspace: Workspace | None) -> list[Run]:
+    """Those whose trainer runs, newest first."""
+    return [run for run in list_runs(workspace) if run.live]
+
+
+def _ids(folder: Path) -> list[str]:
+    try:
+        with os.scandir(folder) as entries:
+            return [entry.name for entry in entries if not entry.name.startswith(".") and entry.is_dir()]
+    except OSError:
+        return []
+
+
+def _all(folder: Path, ids: list[str]) -> list[Run]:
+    runs = []
+    for name in ids:
+        with contextlib.suppress(UserError):
+            runs.append(observe(folder / name))
+    return sorted(runs, key=lambda run: (run.spec.created, run.id), reverse=True)
+
+
+def request(run: Run, action: str) -> None:
+    """Ask the run's supervisor for `stop-now`, `stop-after-checkpoint` or `continue` (takes the latter back).
+
+    It looks once a second. Raises UserError when the request cannot be written.
+    """
+    assert action in ACTIONS, action
+    value = {"v": FORMAT, "action": action, "time": time.time(), "by": os.getpid()}
+    write_json(run.dir / "request.json", value, fsync=False)
+
+
+def take_over(run: Run, status: RunStatus) -> bool:
+    """Write `status` for a run whose supervisor is gone. False when a supervisor holds the run after all."""
+    locks = run.spec.locks or str(run.dir)
+    lock = proc.take_lock(f"{locks}/supervisor.lock")
+    if lock is None:
+        return False
+    try:
+        raw: dict[str, Any] = read_json(run.dir / "state.json") or {"v": FORMAT}
+        raw |= {
+            name: getattr(status, name) for name in ("pid", "ended", "returncode", "reason", "stop_after_checkpoint")
+        }
+        write_json(run.dir / "state.json", raw | {"state": status.state.value})
+    finally:
+        os.close(lock)
+    return True

@@ -1,0 +1,320 @@
+"""The detached process that owns one run: `python -P -m core.runs.supervisor DIR`.
+
+It survives whoever started it (double fork, own session, output to files), holds the run's locks for life, starts the
+trainer in its own session and process group, writes state.json, and ends the whole group when asked. It imports nothing
+but the standard library's small parts and core.runs.proc while the trainer runs (target: 15 MiB).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import time
+from typing import Any, NoReturn
+
+from core.runs import proc
+
+SURROUNDINGS = {"PYTHONUNBUFFERED": "1", "PYTHONUTF8": "1", "COLUMNS": "400", "TQDM_MININTERVAL": "1"}
+"""kohya.md section 3: unbuffered lines, Japanese text, log messages in one line each, one bar a second."""
+BEAT_SECONDS = 10.0
+_PR_SET_CHILD_SUBREAPER = 36
+_WATCHED = {signal.SIGCHLD, signal.SIGTERM, signal.SIGINT}
+
+
+def main(argv: list[str]) -> int:
+    """Detach, then supervise the run in the folder `argv[0]`; `--foreground` stays attached (inside a cluster job)."""
+    run_dir = os.path.abspath(argv[0])  # noqa: PTH100
+    if "--foreground" not in argv:
+        _detach(run_dir)
+    return _Supervision(run_dir).run()
+
+
+def _detach(run_dir: str) -> None:
+    """Go on as a grandchild of init in a session of its own, with no terminal and no pipe to anybody."""
+    if os.fork():
+        os._exit(0)
+    os.setsid()
+    if os.fork():
+        os._exit(0)
+    os.chdir("/")
+    nothing = os.open(os.devnull, os.O_RDWR)
+    log = os.open(f"{run_dir}/supervisor.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+    for source, target in ((nothing, 0), (log, 1), (log, 2)):
+        os.dup2(source, target)
+    os.close(nothing)
+    os.close(log)
+
+
+class _Supervision:
+    def __init__(self, run_dir: str) -> None:
+        self.dir = run_dir
+        self.grace = float(os.environ.get("KOHYA_TUI_STOP_GRACE", "10"))
+        """Seconds between SIGTERM and SIGKILL; shorter in tests."""
+        self.leave = float(os.environ.get("KOHYA_TUI_LEAVE_GRACE", "6"))
+        """Seconds that data-loader workers may need to end by themselves after the trainer (about 5)."""
+        self.spec: dict[str, Any] = {}
+        self.state: dict[str, Any] = {"v": 1, "state": "prepared"}
+        self.pid = 0
+        self.returncode: int | None = None
+        self.stop_reason: str | None = None
+        self.kill_at: float | None = None
+        self.waiting: Any = None
+        self.request_seen: tuple[int, int] | None = None
+        self.written = 0.0
+        self.unwritten = False
+        self.oom_kills = _oom_kills()
+
+    def run(self) -> int:
+        spec = proc.read_json(f"{self.dir}/spec.json")
+        if spec is None:
+            print(f"{self.dir}/spec.json cannot be read", flush=True)
+            return 1
+        self.spec = spec
+        locks = spec.get("locks") or self.dir
+        supervisor_lock = _take(f"{locks}/supervisor.lock")
+        alive_lock = _take(f"{locks}/alive.lock")
+        if supervisor_lock is None or alive_lock is None:
+            print("busy: this run has a supervisor or a trainer already", flush=True)
+            return 2
+        previous = proc.read_json(f"{self.dir}/state.json")
+        if previous is not None and previous.get("state") not in ("prepared", "queued"):
+            print(f"this run is over ({previous.get('state')})", flush=True)
+            return 2
+        # Signals are fetched one by one with sigtimedwait: no handler, no race. SIGHUP never concerns us.
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        signal.pthread_sigmask(signal.SIG_BLOCK, _WATCHED)
+        _become_subreaper()
+        try:
+            self.pid = self._spawn(alive_lock)
+        except OSError as error:
+            self._say(str(error))
+            self._write(state="failed", ended=time.time(), supervisor_pid=os.getpid(), reason=str(error))
+            return 1
+        self._write(
+            state="running",
+            pid=self.pid,
+            pid_start=proc.start_ticks(self.pid),
+            boot_id=proc.boot_id(),
+            supervisor_pid=os.getpid(),
+            started=time.time(),
+        )
+        while self.returncode is None:
+            self._step()
+        self._empty_group()
+        self._finish()
+        return 0
+
+    def _spawn(self, alive_lock: int) -> int:
+        """Start the trainer. Raises OSError with a sentence when it cannot be started."""
+        argv = [str(item) for item in self.spec["argv"]]
+        cwd = str(self.spec["cwd"])
+        # A trainer that is started with colours forced on would fill the log with escapes.
+        environment = {key: text for key, text in os.environ.items() if key not in ("FORCE_COLOR", "LINES")}
+        environment |= SURROUNDINGS | dict(self.spec.get("env") or {}) | {"KOHYA_TUI_RUN": self.dir}
+        log = os.open(f"{self.dir}/output.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
+        reader, writer = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            _become_trainer(argv, cwd, environment, log, alive_lock, writer)
+        os.close(writer)
+        os.close(log)
+        message = b""
+        while part := os.read(reader, 1000):  # ends with the exec, which closes the other end
+            message += part
+        os.close(reader)
+        if not message:
+            return pid
+        os.waitpid(pid, 0)
+        stage, _, text = message.decode("utf-8", "replace").partition(":")
+        if stage == "cwd":
+            raise OSError(f"The run cannot start: its working folder {cwd} cannot be entered ({text}).")
+        raise OSError(
+            f"The run cannot start: {argv[0]} cannot be executed ({text}). "
+            "Check the Python of the trainer (`kohya-tui doctor`)."
+        )
+
+    def _step(self) -> None:
+        """One second at most: a signal, a request, a due heartbeat."""
+        info = signal.sigtimedwait(_WATCHED, 1.0)
+        self._reap()
+        if self.returncode is not None:
+            return
+        if info is not None and info.si_signo != signal.SIGCHLD:
+            self._stop(f"Stopped: the supervisor got {signal.Signals(info.si_signo).name} from process {info.si_pid}.")
+        self._read_request()
+        if self.waiting is not None and self.stop_reason is None:
+            saved = self.waiting.completed()
+            if saved is not None:
+                self._stop(f"Stopped after the checkpoint {saved}.")
+        if self.kill_at is not None and time.monotonic() >= self.kill_at:
+            self._signal(signal.SIGKILL)
+            self.kill_at = time.monotonic() + 1
+        if self.unwritten or time.monotonic() - self.written >= BEAT_SECONDS:
+            self._write(fsync=False)
+
+    def _reap(self) -> None:
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            if pid == self.pid:
+                self.returncode = os.waitstatus_to_exitcode(status)
+
+    def _read_request(self) -> None:
+        path = f"{self.dir}/request.json"
+        try:
+            stat = os.stat(path)  # noqa: PTH116
+        except OSError:
+            return
+        if (stat.st_mtime_ns, stat.st_ino) == self.request_seen:
+            return
+        request = proc.read_json(path) or {}
+        self.request_seen = (stat.st_mtime_ns, stat.st_ino)
+        action = request.get("action")
+        if action == "stop-now":
+            self._stop("Stopped on request.")
+        elif action == "stop-after-checkpoint" and self.waiting is None and self.stop_reason is None:
+            from core.runs.outcome import CheckpointWait  # only now: it brings pathlib and regular expressions
+
+            self.waiting = CheckpointWait(self.dir, self.spec)
+            self._write(stop_after_checkpoint=True)
+        elif action == "continue" and self.stop_reason is None:
+            self.waiting = None
+            self._write(stop_after_checkpoint=False)
+
+    def _stop(self, reason: str) -> None:
+        """SIGTERM to the group; sd-scripts saves nothing on any signal, so nothing is gained by asking it politely."""
+        if self.stop_reason is None:
+            self.stop_reason = reason
+            self._write(state="stopping", reason=reason)
+            self._signal(signal.SIGTERM)
+            self.kill_at = time.monotonic() + self.grace
+
+    def _signal(self, number: int) -> None:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, number)
+        rest = [pid for pid in proc.members(self.pid, os.getpid()) if (proc.stat_of(pid) or "???")[2] != self.pid]
+        proc.send(rest, number)
+
+    def _empty_group(self) -> None:
+        """Wait until nothing of the trainer lives; what stays longer than the workers may is ended."""
+        begun = time.monotonic()
+        asked = self.stop_reason is not None
+        deadline = begun + (self.grace if asked else self.leave)
+        while left := proc.members(self.pid, os.getpid()):
+            now = time.monotonic()
+            if now >= deadline:
+                self._signal(signal.SIGKILL if asked else signal.SIGTERM)
+                deadline = now + (1.0 if asked else self.grace)
+                asked = True
+            if now > begun + self.leave + 2 * self.grace + 30:
+                self._say(f"These processes of the run do not end: {', '.join(map(str, left))}")
+                return
+            signal.sigtimedwait(_WATCHED, 0.1)
+            self._reap()
+
+    def _finish(self) -> None:
+        state, reason = (
+            ("finished", None) if self.returncode == 0 else ("failed", f"Ended with code {self.returncode}.")
+        )
+        if self.stop_reason is not None:
+            state, reason = "stopped", self.stop_reason
+        try:
+            from core.runs.outcome import judge
+
+            state, reason = judge(
+                self.dir,
+                self.spec,
+                started=self.state.get("started"),
+                returncode=self.returncode,
+                stop_reason=self.stop_reason,
+                oom_killed=_oom_kills() > self.oom_kills,
+            )
+        except Exception:  # the end must be recorded, even when the program was replaced on disk meanwhile
+            import traceback
+
+            traceback.print_exc()
+        self._write(
+            state=str(state), reason=reason, returncode=self.returncode, ended=time.time(), stop_after_checkpoint=False
+        )
+
+    def _write(self, *, fsync: bool = True, **changes: Any) -> None:
+        self.state.update(changes, heartbeat=time.time())
+        try:
+            proc.write_json(f"{self.dir}/state.json", self.state, fsync=fsync)
+            self.unwritten = False
+        except OSError as error:  # a full disk must not end the run: tried again within the second
+            if not self.unwritten:
+                print(f"state.json cannot be written: {error}", flush=True)
+            self.unwritten = True
+        self.written = time.monotonic()
+
+    def _say(self, text: str) -> None:
+        """Into the run's own log, where the user looks first."""
+        with contextlib.suppress(OSError):
+            log = os.open(f"{self.dir}/output.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
+            os.write(log, f"\nkohya-tui: {text}\n".encode())
+            os.close(log)
+
+
+def _become_trainer(
+    argv: list[str], cwd: str, environment: dict[str, str], log: int, alive_lock: int, errors: int
+) -> NoReturn:
+    """In the child: own session, default signals, output to the log, then the trainer's program."""
+    stage = "start"
+    try:
+        os.setsid()
+        # SIGINT inherited as ignored would make Ctrl-C and SIGINT meaningless to the trainer (kohya.md section 4).
+        for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM, signal.SIGPIPE, signal.SIGCHLD, signal.SIGXFSZ):
+            signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _WATCHED)
+        nothing = os.open(os.devnull, os.O_RDONLY)
+        for source, target in ((nothing, 0), (log, 1), (log, 2)):
+            os.dup2(source, target)
+        os.set_inheritable(alive_lock, True)
+        stage = "cwd"
+        os.chdir(cwd)
+        stage = "exec"
+        os.execvpe(argv[0], argv, environment)
+    except OSError as error:
+        os.write(errors, f"{stage}:{error.strerror}".encode())
+    finally:
+        os._exit(127)
+
+
+def _take(path: str) -> int | None:
+    """The lock, tried for a tenth of a second: somebody who only looks holds it for an instant."""
+    for _ in range(20):
+        descriptor = proc.take_lock(path)
+        if descriptor is not None:
+            return descriptor
+        time.sleep(0.005)
+    return None
+
+
+def _become_subreaper() -> None:
+    """Children whose parent dies become ours, also where PID 1 reaps nobody."""
+    try:
+        import ctypes
+
+        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    except (OSError, AttributeError):
+        print("no subreaper here: processes that the trainer leaves behind may not be found", flush=True)
+
+
+def _oom_kills() -> int:
+    """How often the kernel's OOM killer struck in our control group; 0 where that is not told."""
+    try:
+        with open("/sys/fs/cgroup/memory.events", encoding="ascii") as stream:  # noqa: PTH123
+            return next((int(line.split()[1]) for line in stream if line.startswith("oom_kill ")), 0)
+    except OSError:
+        return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
