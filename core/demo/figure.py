@@ -181,7 +181,7 @@ def face(pen: Pen, spec: CharacterSpec) -> None:
     pen.line(outline, SKIN.line, 0.03, closed=True)
     for side in SIDES:
         if spec.blush:
-            pen.glow((0.6 * side, 0.58), (0.32, 0.22), BLUSH, 0.9)
+            pen.glow((0.6 * side, 0.58), (0.34, 0.23), BLUSH, 0.95)
             for i in range(3):
                 x = (0.5 + 0.1 * i) * side
                 pen.taper(((x + 0.03, 0.54), (x, 0.59), (x - 0.03, 0.64)), (238, 84, 104), 0.03, (0.5, 0.5))
@@ -193,18 +193,22 @@ def _mouth(pen: Pen, expression: str) -> None:
     y = 0.7
     if expression == "smile":
         arc: tuple[Knot, ...] = (
-            (-0.24, y - 0.05),
-            (-0.12, y + 0.035),
-            (0, y + 0.055),
-            (0.12, y + 0.035),
-            (0.24, y - 0.05),
+            (-0.27, y - 0.09),
+            (-0.15, y + 0.03),
+            (0, y + 0.07),
+            (0.15, y + 0.03),
+            (0.27, y - 0.09),
         )
-        pen.taper(curve(arc, closed=False), MOUTH.line, 0.06, (0.45, 0.45))
+        pen.taper(curve(arc, closed=False), MOUTH.line, 0.07, (0.45, 0.45))
+        for side in SIDES:
+            pen.taper(
+                flip(((0.25, -0.11 + y), (0.28, -0.085 + y), (0.31, -0.08 + y)), side), MOUTH.line, 0.04, (0.6, 0.6)
+            )
     elif expression == "frown":
-        arc = ((-0.2, y + 0.09), (-0.1, y + 0.0), (0, y - 0.02), (0.1, y + 0.0), (0.2, y + 0.09))
-        pen.taper(curve(arc, closed=False), MOUTH.line, 0.06, (0.45, 0.45))
+        arc = ((-0.22, y + 0.12), (-0.12, y + 0.02), (0, y - 0.01), (0.12, y + 0.02), (0.22, y + 0.12))
+        pen.taper(curve(arc, closed=False), MOUTH.line, 0.07, (0.45, 0.45))
     elif expression == "calm":
-        pen.taper(((-0.1, y), (-0.05, y + 0.005), (0.05, y + 0.005), (0.1, y)), MOUTH.line, 0.05, (0.5, 0.5))
+        pen.taper(((-0.1, y), (-0.05, y + 0.005), (0.05, y + 0.005), (0.1, y)), MOUTH.line, 0.055, (0.5, 0.5))
     else:
         if expression == "happy":
             lips = curve(
@@ -218,7 +222,7 @@ def _mouth(pen: Pen, expression: str) -> None:
                 )
             )
         else:
-            lips = oval(0, y + 0.03, 0.1, 0.13)
+            lips = oval(0, y + 0.03, 0.11, 0.14)
         pen.fill(lips, MOUTH.base)
         with pen.inside(lips) as inner:
             inner.fill(oval(0, y + 0.2, 0.17, 0.13), MOUTH.light)

@@ -83,7 +83,8 @@ def ramp(size: tuple[int, int], colours: Sequence[Colour]) -> Image.Image:
 
 @lru_cache(maxsize=1)
 def _spot() -> Image.Image:
-    return Image.radial_gradient("L").point([max(0, 255 - v * 2) for v in range(256)]).resize((64, 64))
+    # Pillow's gradient is 180 at the middle of an edge and 255 in the corners.
+    return Image.radial_gradient("L").point([round(255 * max(0.0, 1 - v / 178) ** 1.2) for v in range(256)])
 
 
 def _band(path: Sequence[Point], half: float) -> list[Point]:

@@ -97,10 +97,10 @@ def _night(spec: CharacterSpec, size: tuple[int, int], r: random.Random) -> Imag
         pen.fill(oval(x, y, s, s, count=8), (226, 226, 255))
     for _ in range(int(11 * wide) + 3):
         x, y, s = r.uniform(0, wide), r.uniform(0.02, 0.7), r.uniform(0.016, 0.034)
-        pen.glow((x, y), (s * 2.2, s * 2.2), (190, 190, 255), 0.5)
+        pen.glow((x, y), (s * 1.4, s * 1.4), (190, 190, 255), 0.5)
         pen.fill(_star(x, y, s), (255, 248, 206))
     mx = wide * (0.14 if spec.backdrop % 4 < 2 else 0.86)
-    pen.glow((mx, 0.17), (0.2, 0.2), (255, 240, 190), 0.5)
+    pen.glow((mx, 0.17), (0.15, 0.15), (255, 240, 190), 0.6)
     pen.fill(oval(mx, 0.17, 0.085, 0.085), (255, 244, 200))
     hill = curve(((0, 0.84), (wide * 0.3, 0.78), (wide * 0.7, 0.86), (wide, 0.8)), closed=False)
     pen.fill([*hill, (wide, 1), (0, 1)], (34, 40, 82))

@@ -108,30 +108,30 @@ def _torch() -> Any:
 
 
 def train(images: NDArray[np.uint8], wanted: NDArray[np.float32], epochs: int) -> Any:
-    """A small convolutional network, as torch.nn.Sequential; batch norms follow their convolutions."""
+    """A small convolutional network: a torch.nn.ModuleList of its trunk, its last convolution and its head."""
     torch = _torch()
     nn = torch.nn
     torch.manual_seed(7)
     torch.set_num_threads(2)
 
-    class Pools(nn.Module):  # type: ignore[misc,name-defined]
-        """Mean and maximum of each channel: how much of a colour, and whether a thing is there at all."""
-
-        def forward(self, x: Any) -> Any:
-            return torch.cat((x.mean((2, 3)), x.amax((2, 3))), 1)
-
     def layer(inputs: int, outputs: int, kernel: int, stride: int) -> list[Any]:
         conv = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False)
         return [conv, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)]
 
-    net = nn.Sequential(
-        *layer(3, 24, 5, 2), *layer(24, 48, 3, 2), *layer(48, 64, 3, 1), *layer(64, 96, 3, 2), *layer(96, 96, 3, 1),
-        *layer(96, 128, 3, 2), Pools(), nn.Linear(256, 128), nn.ReLU(), nn.Linear(128, len(LEARNED)),
-    ).to(memory_format=torch.channels_last)  # fmt: skip
-    batch = 64
+    trunk = nn.Sequential(
+        *layer(3, 24, 5, 2), *layer(24, 48, 3, 2), *layer(48, 64, 3, 1), *layer(64, 96, 3, 2), *layer(96, 128, 3, 1)
+    )
+    net = nn.ModuleList(
+        (
+            trunk,
+            nn.Sequential(*layer(128, 128, 3, 2)),
+            nn.Sequential(nn.Linear(384, 128), nn.ReLU(), nn.Linear(128, len(LEARNED))),
+        )
+    ).to(memory_format=torch.channels_last)
+    batch = 32
     steps = epochs * (len(images) // batch)
-    optimiser = torch.optim.AdamW(net.parameters(), lr=3e-3, weight_decay=1e-2)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 4e-3, total_steps=steps, pct_start=0.2)
+    optimiser = torch.optim.AdamW(net.parameters(), weight_decay=1e-2)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 3e-3, total_steps=steps, pct_start=0.2)
     pixels, truth = torch.from_numpy(images), torch.from_numpy(wanted)
     begun = time.monotonic()
     for epoch in range(epochs):
@@ -143,17 +143,19 @@ def train(images: NDArray[np.uint8], wanted: NDArray[np.float32], epochs: int) -
                 x = x.flip(3)
             light, contrast = torch.randn(batch, 3, 1, 1) * 0.03, 1 + torch.randn(batch, 1, 1, 1) * 0.06
             x = (x * contrast + light + torch.randn_like(x) * (torch.rand(batch, 1, 1, 1) * 0.04)).clamp_(-1, 1)
-            x = x.contiguous(memory_format=torch.channels_last)
-            loss = nn.functional.binary_cross_entropy_with_logits(net(x), truth[chosen])
+            fine = net[0](x.contiguous(memory_format=torch.channels_last))
+            coarse = net[1](fine)
+            # Mean and maximum: how much of a colour, and whether a thing is there at all. A flower or a mouth is seen
+            # in the finer map only.
+            pools = torch.cat((fine.amax((2, 3)), coarse.mean((2, 3)), coarse.amax((2, 3))), 1)
+            loss = nn.functional.binary_cross_entropy_with_logits(net[2](pools), truth[chosen])
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
             schedule.step()
             total += loss.item()
-        print(
-            f"epoch {epoch + 1}: loss {total / (len(images) // batch):.4f}, {time.monotonic() - begun:.0f} s",
-            flush=True,
-        )
+        spent = time.monotonic() - begun
+        print(f"epoch {epoch + 1}: loss {total / (len(images) // batch):.4f}, {spent:.0f} s", flush=True)
     return net.eval()
 
 
@@ -177,41 +179,38 @@ def export(net: Any, path: Path) -> None:
     weights.append(numpy_helper.from_array(np.array(127.5, np.float32), "half_range"))
     nodes.append(helper.make_node("Sub", ["small", "half_range"], ["centred"]))
     nodes.append(helper.make_node("Div", ["centred", "half_range"], ["x0"]))
-    now, modules = "x0", list(net)
-    for i, module in enumerate(modules):
-        kind = type(module).__name__
-        name = f"x{i + 1}"
-        if kind == "Conv2d":
-            norm = modules[i + 1]
+
+    def convolutions(modules: list[Any], now: str, prefix: str) -> str:
+        for i in range(0, len(modules), 3):
+            conv, norm, name = modules[i], modules[i + 1], f"{prefix}{i // 3}"
             scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
-            weight = (module.weight * scale[:, None, None, None]).detach().numpy()
+            weight = (conv.weight * scale[:, None, None, None]).detach().numpy()
             bias = (norm.bias - norm.running_mean * scale).detach().numpy()
-            inputs = [now, constant(f"w{i}", weight), constant(f"b{i}", bias)]
-            edge = module.padding[0]
-            shape: dict[str, Any] = {
-                "kernel_shape": list(module.kernel_size),
-                "strides": list(module.stride),
-                "pads": [edge] * 4,
-            }
-            nodes.append(helper.make_node("Conv", inputs, [name], **shape))
-        elif kind == "ReLU":
-            nodes.append(helper.make_node("Relu", [now], [name]))
-        elif kind == "Pools":
-            nodes.append(helper.make_node("GlobalAveragePool", [now], ["mean"]))
-            nodes.append(helper.make_node("GlobalMaxPool", [now], ["most"]))
-            nodes.append(helper.make_node("Concat", ["mean", "most"], ["pools"], axis=1))
-            nodes.append(helper.make_node("Flatten", ["pools"], [name]))
-        elif kind == "Linear":
-            weight, bias = module.weight.detach().numpy(), module.bias.detach().numpy()
-            if i == len(modules) - 1:  # the ratings are no matter of the picture: every drawing is for everyone
-                weight = np.concatenate((np.zeros((len(RATINGS), weight.shape[1]), np.float32), weight))
-                bias = np.concatenate((np.array([4.2, -4.2, -7, -8], np.float32), bias))
-            inputs = [now, constant(f"w{i}", weight), constant(f"b{i}", bias)]
-            nodes.append(helper.make_node("Gemm", inputs, [name], transB=1))
-        else:
-            continue  # a batch norm, folded into its convolution
-        now = name
-    nodes.append(helper.make_node("Sigmoid", [now], ["predictions"]))
+            inputs = [now, constant(f"{name}_weight", weight), constant(f"{name}_bias", bias)]
+            shape: dict[str, Any] = {"kernel_shape": list(conv.kernel_size), "strides": list(conv.stride)}
+            nodes.append(helper.make_node("Conv", inputs, [f"{name}_sum"], pads=[conv.padding[0]] * 4, **shape))
+            nodes.append(helper.make_node("Relu", [f"{name}_sum"], [name]))
+            now = name
+        return now
+
+    fine = convolutions(list(net[0]), "x0", "fine")
+    coarse = convolutions(list(net[1]), fine, "coarse")
+    nodes.append(helper.make_node("GlobalMaxPool", [fine], ["fine_most"]))
+    nodes.append(helper.make_node("GlobalAveragePool", [coarse], ["coarse_mean"]))
+    nodes.append(helper.make_node("GlobalMaxPool", [coarse], ["coarse_most"]))
+    nodes.append(helper.make_node("Concat", ["fine_most", "coarse_mean", "coarse_most"], ["pools"], axis=1))
+    nodes.append(helper.make_node("Flatten", ["pools"], ["flat"]))
+    hidden, _, last = net[2]
+    weight, bias = hidden.weight.detach().numpy(), hidden.bias.detach().numpy()
+    inputs = ["flat", constant("hidden_weight", weight), constant("hidden_bias", bias)]
+    nodes.append(helper.make_node("Gemm", inputs, ["hidden_sum"], transB=1))
+    nodes.append(helper.make_node("Relu", ["hidden_sum"], ["hidden"]))
+    # The ratings are no matter of the picture: every drawing is for everyone.
+    weight = np.concatenate((np.zeros((len(RATINGS), last.in_features), np.float32), last.weight.detach().numpy()))
+    bias = np.concatenate((np.array([4.2, -4.2, -7, -8], np.float32), last.bias.detach().numpy()))
+    inputs = ["hidden", constant("last_weight", weight), constant("last_bias", bias)]
+    nodes.append(helper.make_node("Gemm", inputs, ["logits"], transB=1))
+    nodes.append(helper.make_node("Sigmoid", ["logits"], ["predictions"]))
     count = len(columns())
     graph = helper.make_graph(
         nodes,
