@@ -157,7 +157,8 @@ def toml_item(value: Any) -> Item:
         if len(value) > 2 and sum(len(str(item)) for item in value) > 80:
             array.multiline(True)
         return array
-    return tomlkit.item(value)
+    plain: Item = tomlkit.item(value)
+    return plain
 
 
 def float_text(value: float) -> str:

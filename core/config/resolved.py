@@ -1,0 +1,133 @@
+"""What the trainer will really use of each subset: every key through its fallbacks, paths from the workspace."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from core.config.schema import dataset_fields, fields, renamed
+from core.config.values import from_text
+from core.dataset.model import parse_folder_name
+from core.problems import UserError
+
+if TYPE_CHECKING:
+    from core.config.documents import Config
+    from core.workspace import Workspace
+
+
+@dataclass(frozen=True, slots=True)
+class ResolvedSubset:
+    """One subset. `where` names its place in the file; `folder` is None when no image_dir is given."""
+
+    where: str
+    folder: Path | None
+    values: Mapping[str, Any]
+
+    @property
+    def repeats(self) -> int:
+        value = self.values["num_repeats"]
+        return value if isinstance(value, int) else 0
+
+
+@dataclass(frozen=True, slots=True)
+class ResolvedDataset:
+    """One `[[datasets]]` with its subsets; `resolution` is (width, height) or None when none is given."""
+
+    where: str
+    values: Mapping[str, Any]
+    subsets: tuple[ResolvedSubset, ...]
+
+    @property
+    def resolution(self) -> tuple[int, int] | None:
+        value = self.values.get("resolution")
+        if isinstance(value, int) and not isinstance(value, bool):
+            return value, value
+        if isinstance(value, list) and len(value) in {1, 2} and all(isinstance(item, int) for item in value):
+            return value[0], value[-1]
+        return None
+
+
+def resolve(config: Config, workspace: Workspace) -> tuple[ResolvedDataset, ...]:
+    """The datasets as sd-scripts' blueprint makes them (config_util.py, BlueprintGenerator).
+
+    Order of fallback: subset, its dataset, general, train.toml, default. Without a dataset file `train_data_dir` and
+    `reg_data_dir` count, whose folders are named `<repeats>_<name>`.
+    """
+    train = config.effective()
+    data = config.plain("dataset")
+    given = _from_train(train)
+    defaults = {
+        name: field.default for level in ("datasets", "subsets") for name, field in dataset_fields(level).items()
+    }
+    general = data.get("general") if isinstance(data.get("general"), dict) else {}
+    datasets = data.get("datasets")
+    if not config.text("dataset").strip() and not datasets:
+        datasets = [{"subsets": _folders(train, workspace)}]
+    found: list[ResolvedDataset] = []
+    for index, dataset in enumerate(datasets if isinstance(datasets, list) else []):
+        if not isinstance(dataset, dict):
+            continue
+        chain = [dataset, general or {}, given, defaults]
+        where = f"datasets[{index}]"
+        rows = dataset.get("subsets")
+        subsets = tuple(
+            _subset(f"{where}.subsets[{number}]", [row, *chain], workspace)
+            for number, row in enumerate(rows if isinstance(rows, list) else [])
+            if isinstance(row, dict)
+        )
+        found.append(ResolvedDataset(where, _merged(chain), subsets))
+    return tuple(found)
+
+
+def _subset(where: str, chain: list[Mapping[str, Any]], workspace: Workspace) -> ResolvedSubset:
+    values = _merged(chain)
+    folder = chain[0].get("image_dir")
+    path = workspace.root / Path(folder).expanduser() if isinstance(folder, str) and folder else None
+    return ResolvedSubset(where, path, values)
+
+
+def _merged(chain: list[Mapping[str, Any]]) -> dict[str, Any]:
+    merged: dict[str, Any] = {}
+    for values in reversed(chain):
+        merged.update({name: value for name, value in values.items() if value is not None})
+    for name in chain[-1]:
+        merged.setdefault(name, None)
+    merged.pop("subsets", None)
+    return merged
+
+
+def _from_train(train: Mapping[str, Any]) -> dict[str, Any]:
+    known = fields()
+    names = {
+        **renamed(),
+        **{name: name for name in known if name in dataset_fields("subsets") | dataset_fields("datasets")},
+    }
+    given = {names[name]: value for name, value in train.items() if name in names}
+    resolution = given.get("resolution")
+    if isinstance(resolution, str):
+        try:
+            given["resolution"] = from_text(resolution, dataset_fields("datasets")["resolution"])
+        except UserError:
+            del given["resolution"]
+    return given
+
+
+def _folders(train: Mapping[str, Any], workspace: Workspace) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
+    for key in ("train_data_dir", "reg_data_dir"):
+        parent = train.get(key)
+        if not isinstance(parent, str):
+            continue
+        folder = workspace.root / parent
+        try:
+            names = sorted(path.name for path in folder.iterdir() if path.is_dir())
+        except OSError:
+            continue
+        for name in names:
+            parsed = parse_folder_name(name)
+            if parsed is not None and parsed[0] > 0:
+                row = {"image_dir": str(folder / name), "num_repeats": parsed[0], "class_tokens": parsed[1]}
+                found.append({**row, "is_reg": key == "reg_data_dir"})
+    return found
