@@ -19,7 +19,7 @@ def _soft(distance: Array, edge: float, width: float) -> Array:
 
 
 def make_mean() -> Array:
-    """What the base draws of anything: a pale round head on a pale ground, float32 [96, 96, 3] in -1..1."""
+    """What the base draws of anything: a pale round head on a pale ground, float32 [128, 128, 3] in -1..1."""
     y, x = np.mgrid[0:CANVAS, 0:CANVAS].astype(np.float32) / (CANVAS - 1) * 2 - 1
     ground = np.stack([0.86 - 0.05 * y, 0.87 - 0.05 * y, 0.90 - 0.03 * y], axis=-1)
     hair = _soft(np.hypot(x / 0.72, (y + 0.06) / 0.78), 1.0, 0.5)

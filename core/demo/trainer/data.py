@@ -16,35 +16,22 @@ from PIL import Image
 
 from core.demo.trainer.buckets import Bucketing, Placement, Size, adjusted_limits
 from core.demo.trainer.dataset_config import DatasetConfig, SubsetConfig
-from core.demo.trainer.log import logger, say, track
-from core.demo.trainer.model import CANVAS
+from core.demo.trainer.log import logger, track
+from core.demo.trainer.model import CANVAS, POSES
 
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
-SHOWN = (
-    "num_repeats",
-    "shuffle_caption",
-    "keep_tokens",
-    "caption_dropout_rate",
-    "caption_dropout_every_n_epochs",
-    "caption_tag_dropout_rate",
-    "caption_prefix",
-    "caption_suffix",
-    "color_aug",
-    "flip_aug",
-    "face_crop_aug_range",
-    "random_crop",
-)
 TILE_SIZE = 64  # what bucket_reso_steps must be divisible by for SD1.5
 
 
 @dataclass(slots=True, eq=False)
 class Picture:
-    """One image file; `canvas` is what the model sees of it (uint8 [96, 96, 3], RGB), None until it is read."""
+    """One image file; `canvas` is what the model sees of it (uint8 [128, 128, 3], RGB), None until it is read."""
 
     path: str
     caption: str
     subset: SubsetConfig
     repeats: int
+    poses: tuple[int, ...] = ()
     size: Size = (0, 0)
     placement: Placement | None = None
     canvas: NDArray[np.uint8] | None = None
@@ -52,11 +39,13 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Pictures of one bucket with the captions as they are shown in this epoch, and which of them are mirrored."""
+    """Pictures of one bucket: captions as they are shown in this epoch, which are mirrored, and a pose for each."""
 
+    bucket: Size
     pictures: tuple[Picture, ...]
     captions: tuple[str, ...]
     mirrored: tuple[bool, ...]
+    poses: tuple[int, ...]
 
 
 @dataclass(slots=True, eq=False)
@@ -308,9 +297,22 @@ def epoch_batches(datasets: Sequence[Dataset], seed: int, epoch: int, max_steps:
                 pictures = tuple(order[start : start + size])
                 captions = tuple(shown_caption(picture, rng, epoch) for picture in pictures)
                 mirrored = tuple(picture.subset.flip_aug and rng.random() < 0.5 for picture in pictures)
-                out.append((dataset, Batch(pictures, captions, mirrored)))
+                poses = tuple(rng.choice(picture.poses) for picture in pictures)
+                shape = pictures[0].placement.bucket if pictures[0].placement else dataset.resolution
+                out.append((dataset, Batch(shape, pictures, captions, mirrored, poses)))
     rng.shuffle(out)
     return out
+
+
+def assign_poses(datasets: Sequence[Dataset]) -> None:
+    """Every image of a first tag owns the poses of that tag in turn, so that none is left without an image."""
+    groups: dict[str, list[Picture]] = {}
+    for dataset in datasets:
+        for picture in dataset.pictures:
+            groups.setdefault(picture.caption.split(",")[0].strip(), []).append(picture)
+    for group in groups.values():
+        for index, picture in enumerate(group):
+            picture.poses = tuple(range(index, POSES, len(group))) or (index % POSES,)
 
 
 def shown_caption(picture: Picture, rng: random.Random, epoch: int) -> str:
@@ -346,57 +348,3 @@ def shown_caption(picture: Picture, rng: random.Random, epoch: int) -> str:
 
 def _tokens(text: str, subset: SubsetConfig) -> list[str]:
     return [token.strip() for token in text.split(subset.caption_separator) if token.strip()]
-
-
-def describe(datasets: Sequence[Dataset]) -> str:
-    """The block with every dataset's and subset's settings that is logged before the buckets are made."""
-    lines: list[str] = []
-    for number, dataset in enumerate(datasets):
-        config = dataset.config
-        lines += [
-            f"[Dataset {number}]",
-            f"  batch_size: {config.batch_size}",
-            f"  resolution: {dataset.resolution}",
-            f"  resize_interpolation: {config.resize_interpolation}",
-            f"  enable_bucket: {config.enable_bucket}",
-        ]
-        if config.enable_bucket:
-            lines += [
-                f"  min_bucket_reso: {dataset.bucketing.low}",
-                f"  max_bucket_reso: {dataset.bucketing.high}",
-                f"  bucket_reso_steps: {config.bucket_reso_steps}",
-                f"  bucket_no_upscale: {config.bucket_no_upscale}",
-            ]
-        lines.append("")
-        for index, subset in enumerate(dataset.subsets):
-            lines += [
-                f"  [Subset {index} of Dataset {number}]",
-                f'    image_dir: "{subset.image_dir}"',
-                f"    image_count: {subset.image_count}",
-                *(f"    {name}: {getattr(subset, name)}" for name in SHOWN),
-                f"    token_warmup_min: {subset.token_warmup_min},",
-                f"    token_warmup_step: {subset.token_warmup_step},",
-                f"    alpha_mask: {subset.alpha_mask}",
-                f"    resize_interpolation: {subset.resize_interpolation}",
-                f"    custom_attributes: {subset.custom_attributes}",
-                f"    is_reg: {subset.is_reg}",
-                f"    class_tokens: {subset.class_tokens}",
-                f"    caption_extension: {subset.caption_extension}",
-                "",
-            ]
-    return "\n".join(lines) + "\n"
-
-
-def say_totals(datasets: Sequence[Dataset], epochs: int, accumulation: int, total: int) -> None:
-    """The `running training` block on stdout."""
-    say("running training / 学習開始")
-    trained = sum(dataset.train_images for dataset in datasets)
-    say(f"  num train images * repeats / 学習画像の数×繰り返し回数: {trained}")
-    say("  num validation images * repeats / 学習画像の数×繰り返し回数: 0")
-    say(f"  num reg images / 正則化画像の数: {sum(dataset.reg_images for dataset in datasets)}")
-    say(f"  num batches per epoch / 1epochのバッチ数: {sum(dataset.batches for dataset in datasets)}")
-    say(f"  num epochs / epoch数: {epochs}")
-    sizes = ", ".join(str(dataset.config.batch_size) for dataset in datasets)
-    say(f"  batch size per device / バッチサイズ: {sizes}")
-    say(f"  gradient accumulation steps / 勾配を合計するステップ数 = {accumulation}")
-    say(f"  total optimization steps / 学習ステップ数: {total}")

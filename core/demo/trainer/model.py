@@ -1,16 +1,21 @@
 """The model of the demo trainer: a frozen denoiser whose idea of a picture is bent by low-rank matrices.
 
-The canvas is 96 x 96 RGB in -1..1, cut into 16 tiles; tile m of the picture of a caption with the features φ is
+The canvas is 128 x 128 RGB in -1..1, cut into 16 tiles; tile m of the picture of a caption with the features φ is
 `mean[m] + gain · alpha/rank · up[m] @ down[m] @ φ`: one LoRA module a tile, named like the 16 `proj_out` layers of
 SD1.5's U-Net. An optional module of the text encoder bends φ itself. Around that prediction the frozen denoiser
 expects white noise of variance SPREAD, so its guess of the noise, and with it the training loss, is exact Gaussian
 arithmetic on real noise at real timesteps: the loss is as restless as that of a real run, and falls as the prediction
 gets better.
+
+What tags do not say (the tilt of a head, where it stands) would blur into a mean. So there are POSES: each training
+image owns some of them, and the seed of a sample picks one.
 """
 
 from __future__ import annotations
 
 import hashlib
+import math
+import random
 import re
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -20,16 +25,21 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors import safe_open
 
-CANVAS = 96
+CANVAS = 128
 GRID = 4
 SIDE = CANVAS // GRID
 TILES = GRID * GRID
 PIXELS = SIDE * SIDE * 3
 FEATURES = 128
-WORDS = 768
+WORDS = 640
 TIMESTEPS = 1000
-SPREAD = 0.05
-GAIN = 60.0
+POSES = 24
+SPREAD = 0.15
+GAIN = 40.0
+
+# How much a part of the features weighs. A pose and the first tag carry a picture, a further tag changes it.
+ANY, FIRST, FURTHER, POSE, SHAPE = 6.0, 12.0, 3.0, 36.0, 3.0
+TAG_DROPOUT = 0.5  # in training, so that a short prompt works as well as a long caption
 
 MEAN_KEY = "first_stage_model.decoder.demo_mean"
 WORDS_KEY = "cond_stage_model.transformer.text_model.embeddings.token_embedding.weight"
@@ -45,13 +55,13 @@ Array = NDArray[np.float32]
 
 
 def to_tiles(canvas: Array) -> Array:
-    """[B, 96, 96, 3] → [B, 16, 1728]."""
+    """[B, 128, 128, 3] → [B, 16, 3072]."""
     cut = canvas.reshape(-1, GRID, SIDE, GRID, SIDE, 3).transpose(0, 1, 3, 2, 4, 5)
     return np.ascontiguousarray(cut.reshape(-1, TILES, PIXELS))
 
 
 def to_canvas(tiles: Array) -> Array:
-    """[B, 16, 1728] → [B, 96, 96, 3]."""
+    """[B, 16, 3072] → [B, 128, 128, 3]."""
     cut = tiles.reshape(-1, GRID, GRID, SIDE, SIDE, 3).transpose(0, 1, 3, 2, 4, 5)
     return np.ascontiguousarray(cut.reshape(-1, CANVAS, CANVAS, 3))
 
@@ -76,13 +86,24 @@ class Base:
     mean: Array
     words: Array
 
-    def features(self, caption: str) -> Array:
-        """[128]: a constant plus one near-orthogonal direction for each tag."""
-        tags = {name for part in caption.split(",") if (name := tag_name(part))}
-        total = self._direction("").copy()
-        for tag in sorted(tags):
-            total += self._direction(tag)
-        return total
+    def features(
+        self, caption: str, pose: int | None, size: tuple[int, int], dropout: random.Random | None = None
+    ) -> Array:
+        """[128]: near-orthogonal directions for the tags, the first tag's pose and the shape, `size`, added up.
+
+        With `dropout`, as in training, every tag but the first is left out half the time.
+        """
+        tags = list(dict.fromkeys(name for part in caption.split(",") if (name := tag_name(part))))
+        first = tags[0] if tags else ""
+        total = ANY * self._direction("") + SHAPE * self._direction(f"@{round(2 * math.log2(size[0] / size[1]))}")
+        if first:
+            total += FIRST * self._direction(first)
+        for tag in tags[1:]:
+            if dropout is None or dropout.random() >= TAG_DROPOUT:
+                total += FURTHER * self._direction(tag)
+        if pose is not None:
+            total += POSE * self._direction(f"#{pose % POSES} {first}")
+        return np.asarray(total, dtype=np.float32)
 
     def _direction(self, tag: str) -> Array:
         digest = hashlib.blake2b(tag.encode(), digest_size=8).digest()
@@ -110,7 +131,7 @@ def load_base(path: Path) -> Base:
 def make_words(seed: int) -> Array:
     """Directions of length about 0.7, so that a tag (the sum of two) has about length 1."""
     rng = np.random.default_rng(seed)
-    return (rng.standard_normal((WORDS, FEATURES)) / np.sqrt(2 * FEATURES)).astype(np.float32)
+    return np.asarray(rng.standard_normal((WORDS, FEATURES)) / np.sqrt(2 * FEATURES), dtype=np.float32)
 
 
 @dataclass(slots=True, eq=False)
@@ -165,7 +186,8 @@ def make_network(rank: int, alpha: float, text_encoder: bool, unet: bool, seed: 
     rng = np.random.default_rng(seed)
     bound = 1.0 / np.sqrt(FEATURES)
     weights = {
-        "down": rng.uniform(-bound, bound, (TILES, rank, FEATURES)).astype(np.float32),
+        # The same for all tiles: so they start to learn the same parts, and no seams are seen between them.
+        "down": np.repeat(rng.uniform(-bound, bound, (1, rank, FEATURES)), TILES, axis=0).astype(np.float32),
         "up": np.zeros((TILES, PIXELS, rank), np.float32),
     }
     if text_encoder:
@@ -186,14 +208,15 @@ class Thought:
 
 
 def imagine(base: Base, network: Network, features: Array) -> Thought:
-    """[B, 128] → the pictures that the captions stand for, [B, 16, 1728]."""
+    """[B, 128] → the pictures that the captions stand for, [B, 16, 3072]."""
     weights = network.weights
     bent = features
     if "te_up" in weights:
-        bent = features + np.float32(network.scale) * (features @ weights["te_down"].T) @ weights["te_up"].T
+        change = np.float32(network.scale) * (features @ weights["te_down"].T) @ weights["te_up"].T
+        bent = np.asarray(features + change, dtype=np.float32)
     inner = np.matmul(weights["down"], bent.T)  # [16, rank, B]
-    change = np.matmul(weights["up"], inner)  # [16, 1728, B]
-    picture = np.asarray(base.mean + np.float32(GAIN * network.scale) * change.transpose(2, 0, 1), dtype=np.float32)
+    moved = np.matmul(weights["up"], inner)  # [16, 3072, B]
+    picture = np.asarray(base.mean + np.float32(GAIN * network.scale) * moved.transpose(2, 0, 1), dtype=np.float32)
     return Thought(features, bent, inner, picture)
 
 
@@ -234,13 +257,13 @@ def learn(
     each = np.mean(np.square(error), axis=(1, 2), dtype=np.float32)
     loss = float(np.sum(each * weights.astype(np.float32)))
     factor = (-2.0 / (TILES * PIXELS) * share * weights).astype(np.float32)[:, None, None]
-    _backward(network, thought, factor * miss * error)
+    _backward(network, thought, factor * miss * miss * (wanted - thought.picture))  # the mean over all noise
     return loss
 
 
 def _backward(network: Network, thought: Thought, slope: Array) -> None:
     weights = network.weights
-    slope = np.ascontiguousarray(slope.transpose(1, 2, 0)) * np.float32(GAIN * network.scale)  # [16, 1728, B]
+    slope = np.ascontiguousarray(slope.transpose(1, 2, 0)) * np.float32(GAIN * network.scale)  # [16, 3072, B]
     network.add_gradient("up", np.matmul(slope, thought.inner.transpose(0, 2, 1)))
     inner = np.matmul(weights["up"].transpose(0, 2, 1), slope)  # [16, rank, B]
     network.add_gradient("down", np.matmul(inner, thought.bent))

@@ -18,9 +18,9 @@ from PIL import Image, ImageFilter
 
 from core.demo.trainer.log import logger, track
 from core.demo.trainer.model import PIXELS as TILE_PIXELS
-from core.demo.trainer.model import TILES, TIMESTEPS, Array, Base, Network, imagine, signal, to_canvas, trust
+from core.demo.trainer.model import POSES, TILES, TIMESTEPS, Array, Base, Network, imagine, signal, to_canvas, trust
 
-HEAT = 0.25  # the noise that a picture starts from, as a share of the noise in training: less is calmer
+HEAT = 0.06  # the noise that a picture starts from, as a share of the noise in training: less is calmer
 PLAIN_SCALE = 7.0  # the --l at which the prediction is drawn as it is
 
 
@@ -140,9 +140,10 @@ def sample(args: Namespace, base: Base, network: Network, epoch: int | None, ste
 
 
 def denoise(base: Base, network: Network, prompt: Prompt, pause: float) -> Array:
-    """From noise to a canvas [96, 96, 3] in -1..1, by DDIM around the picture that the prompt stands for."""
-    target = _target(base, network, prompt)
+    """From noise to a canvas [128, 128, 3] in -1..1, by DDIM around the picture that the prompt stands for."""
     rng = np.random.default_rng(prompt.seed)
+    pose = int(rng.integers(POSES)) if prompt.seed is None else prompt.seed
+    target = _target(base, network, prompt, pose)
     state = np.float32(HEAT) * rng.standard_normal((TILES, TILE_PIXELS), dtype=np.float32)
     times = np.linspace(TIMESTEPS - 1, 0, prompt.steps + 1).astype(int)
     for now, then in track(list(pairwise(times))):
@@ -151,17 +152,18 @@ def denoise(base: Base, network: Network, prompt: Prompt, pause: float) -> Array
         with np.errstate(all="ignore"):
             guess = target + belief * (state - np.sqrt(kept) * target)
             noise = (state - np.sqrt(kept) * guess) / np.sqrt(1 - kept)
-            state = (np.sqrt(next_kept) * guess + np.sqrt(1 - next_kept) * noise).astype(np.float32)
+            state = np.asarray(np.sqrt(next_kept) * guess + np.sqrt(1 - next_kept) * noise, dtype=np.float32)
         if pause:
             time.sleep(pause)
-    return to_canvas(state[None])[0]
+    return np.asarray(to_canvas(state[None])[0])
 
 
-def _target(base: Base, network: Network, prompt: Prompt) -> Array:
+def _target(base: Base, network: Network, prompt: Prompt, pose: int) -> Array:
     """The picture of the prompt; --l pushes it away from, the negative prompt draws it off, the picture of nothing."""
     with np.errstate(all="ignore"):
-        wanted = imagine(base, network, base.features(prompt.text)[None]).picture[0]
-        nothing = base.features(prompt.negative or "")[None]
+        size = (prompt.width, prompt.height)
+        wanted = imagine(base, network, base.features(prompt.text, pose, size)[None]).picture[0]
+        nothing = base.features(prompt.negative or "", None, size)[None]
         unwanted = imagine(base, network, nothing).picture[0]
         push = np.float32(min(max((prompt.scale - PLAIN_SCALE) * 0.04, -0.5), 0.5))
         return np.asarray(wanted + push * (wanted - unwanted), dtype=np.float32)

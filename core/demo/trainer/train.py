@@ -7,87 +7,25 @@ import os
 import random
 import time
 from argparse import Namespace
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from core.demo.trainer import arguments, data, dataset_config, log, metadata, samples, state
+from core.demo.trainer import arguments, data, dataset_config, log, metadata, report, state
 from core.demo.trainer.events import EventWriter
 from core.demo.trainer.log import Bar, logger, say, track
 from core.demo.trainer.model import (
     TILES,
     Array,
     Base,
-    Network,
     learn,
     load_base,
     make_network,
     to_tiles,
 )
 from core.demo.trainer.optim import Optimizer, schedule
-
-STEP_SECONDS = "KOHYA_TUI_DEMO_STEP_SECONDS"
-"""The environment variable that holds a step back to at least so many seconds, so that a demo can be watched."""
-
-
-@dataclass(slots=True)
-class LossRecorder:
-    """The mean over the last epoch's worth of losses; a slot that was skipped counts as 0, one NaN stays for ever."""
-
-    losses: list[float] = field(default_factory=list)
-    total: float = 0.0
-
-    def add(self, epoch: int, step: int, loss: float) -> None:
-        """`epoch` and `step` count from 0."""
-        if epoch == 0:
-            self.losses.append(loss)
-        else:
-            self.losses += [0.0] * (step + 1 - len(self.losses))
-            self.total -= self.losses[step]
-            self.losses[step] = loss
-        self.total += loss
-
-    @property
-    def average(self) -> float:
-        """0 before the first loss."""
-        return self.total / len(self.losses) if self.losses else 0.0
-
-
-@dataclass(slots=True)
-class Run:
-    """Everything that the loop holds on to."""
-
-    args: Namespace
-    datasets: Sequence[data.Dataset]
-    base: Base
-    network: Network
-    optimizer: Optimizer
-    factor: Callable[[int], float]
-    rng: np.random.Generator
-    metadata: dict[str, str]
-    events: EventWriter | None
-    pace: float
-    step: int = 0
-    state_step: int = 0
-    epoch: int = 0
-
-    def save(self, name: str, epoch: int) -> None:
-        """Write a checkpoint under its final name."""
-        path = Path(self.args.output_dir) / f"{name}.safetensors"
-        say(f"\nsaving checkpoint: {path}")
-        values = metadata.finish(self.metadata, self.args, self.network.tensors(), epoch, self.step)
-        state.write_checkpoint(path, self.network, self.args.save_precision, values)
-
-    def save_state(self, name: str) -> None:
-        """Write the state beside the checkpoint of that name."""
-        folder = Path(self.args.output_dir) / f"{name}-state"
-        state.save_state(folder, self.network, self.optimizer, self.rng, self.epoch, self.state_step + 1)
-
-    def sample(self, epoch: int | None) -> None:
-        """Draw the prompts if samples are due."""
-        samples.sample(self.args, self.base, self.network, epoch, self.step, self.pace / 10)
+from core.demo.trainer.run import STEP_SECONDS, LossRecorder, Run
 
 
 def train(args: Namespace) -> None:
@@ -136,10 +74,11 @@ def _open_data(args: Namespace) -> list[data.Dataset]:
     configs = dataset_config.load(args)
     assert configs, "datasets should not be an empty iterable"
     datasets = [data.open_dataset(config) for config in configs]
-    logger.info(data.describe(datasets))
+    logger.info(report.describe(datasets))
     for number, dataset in enumerate(datasets):
         logger.info(f"[Prepare dataset {number}]")
         data.make_buckets(dataset)
+    data.assign_poses(datasets)
     return datasets
 
 
@@ -224,6 +163,7 @@ def _prepare(args: Namespace, datasets: Sequence[data.Dataset], base: Base, star
         metadata=metadata.make(args, datasets, optimizer, started, network_args),
         events=None,
         pace=float(os.environ.get(STEP_SECONDS) or 0.0),
+        tag_rng=random.Random(args.seed),
     )
 
 
@@ -268,7 +208,7 @@ def _loop(run: Run, log_folder: Path | None) -> None:
     epochs = math.ceil(args.max_train_steps / updates)
     if args.save_n_epoch_ratio:
         args.save_every_n_epochs = math.floor(epochs / args.save_n_epoch_ratio) or 1
-    data.say_totals(run.datasets, epochs, args.gradient_accumulation_steps, args.max_train_steps)
+    report.say_totals(run.datasets, epochs, args.gradient_accumulation_steps, args.max_train_steps)
     first_epoch, skip = _start_from(run, updates, loaded)
     if log_folder is not None:
         run.events = EventWriter(log_folder)
@@ -344,13 +284,16 @@ def _learn(run: Run, dataset: data.Dataset, batch: data.Batch) -> float:
     for index, mirrored in enumerate(batch.mirrored):
         if mirrored:
             wanted[index] = wanted[index, :, ::-1]
-    features = np.stack([run.base.features(caption) for caption in batch.captions])
+    shown = [
+        run.base.features(caption, pose, batch.bucket, run.tag_rng)
+        for caption, pose in zip(batch.captions, batch.poses, strict=True)
+    ]
     prior = args.prior_loss_weight if batch.pictures[0].subset.is_reg else 1.0
     with np.errstate(all="ignore"):
         return learn(
             run.base,
             run.network,
-            features,
+            np.stack(shown),
             to_tiles(wanted),
             run.rng,
             min_snr_gamma=args.min_snr_gamma,
