@@ -63,7 +63,7 @@ def train(
         raise UserError(
             f"{name} is not started: the preflight found errors", "Mend them, or start all the same with --force."
         )
-    spec, files = train_spec(workspace, config, settings, launcher=settings.launcher, gpu=gpu)
+    spec, files = train_spec(workspace, name, settings, launcher=settings.launcher, gpu=gpu)
     run = start(create(workspace.runs, spec, files))
     document = {"run": run.id, "pid": run.status.pid, "state": str(run.status.state)}
     emit(document, [f"{run.id}  {run.status.state}  pid {run.status.pid}"], as_json=json_)
@@ -77,8 +77,8 @@ def runs(context: typer.Context, json_: JsonFlag = False) -> None:
     from core.runs.watch import snapshot
 
     place = place_of(context)
-    found = [snapshot(run) for run in list_runs(_folder(place))]
-    rows = [("run", "kind", "state", "step", "epoch", "loss", "rate", "left", "age")]
+    found = [snapshot(run) for run in list_runs(place.workspace_or_none())]
+    rows: list[tuple[str, ...]] = [("run", "kind", "state", "step", "epoch", "loss", "rate", "left", "age")]
     now = time.time()
     for seen in found:
         rows.append((*_cells(seen), human_age(now - seen.run.spec.created)))
@@ -160,11 +160,11 @@ def _lines(folder: Path) -> list[str]:
     data = (folder / "output.log").read_bytes() if (folder / "output.log").exists() else b""
     reader = LogReader()
     lines: list[str] = []
-    for line in [*reader.feed(data), *reader.flush()]:
+    for line in reader.feed(data, final=True):
         if line.replace and lines:
-            lines[-1] = line.text
+            lines[-1] = line.plain()
         else:
-            lines.append(line.text)
+            lines.append(line.plain())
     return lines
 
 
@@ -179,18 +179,18 @@ def _follow(folder: Path, number: int) -> None:
         typer.echo(line)
     offset = path.stat().st_size if path.exists() else 0
     reader = LogReader()
-    held = None
+    held: str | None = None
     while True:
         live = observe(folder).status.state in LIVE_STATES
         data, offset = read_from(path, offset)
         for line in reader.feed(data):
             if held is not None and not line.replace:
                 typer.echo(held)
-            held = line.text
+            held = line.plain()
         if not data:
             if held is not None:
                 typer.echo(held)
-                held = None
+                held: str | None = None
             if not live:
                 return
             time.sleep(0.25)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,6 +11,9 @@ from core.cli.main import JsonFlag, Place, place_of
 from core.cli.output import Bar, emit, say, table
 from core.problems import UserError
 from core.text import human_bytes, printable
+
+if TYPE_CHECKING:
+    from core.tagging.options import TagRequest
 
 PANEL = "Tagging"
 models_app = typer.Typer(help="Tagger models, and base checkpoints.", no_args_is_help=False)
@@ -31,14 +34,16 @@ def register(app: typer.Typer) -> None:
 
 def tag(context: typer.Context) -> None:
     """Tag the images of a dataset or folder; every option of sd-scripts' tagger under its own name (`tag --help`)."""
-    from core.tagging.options import parse_command
+    from core.tagging.options import parse_command, usage
 
+    if {"-h", "--help"} & set(context.args):
+        typer.echo(usage())
+        return
     request = parse_command(context.args)
-    place = place_of(context)
-    watch_tagging(place, request, as_json=request.json, detach=request.detach)
+    _watch(place_of(context), request)
 
 
-def watch_tagging(place: Place, request: Any, *, as_json: bool, detach: bool) -> None:
+def _watch(place: Place, request: TagRequest) -> None:
     """Start the detached run, then wait for it; Ctrl-C asks the run to stop cleanly."""
     import time
 
@@ -48,10 +53,10 @@ def watch_tagging(place: Place, request: Any, *, as_json: bool, detach: bool) ->
     from core.runs.watch import RunWatch
 
     workspace = place.workspace_or_none()
-    spec, files = tag_spec(workspace, request, place.settings())
+    spec, files = tag_spec(workspace, request)
     run = start(create(runs_dir(workspace), spec, files))
-    if detach:
-        emit({"run": run.id, "state": run.status.state}, [f"tagging as run {run.id}"], as_json=as_json)
+    if request.detach:
+        emit({"run": run.id, "state": run.status.state}, [f"tagging as run {run.id}"], as_json=request.json)
         return
     watch = RunWatch(run.dir)
     bar = Bar("tagging")
@@ -96,7 +101,7 @@ def watch_tagging(place: Place, request: Any, *, as_json: bool, detach: bool) ->
     lines += [f"✗ {printable(path)}: {printable(reason)}" for path, reason in result.failed]
     if run.status.state is not RunState.FINISHED and run.status.reason:
         sys.stderr.write(f"kohya-tui: {printable(run.status.reason)}\n")
-    emit(document, lines, as_json=as_json)
+    emit(document, lines, as_json=request.json)
     if result.failed or run.status.state is not RunState.FINISHED:
         raise typer.Exit(1)
 
@@ -114,33 +119,19 @@ def list_taggers(context: typer.Context, json_: JsonFlag = False) -> None:
 
     place = place_of(context)
     models = list_models(place.workspace_or_none(), place.settings())
-    rows = [("model", "on disk", "size", "general", "character", "licence")]
+    rows = [("model", "on disk", "size", "threshold", "licence", "")]
     for model in models:
         rows.append(
             (
-                printable(model.repo_id),
-                "yes" if model.onnx else "–",
+                printable(model.name),
+                "yes" if model.is_on_disk else "–",
                 human_bytes(model.bytes) if model.bytes else "–",
-                f"{model.general_threshold:.2f}",
-                f"{model.character_threshold:.2f}",
-                model.licence or "–",
+                f"{model.threshold:.2f}" if model.threshold else "–",
+                model.licence,
+                printable(model.note),
             )
         )
-    document = {
-        "models": [
-            {
-                "repo_id": model.repo_id,
-                "on_disk": model.onnx is not None,
-                "path": str(model.onnx) if model.onnx else None,
-                "bytes": model.bytes,
-                "general_threshold": model.general_threshold,
-                "character_threshold": model.character_threshold,
-                "licence": model.licence,
-            }
-            for model in models
-        ]
-    }
-    emit(document, table(rows, frozenset({2, 3, 4})), as_json=json_)
+    emit({"models": [model.as_json() for model in models]}, table(rows, frozenset({2, 3})), as_json=json_)
 
 
 @models_app.command("download")

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from core.files import write_atomic
 from core.problems import UserError
-from core.settings import WORKSPACE_FILE, load
+from core.settings import WORKSPACE_FILE, Settings, load
 from core.workspace import Workspace, create
+
+if TYPE_CHECKING:
+    from core.runs.model import Run
 
 CONFIG = "rinni"
 STEP_SECONDS = "0.2"
@@ -62,26 +67,23 @@ def _write_config(workspace: Workspace) -> None:
     create_config(workspace, CONFIG, "demo", "rinni", {"pretrained_model_name_or_path": workspace.key_of(base)})
 
 
-def start_runs(workspace: Workspace) -> list[str]:
-    """Start tagging mika and training rinni, each unless the workspace had such a run already; returns the run ids."""
-    from core.config.documents import Config
+def start_runs(workspace: Workspace, settings: Settings) -> list[Run]:
+    """Start tagging mika and training rinni, each unless the workspace had such a run already."""
     from core.runs.launch import start, tag_spec, train_spec
     from core.runs.model import RunKind
     from core.runs.store import create as create_run
     from core.runs.store import list_runs
     from core.tagging.options import parse_command
 
-    settings = load(workspace.root)
-    had = {run.spec.kind for run in list_runs(workspace.runs)}
+    had = {run.spec.kind for run in list_runs(workspace)}
     started = []
     if RunKind.TRAIN not in had:
-        config = Config.load(workspace.configs / CONFIG)
-        spec, files = train_spec(workspace, config, settings)
-        spec.env.setdefault("KOHYA_TUI_DEMO_STEP_SECONDS", STEP_SECONDS)
-        started.append(start(create_run(workspace.runs, spec, files)).id)
+        spec, files = train_spec(workspace, CONFIG, settings)
+        spec = replace(spec, env={"KOHYA_TUI_DEMO_STEP_SECONDS": STEP_SECONDS, **spec.env})
+        started.append(start(create_run(workspace.runs, spec, files)))
     if RunKind.TAG not in had:
         request = parse_command(["mika", "--trigger", "mika", "--remove_underscore"])
-        spec, files = tag_spec(workspace, request, settings)
-        spec.env.setdefault("KOHYA_TUI_DEMO_TAG_SECONDS", TAG_SECONDS)
-        started.append(start(create_run(workspace.runs, spec, files)).id)
+        spec, files = tag_spec(workspace, request)
+        spec = replace(spec, env={"KOHYA_TUI_DEMO_TAG_SECONDS": TAG_SECONDS, **spec.env})
+        started.append(start(create_run(workspace.runs, spec, files)))
     return started

@@ -12,7 +12,7 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from core.files import read_json
 from core.problems import UserError
@@ -23,6 +23,9 @@ from core.runs.trainer import script_for
 from core.runs.trainer import trainer_command as trainer_command
 from core.settings import Settings
 from core.workspace import Workspace
+
+if TYPE_CHECKING:
+    from core.tagging.options import TagRequest
 
 _SAMPLING = ("sample_every_n_epochs", "sample_every_n_steps", "sample_at_first")
 
@@ -98,12 +101,15 @@ def train_spec(
     return spec, files
 
 
-def tag_spec(
-    workspace: Workspace | None, request: Mapping[str, Any], *, name: str = "tag", dataset: str | None = None
-) -> tuple[RunSpec, dict[str, bytes]]:
-    """The run that tags: `request` (JSON values) becomes `spec.tag`, which `core.tagging.job` reads."""
+def tag_spec(workspace: Workspace | None, request: TagRequest) -> tuple[RunSpec, dict[str, bytes]]:
+    """The run that tags what `request` names. Raises UserError when that is neither a dataset nor a folder."""
+    asked = request.run_spec(workspace)
     created = time.time()
     runs = store.runs_dir(workspace)
+    dataset = Path(request.target).parts[0] if request.target else ""
+    if workspace is None or dataset not in workspace.dataset_names():
+        dataset = ""
+    name = f"tag-{dataset or Path(request.target).name or 'images'}"
     run_id = store.new_id(runs, name, created)
     spec = RunSpec(
         id=run_id,
@@ -114,8 +120,8 @@ def tag_spec(
         cwd=str(workspace.root if workspace is not None else Path.cwd()),
         workspace=None if workspace is None else str(workspace.root),
         trainer="tagger",
-        dataset=dataset,
-        tag=dict(request),
+        dataset=dataset or None,
+        tag=asked,
     )
     return spec, {}
 
