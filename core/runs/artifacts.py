@@ -9,6 +9,7 @@ import json
 import os
 import re
 import struct
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,8 +66,11 @@ class SampleImage:
     mtime: float
 
 
-def checkpoints(run: Run) -> tuple[Checkpoint, ...]:
-    """The run's checkpoints, oldest first. In a folder shared with other runs: those newer than this run's start."""
+def checkpoints(run: Run, known: Mapping[Path, Checkpoint] | None = None) -> tuple[Checkpoint, ...]:
+    """The run's checkpoints, oldest first. In a folder shared with other runs: those newer than this run's start.
+
+    `known`: what an earlier call found; complete files that did not change are not read again.
+    """
     found = []
     for entry in _entries(run.output_dir):
         stem, suffix = os.path.splitext(entry.name)  # noqa: PTH122
@@ -79,6 +83,10 @@ def checkpoints(run: Run) -> tuple[Checkpoint, ...]:
         if run.status.started is not None and stat.st_mtime < run.status.started - 1:
             continue
         path = Path(entry.path)
+        old = known.get(path) if known else None
+        if old is not None and old.complete and (old.bytes, old.mtime) == (stat.st_size, stat.st_mtime):
+            found.append(old)
+            continue
         final = numbers == (None, None)
         found.append(Checkpoint(path, entry.name, *numbers, stat.st_size, stat.st_mtime, is_complete(path), final))
     return tuple(sorted(found, key=lambda item: (item.final, item.mtime, item.name)))

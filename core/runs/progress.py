@@ -1,0 +1,327 @@
+"""The trainer's output as values: bytes of output.log → lines for people, and → phase, step, loss and rate.
+
+Both readers take chunks that end anywhere, also inside a character or an escape sequence (kohya.md section 3).
+"""
+
+from __future__ import annotations
+
+import codecs
+import re
+from array import array
+from dataclasses import dataclass, replace
+
+from core.text import printable
+
+PHASES = ("starting", "dataset", "model", "caching", "network", "training", "sampling", "validating", "saving", "done")
+"""In the order in which a run meets them; training, sampling, validating and saving alternate."""
+
+STEP_BAR = re.compile(
+    r"steps:\s+\d+%\|.*?\|\s*(\d+)/(\d+) \[([\d:]+)<([\d:?]+),\s*([\d.?]+)(s/it|it/s)(?:, .*?avr_loss=([\w.+-]+))?"
+)
+_ESCAPE = re.compile(
+    r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[PX^_][^\x1b]*\x1b\\|[ -/]*[0-OQ-WYZ`-~])"
+)
+_CURSOR_UP = re.compile(r"\x1b\[(\d*)A$")
+_RICH = re.compile(
+    r"^(?P<time>\d{4}-\d\d-\d\d \d\d:\d\d:\d\d| {19}) (?P<level>DEBUG|INFO|WARNING|ERROR|CRITICAL) +(?P<text>.*)$"
+)
+_SOURCE = re.compile(r"(?:\s{2,}| )(?P<source>[\w.]+\.py:\d+)\s*$")
+_GLUED = re.compile(
+    r"^(?P<bar>.*\d%\|.*\])(?P<rest>(?:\d{4}-\d\d-\d\d \d\d:\d\d:\d\d| {19}) (?:DEBUG|INFO|WARNING|ERROR) .*)$"
+)
+_BAR = re.compile(r"\d+%\|.*\| *\d+/\d+ \[")
+_EPOCH = re.compile(r"^epoch (\d+)/(\d+)\s*$")
+_EPOCH_INCREMENTED = re.compile(r"current_epoch: \d+, epoch: (\d+)")
+_EXCEPTION = re.compile(r"^(?:[\w.]+\.)?[A-Z]\w*(?:Error|Exception|Interrupt|Invalid)(?:: .*)?$")
+_LONGEST_LINE = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class LogLine:
+    """One line, printable. `replace`: it takes the place of the line before (a progress bar went on).
+
+    `level` and `time` are those of the trainer's own log messages; `bar` marks progress bars.
+    """
+
+    text: str
+    level: str | None = None
+    time: str | None = None
+    replace: bool = False
+    bar: bool = False
+
+    def plain(self) -> str:
+        """As one line for `kohya-tui log`."""
+        if self.level is None:
+            return self.text
+        return (
+            f"{self.time or '':19} {self.level:7} {self.text}".lstrip() if self.time else f"{self.level:7} {self.text}"
+        )
+
+
+class LogReader:
+    """Bytes of a log → lines; a carriage return goes on in the same line, as a terminal would show it."""
+
+    def __init__(self) -> None:
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._raw = ""  # text after the last line end or carriage return
+        self._shown: str | None = None  # what was given out of the line that is not ended yet
+        self._up = 0  # how often the cursor went up (nested bars)
+        self._returned = False  # a carriage return came: the next text overwrites
+        self._time: str | None = None
+
+    def feed(self, data: bytes, *, final: bool = False) -> list[LogLine]:
+        """The lines that `data` adds or changes. A line without its end is given too, and replaced when it goes on."""
+        text = self._raw + self._decoder.decode(data, final)
+        lines: list[LogLine] = []
+        parts = re.split(r"(\r\n|\n|\r)", text)
+        for index in range(0, len(parts) - 1, 2):
+            end = parts[index + 1]
+            if end == "\r" and index + 2 == len(parts) - 1 and parts[-1] == "" and not final:
+                # The other half of \r\n may come with the next chunk.
+                self._raw = parts[index] + "\r"
+                return lines
+            self._segment(parts[index], lines)
+            if end == "\r":
+                self._returned = True
+            elif self._up:
+                # Below a bar that the cursor went up from: the same place again.
+                self._up -= 1
+                self._returned = True
+            else:
+                self._end(lines)
+        self._raw = parts[-1]
+        if len(self._raw) > _LONGEST_LINE:
+            self._segment(self._raw, lines)
+            self._end(lines)
+            self._raw = ""
+        elif self._raw:
+            self._tentative(self._raw, lines)
+        return lines
+
+    def _segment(self, raw: str, lines: list[LogLine]) -> None:
+        ups = _CURSOR_UP.search(raw)
+        text = _ESCAPE.sub("", raw)
+        if text:
+            if self._returned and self._up:
+                # Back on the upper line: what stands here stays.
+                self._end(lines)
+                self._up = 0
+            self._put(text, lines)
+            self._returned = False
+        while ups:
+            self._up += int(ups[1] or 1)
+            raw = raw[: ups.start()]
+            ups = _CURSOR_UP.search(raw)
+
+    def _tentative(self, raw: str, lines: list[LogLine]) -> None:
+        """Show the unended line as far as it is known; no state but what was shown is changed."""
+        text = _ESCAPE.sub("", raw)
+        cut = text.find("\x1b")
+        text = text if cut < 0 else text[:cut]
+        if text and not (self._returned and self._up):
+            self._put(text, lines, tentative=True)
+
+    def _put(self, text: str, lines: list[LogLine], *, tentative: bool = False) -> None:
+        glued = _GLUED.match(text)
+        if glued and not tentative:
+            self._give(glued["bar"], lines)
+            self._end(lines)
+            text = glued["rest"]
+        elif glued:
+            text = glued["bar"]
+        self._give(text, lines)
+
+    def _give(self, text: str, lines: list[LogLine]) -> None:
+        if text == self._shown:
+            return
+        replaces = self._shown is not None
+        self._shown = text
+        if lines and replaces and lines[-1].replace:
+            lines.pop()  # two changes of the same line in one chunk: only the last can be seen
+        line = self._line(text, replaces)
+        if lines and replaces:
+            line = replace(line, replace=lines.pop().replace)
+        lines.append(line)
+
+    def _line(self, text: str, replaces: bool) -> LogLine:
+        match = _RICH.match(text)
+        if match is None:
+            body = text.rstrip()
+            source = _SOURCE.search(body) if body.startswith(" " * 29) else None
+            if source:
+                body = body[: source.start()]
+            if body.startswith(" " * 29):
+                body = f"  {body[29:]}"  # a message goes on below its first line, in the same column
+            return LogLine(printable(body), replace=replaces, bar=_BAR.search(body) is not None)
+        message = match["text"]
+        source = _SOURCE.search(message)
+        if source:
+            message = message[: source.start()]
+        time = match["time"].strip() or None
+        return LogLine(printable(message.rstrip()), match["level"], time, replaces)
+
+    def _end(self, lines: list[LogLine]) -> None:
+        if self._shown is None:
+            lines.append(LogLine(""))
+        self._shown = None
+        self._returned = False
+
+
+@dataclass(frozen=True, slots=True)
+class ProgressState:
+    """Where the training is, by its log. `rate` is steps a second (tqdm's own average), `avr_loss` has 3 digits."""
+
+    phase: str = PHASES[0]
+    step: int | None = None
+    total_steps: int | None = None
+    epoch: int | None = None
+    epochs: int | None = None
+    avr_loss: float | None = None
+    rate: float | None = None
+    eta_seconds: float | None = None
+    last_error: str | None = None
+    saved: str | None = None
+    """The path in the last `saving checkpoint:` line."""
+
+
+_PHASE_TEXTS = (
+    ("generating sample images", "sampling"),
+    ("saving checkpoint: ", "saving"),
+    ("saving state", "saving"),
+    ("saving last state", "saving"),
+    ("model saved.", "done"),
+    ("Loading settings from", "starting"),
+    ("Loading dataset config from", "dataset"),
+    ("prepare images.", "dataset"),
+    ("found directory", "dataset"),
+    ("preparing accelerator", "model"),
+    ("load StableDiffusion checkpoint", "model"),
+    ("loading model for process", "model"),
+    ("caching latents", "caching"),
+    ("caching text encoder outputs", "caching"),
+    ("create LoRA network", "network"),
+    ("import network module", "network"),
+    ("prepare optimizer", "network"),
+    ("running training", "training"),
+)
+_RANK = {phase: index for index, phase in enumerate(PHASES)}
+
+
+class ProgressReader:
+    """Bytes of a log → `state`, and every step's average loss (`steps`, `losses`: two parallel arrays)."""
+
+    def __init__(self) -> None:
+        self.state = ProgressState()
+        self.steps = array("q")
+        self.losses = array("d")
+        self.loss_texts: dict[int, str] = {}
+        """Only kept when `keep_texts` was set: the bar's own digits, for tests."""
+        self.keep_texts = False
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._rest = ""
+
+    def jump(self) -> None:
+        """What is fed next does not follow on what was fed before (the middle of a long log is left out)."""
+        self._decoder.reset()
+        self._rest = ""
+
+    def feed(self, data: bytes) -> ProgressState:
+        """Read on; returns the new state."""
+        text = self._rest + self._decoder.decode(data)
+        parts = re.split(r"[\r\n]+", text)
+        self._rest = parts.pop()[-_LONGEST_LINE:]
+        for part in parts:
+            if part:
+                self._segment(part)
+        if self._rest.rstrip().endswith("]"):
+            self._segment(self._rest)  # the newest bar has no end before the next one comes
+        return self.state
+
+    def _segment(self, raw: str) -> None:
+        text = _ESCAPE.sub("", raw) if "\x1b" in raw else raw
+        match = STEP_BAR.match(text) if text.startswith("steps:") else None
+        if match:
+            self._bar(match)
+            text = text[match.end() :]
+        elif text.startswith("steps:"):
+            return
+        self._message(text)
+
+    def _bar(self, match: re.Match[str]) -> None:
+        step, total = int(match[1]), int(match[2])
+        rate = _rate(match[5], match[6])
+        loss = self.state.avr_loss
+        if match[7] is not None:
+            loss = _number(match[7])
+            self._record(step, loss, match[7])
+        phase = self.state.phase
+        if step != self.state.step and phase != "training" and (step or _RANK[phase] < _RANK["training"]):
+            phase = "training"
+        eta = (total - step) / rate if rate else None
+        self.state = replace(
+            self.state, phase=phase, step=step, total_steps=total, avr_loss=loss, rate=rate, eta_seconds=eta
+        )
+
+    def _record(self, step: int, loss: float, text: str) -> None:
+        if self.keep_texts:
+            self.loss_texts[step] = text
+        if self.steps and self.steps[-1] == step:
+            self.losses[-1] = loss  # a step's first bar still shows the loss of the step before
+        else:
+            self.steps.append(step)
+            self.losses.append(loss)
+
+    def _message(self, text: str) -> None:
+        if match := _EPOCH.match(text):
+            self.state = replace(self.state, epoch=int(match[1]), epochs=int(match[2]))
+            return
+        if match := _EPOCH_INCREMENTED.search(text):
+            if self.state.epoch is None or int(match[1]) > self.state.epoch:
+                self.state = replace(self.state, epoch=int(match[1]))
+            return
+        if text.startswith(("validation steps:", "epoch validation steps:")):
+            self._enter("validating")
+            return
+        if "Error" in text or "Exception" in text or "Interrupt" in text or "Invalid" in text:
+            line = text.strip()
+            if _EXCEPTION.match(line) and not line.endswith("CalledProcessError"):
+                self.state = replace(self.state, last_error=printable(line))
+        for part, phase in _PHASE_TEXTS:
+            if part in text:
+                self._enter(phase)
+                if part == "saving checkpoint: ":
+                    path = text.partition(part)[2].strip()
+                    self.state = replace(self.state, saved=printable(path))
+                elif "num epochs" not in text:
+                    return
+                break
+        if "num epochs / " in text and (found := re.search(r": (\d+)\s*$", text)):
+            self.state = replace(self.state, epochs=int(found[1]))
+        elif "total optimization steps / " in text and (found := re.search(r": (\d+)\s*$", text)):
+            self.state = replace(self.state, total_steps=int(found[1]))
+
+    def _enter(self, phase: str) -> None:
+        if phase == self.state.phase or self.state.phase == "done":
+            return  # with buffered output old lines come after the end
+        # stdout and stderr may come out of order: the preparing phases only go forward.
+        early = _RANK[phase] <= _RANK["training"]
+        if early and _RANK[phase] < _RANK[self.state.phase]:
+            return
+        self.state = replace(self.state, phase=phase)
+
+
+def _rate(text: str, unit: str) -> float | None:
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    if unit == "s/it":
+        return 1 / value if value else None
+    return value or None
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return float("nan")
