@@ -46,7 +46,7 @@ class TagScreen(ModeScreen):
 # Tag
 
 The fields are the options of sd-scripts' tagger. `⏎` edits a field, `←` `→` step through choices and thresholds.
-`R` starts a detached run: it goes on when you leave this screen, quit the app or lose the connection. `X` stops it; what
+`R` starts a detached run: it goes on when you leave the screen, quit the app or lose the connection. `X` stops it; what
 was written stays, and `u` takes the whole pass back.
 """
     BINDINGS: ClassVar = [
