@@ -1,0 +1,66 @@
+"""Which files of a folder a tag run takes, and which of them write which caption."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from core.dataset.model import IMAGE_EXTENSIONS
+
+EXTENSIONS = IMAGE_EXTENSIONS | {".avif", ".gif", ".jxl"}
+"""Beside what the trainer reads: formats that Pillow may read (sd-scripts takes .avif and .jxl with a plugin)."""
+_SD_EXTENSIONS = frozenset(
+    form for extension in (IMAGE_EXTENSIONS | {".avif"}) for form in (extension, extension.upper())
+)
+
+
+def find_images(folder: Path, *, recursive: bool = False, sd_compat: bool = False) -> list[Path]:
+    """The image files in `folder`, sorted as sd-scripts sorts them (part by part, capitals first).
+
+    Endings count without regard to case; `sd_compat` takes all-lower or all-upper ones only, and no GIF. A link that
+    leads nowhere is in the list, so that the run can name it. Hidden files are images like others.
+    """
+    found = (
+        path
+        for path in _walk(folder, recursive, set())
+        if (path.suffix if sd_compat else path.suffix.lower()) in (_SD_EXTENSIONS if sd_compat else EXTENSIONS)
+    )
+    return sorted(found)
+
+
+def caption_path(image: Path, extension: str) -> Path:
+    """The caption file of an image: its name with `extension` in place of its ending."""
+    return Path(os.path.splitext(image)[0] + extension)  # noqa: PTH122 (with_suffix refuses endings such as `_tags.txt`)
+
+
+def last_of_each(images: Sequence[Path], extension: str) -> dict[Path, Path]:
+    """Caption file → the image that writes it: the last one where several share a stem, as with sd-scripts."""
+    return {caption_path(image, extension): image for image in images}
+
+
+def _walk(folder: Path, recursive: bool, seen: set[tuple[int, int]]) -> Iterator[Path]:
+    """Files below `folder`; links to folders are followed once."""
+    try:
+        state = folder.stat()
+        if (state.st_dev, state.st_ino) in seen:
+            return
+        seen.add((state.st_dev, state.st_ino))
+        with os.scandir(folder) as entries:
+            listed = sorted(entries, key=lambda entry: entry.name)
+    except OSError:
+        return
+    for entry in listed:
+        if entry.is_dir():
+            if recursive:
+                yield from _walk(Path(entry.path), recursive, seen)
+        else:
+            yield Path(entry.path)
+
+
+def shared_stems(images: Iterable[Path], extension: str) -> dict[Path, list[Path]]:
+    """Caption files that more than one image would write, with those images in order."""
+    groups: dict[Path, list[Path]] = {}
+    for image in images:
+        groups.setdefault(caption_path(image, extension), []).append(image)
+    return {caption: group for caption, group in groups.items() if len(group) > 1}

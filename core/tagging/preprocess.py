@@ -1,0 +1,128 @@
+"""From an image file to the pixels that a tagger sees, as sd-scripts prepares them.
+
+White under transparency, first frame, padded to a square with white, then OpenCV's area resize downwards or Pillow's
+LANCZOS upwards (sd-scripts tag_images_by_wd14_tagger.py, preprocess_image, and library/utils.py, resize_image). EXIF
+rotation is not applied: the trainer does not apply it either, so tags and training see the same picture.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from core.problems import UserError
+from core.tagging.area import shrink_to_square
+
+VERSION = 1
+"""Part of the key of stored scores: raise it when the same file gives other pixels."""
+_WHITE = (255, 255, 255)
+_LARGE = 8_000_000
+"""Pixels from which a picture goes to numpy in strips: 100 megapixels cost 300 MB and 3 s more at once."""
+_REMEDY = "Open it in an image program and save it again as PNG, or remove it."
+
+
+def open_image(path: Path) -> Image.Image:
+    """The image with its header read and no pixel decoded. The caller closes it.
+
+    Raises UserError for what is no readable image: empty, not an image, a link to nothing, a bomb.
+    """
+    try:
+        return Image.open(path)
+    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
+        raise unreadable(path, error) from error
+
+
+def decode(image: Image.Image, path: Path, *, clip_16_bit: bool = False) -> Image.Image:
+    """The first frame as RGB on white. `path` only names the file in the UserError of a broken one.
+
+    Pictures of 16 bits per pixel are scaled to 8 bits; `clip_16_bit` cuts them off at 255 as sd-scripts does (they
+    turn white).
+    """
+    try:
+        image.load()
+        return _on_white(image if clip_16_bit else _eight_bits(image))
+    except (OSError, ValueError, SyntaxError, EOFError, MemoryError, Image.DecompressionBombError) as error:
+        raise unreadable(path, error) from error
+
+
+def load_image(path: Path, *, clip_16_bit: bool = False) -> Image.Image:
+    """`open_image` and `decode` in one: RGB, first frame, white under transparency."""
+    with closing(open_image(path)) as image:
+        picture = decode(image, path, clip_16_bit=clip_16_bit)
+        return picture.copy() if picture is image else picture
+
+
+def prepare(image: Image.Image, size: int) -> NDArray[np.uint8]:
+    """An RGB image as uint8 [size, size, 3], BGR: what every WD model takes (as float32, 0..255)."""
+    width, height = image.size
+    side = max(image.size)
+    if side >= size:
+        square = shrink_to_square(_rows_of(image), height, width, size)
+    else:
+        canvas = Image.new("RGB", (side, side), _WHITE)
+        canvas.paste(image, ((side - image.width) // 2, (side - image.height) // 2))
+        square = np.asarray(canvas.resize((size, size), Image.Resampling.LANCZOS))
+    return np.ascontiguousarray(square[:, :, ::-1])
+
+
+def _rows_of(image: Image.Image) -> Callable[[int, int], NDArray[np.uint8]]:
+    """Access to the rows of an RGB image: all at once, or strip by strip for one that numpy should not hold a second
+    time.
+    """
+    if image.width * image.height > _LARGE:
+        return lambda start, stop: np.asarray(image.crop((0, start, image.width, stop)))
+    pixels = np.asarray(image)
+    return lambda start, stop: pixels[start:stop]
+
+
+def unreadable(path: Path, error: BaseException) -> UserError:
+    """The sentence for a file that is no readable image, with what helps."""
+    if isinstance(error, Image.DecompressionBombError):
+        limit = 2 * (Image.MAX_IMAGE_PIXELS or 0) // 1_000_000
+        return UserError(
+            f"{path} is larger than {limit} million pixels and is not opened",
+            "Make it smaller first; a trainer never uses more than a few million pixels.",
+        )
+    if isinstance(error, FileNotFoundError):
+        if path.is_symlink():
+            return UserError(f"{path} is a link to a file that does not exist", "Correct or remove the link.")
+        return UserError(f"{path} does not exist (any more)", "Import it again, or remove its caption.")
+    if isinstance(error, PermissionError):
+        return UserError(f"{path} may not be read", "Check the owner and the permissions of the file.")
+    if isinstance(error, MemoryError):
+        return UserError(f"{path} does not fit into memory", "Make it smaller first.")
+    if isinstance(error, UnidentifiedImageError):
+        try:
+            is_empty = path.stat().st_size == 0
+        except OSError:
+            is_empty = False
+        if is_empty:
+            return UserError(f"{path} is empty (0 bytes)", "Copy the picture again, or remove the file.")
+        return UserError(f"{path} is not an image", "Its name says so, its content does not: remove or replace it.")
+    return UserError(f"{path} is damaged: {error}", _REMEDY)
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """Greyscale of 16 or 32 bits scaled to 8; everything else as it is (Pillow itself scales 16-bit RGB)."""
+    if not image.mode.startswith(("I", "F")):
+        return image
+    values = np.asarray(image)
+    if image.mode == "F":
+        values = values * 255.0 if float(values.max(initial=0.0)) <= 1.0 else values
+    elif image.mode.startswith("I;16") or int(values.max(initial=0)) > 255:
+        values = values >> 8
+    return Image.fromarray(np.clip(values, 0, 255).astype(np.uint8), "L")
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
+        clear = image.convert("RGBA")
+        canvas = Image.new("RGB", image.size, _WHITE)
+        canvas.paste(clear, mask=clear.getchannel("A"))
+        return canvas
+    return image if image.mode == "RGB" else image.convert("RGB")

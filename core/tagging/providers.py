@@ -1,0 +1,114 @@
+"""Why a tagger runs on the CPU: what is installed, what is missing, and the command that repairs it."""
+
+from __future__ import annotations
+
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from core.problems import UserError
+
+CUDA, CPU = "cuda", "cpu"
+_CUDA13_DRIVER = 580
+"""First driver for CUDA 13, which onnxruntime-gpu >= 1.27 is built for; older drivers take the last wheels for CUDA
+12.
+"""
+
+
+def available_runtime() -> Any:
+    """The module onnxruntime. Raises UserError with the command that installs it when it is not there or broken."""
+    try:
+        import onnxruntime
+    except ImportError as error:
+        if isinstance(error, ModuleNotFoundError) and error.name == "onnxruntime":
+            raise UserError("onnxruntime is not installed, so no model can run", install_command()) from error
+        raise UserError(f"onnxruntime is damaged: {error}", repair_command()) from error
+    if not hasattr(onnxruntime, "InferenceSession"):
+        # Uninstalling one of the two wheels removes the other's files, too, and leaves an empty folder.
+        raise UserError("onnxruntime is damaged: its files are gone", repair_command())
+    return onnxruntime
+
+
+def installed_wheels() -> dict[str, str]:
+    """Which of the wheels that all own the module `onnxruntime` are installed, with their versions."""
+    found = {}
+    for name in ("onnxruntime", "onnxruntime-gpu"):
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def why_not_cuda(runtime: Any, *, asked: bool, failed: bool = False) -> str | None:
+    """The sentence for a tagger that cannot use an NVIDIA GPU, remedy included; None when nothing stands against it.
+
+    `asked`: the user wants the GPU; otherwise a machine without NVIDIA driver is nothing to complain about. `failed`:
+    a session with CUDA was made, and ONNX Runtime took the CPU all the same.
+    """
+    driver = driver_version()
+    if driver is None and not asked:
+        return None
+    if driver is None:
+        return "No NVIDIA driver is loaded on this machine, so the CPU is used. Check it with: nvidia-smi"
+    wheels = installed_wheels()
+    if "CUDAExecutionProvider" not in runtime.get_available_providers():
+        if len(wheels) == 2:
+            return (
+                f"onnxruntime and onnxruntime-gpu are both installed and spoil each other. Repair: {repair_command()}"
+            )
+        return f"The installed onnxruntime is the build for the CPU. For the GPU: {repair_command()}"
+    if not failed:
+        return None
+    missing = _missing_library(runtime)
+    if missing is not None:
+        return f"The GPU cannot be used: {missing} is missing. Repair: {repair_command()}"
+    return (
+        f"ONNX Runtime did not take the GPU and does not say why; its libraries may not fit. Repair: {repair_command()}"
+    )
+
+
+def install_command(gpu: bool | None = None) -> str:
+    """What installs onnxruntime here: the GPU's wheel where an NVIDIA driver is loaded (`gpu` overrides that)."""
+    wants_gpu = driver_version() is not None if gpu is None else gpu
+    return f"{_pip()} install {_gpu_wheel() if wants_gpu else 'onnxruntime'}"
+
+
+def repair_command() -> str:
+    """Both wheels away, then the right one: the only order that leaves no half-removed module."""
+    return f"{_pip()} uninstall -y onnxruntime onnxruntime-gpu && {install_command()}"
+
+
+def driver_version() -> int | None:
+    """Major version of the loaded NVIDIA driver; None without one."""
+    try:
+        text = Path("/proc/driver/nvidia/version").read_text("utf-8", "replace")
+    except OSError:
+        return None
+    numbers = [word for word in text.split() if word[:1].isdigit() and "." in word]
+    return int(numbers[0].split(".")[0]) if numbers else None
+
+
+def _gpu_wheel() -> str:
+    driver = driver_version()
+    if driver is not None and driver < _CUDA13_DRIVER:
+        return "'onnxruntime-gpu[cuda,cudnn]<1.27'"
+    return "'onnxruntime-gpu[cuda,cudnn]'"
+
+
+def _pip() -> str:
+    return f"{sys.executable or 'python3'} -m pip"
+
+
+def _missing_library(runtime: Any) -> str | None:
+    """The name of the first shared library that the CUDA part of ONNX Runtime does not find."""
+    import ctypes
+
+    part = Path(runtime.__file__).parent / "capi" / "libonnxruntime_providers_cuda.so"
+    try:
+        ctypes.CDLL(str(part))
+    except OSError as error:
+        name = str(error).split(":", 1)[0]
+        return name if ".so" in name else None
+    return None

@@ -1,0 +1,178 @@
+"""A loaded tagger: one ONNX Runtime session, honest about the device that it really runs on."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core.problems import UserError
+from core.tagging.labels import LabelSet, read_labels
+from core.tagging.models import TaggerModel
+from core.tagging.providers import CPU, CUDA, available_runtime, why_not_cuda
+
+
+@dataclass(slots=True)
+class TaggerSession:
+    """`run` may be called from one thread at a time."""
+
+    model: TaggerModel
+    labels: LabelSet
+    input_size: int
+    fixed_batch: int | None
+    """The model takes exactly this many images; `run` fills up what is missing."""
+    provider: str
+    """`cuda` or `cpu`: what ONNX Runtime says it uses, not what was asked."""
+    fallback: str | None
+    """Why it is not the GPU, with the command that repairs it; None when nothing is amiss."""
+    keeps_shape: bool
+    """Always run full batches: a new shape makes cuDNN search its algorithms again."""
+    _session: Any
+    _input: str
+    _output: str
+    _buffer: NDArray[np.float32] | None = None
+
+    def run(self, images: NDArray[np.uint8] | list[NDArray[np.uint8]], batch: int | None = None) -> NDArray[np.float32]:
+        """Probabilities float32 [N, len(labels)] of N images uint8 [input_size, input_size, 3], BGR
+        (preprocess.prepare).
+
+        With `batch`, a shorter last batch is filled up with white to that size where the device wants a constant
+        shape. Raises UserError when the model fails, out of memory included.
+        """
+        count = len(images)
+        if self.fixed_batch is not None and count > self.fixed_batch:
+            step = self.fixed_batch
+            return np.concatenate([self.run(images[at : at + step]) for at in range(0, count, step)])
+        rows = self.fixed_batch or (max(batch or count, count) if self.keeps_shape else count)
+        feed = self._feed(images, rows)
+        try:
+            (scores,) = self._session.run([self._output], {self._input: feed})
+        except Exception as error:  # onnxruntime's own classes, which differ from version to version
+            raise UserError(
+                f"The model {self.model.name} failed: {_first_line(error)}", _advice(error, rows)
+            ) from error
+        scores = np.asarray(scores[:count], np.float32)
+        return 1 / (1 + np.exp(-scores)) if self.model.format.is_logits else scores
+
+    def _feed(self, images: NDArray[np.uint8] | list[NDArray[np.uint8]], rows: int) -> NDArray[np.float32]:
+        form, size = self.model.format, self.input_size
+        shape = (rows, size, size, 3) if form.layout == "NHWC" else (rows, 3, size, size)
+        if self._buffer is None or self._buffer.shape != shape:
+            self._buffer = np.empty(shape, np.float32)
+        feed = self._buffer
+        for row, pixels in enumerate(images):
+            if form.channels == "RGB":
+                pixels = pixels[:, :, ::-1]
+            feed[row] = pixels if form.layout == "NHWC" else pixels.transpose(2, 0, 1)
+        feed[len(images) :] = 255
+        if form.scale != 1:
+            feed /= form.scale
+        if form.shift:
+            feed += form.shift
+        return feed
+
+
+def open_session(model: TaggerModel, provider: str = "auto", threads: int | None = None) -> TaggerSession:
+    """Load `model` on `provider` (`auto`, `cuda`, `cpu`) with `threads` per operator (None: the physical cores).
+
+    A GPU that cannot be used gives a session on the CPU whose `fallback` says why. Raises UserError when onnxruntime
+    is not installed, and when the model is damaged, takes other inputs than its format, or does not match its label
+    file.
+    """
+    if model.onnx is None or model.labels is None:
+        raise UserError(f"The model {model.name} is not on this machine", f"kohya-tui models download {model.name}")
+    runtime = available_runtime()
+    fallback = why_not_cuda(runtime, asked=provider == "cuda") if provider != "cpu" else None
+    use_cuda = provider != "cpu" and fallback is None and "CUDAExecutionProvider" in runtime.get_available_providers()
+    if use_cuda:
+        _preload(runtime)
+    session = _create(runtime, model, use_cuda, threads)
+    really = CUDA if "CUDAExecutionProvider" in session.get_providers()[:1] else CPU
+    if use_cuda and really == CPU:
+        fallback = why_not_cuda(runtime, asked=True, failed=True)
+    inputs, outputs = session.get_inputs(), session.get_outputs()
+    size, batch = _input_shape(model, inputs)
+    width = outputs[0].shape[-1]
+    labels = read_labels(model.labels, width if isinstance(width, int) else None)
+    return TaggerSession(
+        model=model,
+        labels=labels,
+        input_size=size,
+        fixed_batch=batch,
+        provider=really,
+        fallback=fallback,
+        keeps_shape=really == CUDA,
+        _session=session,
+        _input=inputs[0].name,
+        _output=outputs[0].name,
+    )
+
+
+def _preload(runtime: Any) -> None:
+    """Load the CUDA and cuDNN libraries of the nvidia-* wheels, so that no LD_LIBRARY_PATH is needed (onnxruntime >=
+    1.21).
+    """
+    preload = getattr(runtime, "preload_dlls", None)
+    if preload is not None:
+        preload()
+
+
+def _create(runtime: Any, model: TaggerModel, use_cuda: bool, threads: int | None) -> Any:
+    options = runtime.SessionOptions()
+    options.log_severity_level = 3  # the fallback is told in our own words
+    options.intra_op_num_threads = threads or physical_cores()
+    # Spinning threads eat the cores that decode the next pictures; without pictures to decode, off would cost 6-11 %.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    providers: list[Any] = ["CPUExecutionProvider"]
+    if use_cuda:
+        # HEURISTIC: the exhaustive search of cuDNN's algorithms takes seconds for every new batch shape.
+        cuda = {"cudnn_conv_algo_search": "HEURISTIC", "arena_extend_strategy": "kSameAsRequested"}
+        providers.insert(0, ("CUDAExecutionProvider", cuda))
+    try:
+        return runtime.InferenceSession(str(model.onnx), options, providers=providers)
+    except Exception as error:  # onnxruntime's own classes, which differ from version to version
+        raise UserError(
+            f"Cannot load the model {model.onnx}: {_first_line(error)}",
+            "The file is damaged or no ONNX model: download it again with --force_download, or name another model.",
+        ) from error
+
+
+def _input_shape(model: TaggerModel, inputs: Any) -> tuple[int, int | None]:
+    """Side of the input square and fixed batch size (None = any); refuses what the format does not describe."""
+    shape = inputs[0].shape if len(inputs) == 1 else []
+    sides = shape[1:3] if model.format.layout == "NHWC" else shape[2:4]
+    depth = (shape[3] if model.format.layout == "NHWC" else shape[1]) if len(shape) == 4 else None
+    if len(shape) != 4 or depth != 3 or inputs[0].type != "tensor(float)" or sides[0] != sides[1]:
+        found = ", ".join(f"{item.type} {item.shape}" for item in inputs)
+        wanted = "[N, S, S, 3]" if model.format.layout == "NHWC" else "[N, 3, S, S]"
+        raise UserError(
+            f"The model {model.name} takes {found}; a model with these labels takes one tensor(float) {wanted}",
+            "It is of another kind than its label file says: download it again, or name another model.",
+        )
+    size = sides[0] if isinstance(sides[0], int) and sides[0] > 0 else 448  # every WD model is 448
+    batch = shape[0] if isinstance(shape[0], int) and shape[0] > 0 else None
+    return size, batch
+
+
+def physical_cores() -> int:
+    """Cores without hyper-threads, no more than this process may use."""
+    import psutil
+
+    usable = len(os.sched_getaffinity(0))
+    return max(1, min(psutil.cpu_count(logical=False) or usable, usable))
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+
+
+def _advice(error: BaseException, rows: int) -> str:
+    text = str(error).lower()
+    if "memory" in text or "alloc" in text:
+        return (
+            f"It ran out of memory with {rows} images at once: try --batch_size {max(1, rows // 2)}, or --provider cpu."
+        )
+    return "Try --provider cpu; if that works, the GPU's libraries do not fit (kohya-tui doctor)."

@@ -1,0 +1,102 @@
+"""Where captions go: caption files through the journal, or one .json / .jsonl file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+from core.dataset.captions import decode, read_bytes, tag_key, trigger_tags
+from core.tagging.captioning import merge_existing
+from core.tagging.listing import caption_path
+from core.tagging.options import CaptionOptions
+
+
+class Group(Protocol):
+    """What is needed of an open group of the journal (core.dataset.edits.OpenGroup)."""
+
+    def write(self, path: Path, data: bytes | str) -> object:
+        """Record and replace one file."""
+        ...
+
+
+class CaptionFiles:
+    """Writes each image's tags into its caption file."""
+
+    def __init__(
+        self,
+        group: Group,
+        options: CaptionOptions,
+        writers: dict[Path, Path],
+        extension: str,
+        policy: str,
+        trigger: str | None,
+    ) -> None:
+        self._group = group
+        self._options = options
+        self._writers = writers
+        self._extension = extension
+        self._appends = policy == "append"
+        self._trigger = trigger
+
+    def write(self, image: Path, tags: Sequence[str], size: tuple[int, int] | None) -> None:
+        """Raises UserError when the file cannot be written, or appended to (not UTF-8): it stays as it is then."""
+        path = caption_path(image, self._extension)
+        # Another image of the same stem comes later and writes this file; sd-scripts appends the tags of both.
+        if self._writers[path] != image and not (self._appends and self._options.sd_compat):
+            return
+        old = read_bytes(path)
+        if self._appends and old:
+            tags = merge_existing(decode(old, path), tags, self._options)
+        text = self._options.caption_separator.join(with_trigger(tags, self._trigger)) + "\n"
+        if text.encode() != old:
+            self._group.write(path, text)
+
+
+class CaptionTable:
+    """Collects captions for `--output_path`; `finish` writes the file as sd-scripts does, keyed by the paths as
+    given.
+
+    The rows are kept in a file of the run until then, so that a killed run leaves what it had.
+    """
+
+    def __init__(
+        self, target: Path, rows: Path, options: CaptionOptions, names: dict[Path, str], trigger: str | None
+    ) -> None:
+        self._target = target
+        self._rows_path = rows
+        self._rows = rows.open("a", encoding="utf-8")
+        self._options = options
+        self._names = names
+        self._trigger = trigger
+
+    def write(self, image: Path, tags: Sequence[str], size: tuple[int, int] | None) -> None:
+        caption = self._options.caption_separator.join(with_trigger(tags, self._trigger))
+        entry = {"image_path": self._names[image], "caption": caption, "image_size": list(size or ())}
+        self._rows.write(json.dumps(entry) + "\n")
+
+    def flush(self) -> None:
+        self._rows.flush()
+
+    def finish(self, group: Group) -> None:
+        """Write the target file: JSON lines for a name in .jsonl, else one JSON object."""
+        self._rows.close()
+        lines = self._rows_path.read_text("utf-8")
+        if self._target.suffix == ".jsonl":
+            group.write(self._target, lines)
+            return
+        entries = map(json.loads, lines.splitlines())
+        table = {row["image_path"]: {"tags": row["caption"], "image_size": row["image_size"]} for row in entries}
+        group.write(self._target, json.dumps(table, ensure_ascii=False, indent=4))
+
+
+def with_trigger(tags: Sequence[str], word: str | None) -> list[str]:
+    """`tags` with the trigger word first, once, compared as a tag (core.dataset.captions.with_trigger does it for a
+    text).
+    """
+    if not word:
+        return list(tags)
+    trigger = trigger_tags(word)
+    keys = {tag_key(tag) for tag in trigger}
+    return [*trigger, *(tag for tag in tags if tag_key(tag) not in keys)]

@@ -1,0 +1,87 @@
+"""Captions against those that the real sd-scripts wrote (tests/data/goldens)."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core.tagging.listing import find_images
+from core.tagging.options import TagRequest, parse_command
+
+GOLDENS = Path(__file__).parent.parent / "data" / "goldens"
+CASES = {path.stem: json.loads(path.read_text("utf-8")) for path in sorted((GOLDENS / "cases").glob("*.json"))}
+FINISHED = [name for name, case in CASES.items() if case["exit"] == "ok" and not name.startswith("b")]
+pytest.importorskip("onnxruntime")
+
+
+def captions_of(case: dict[str, Any], request: TagRequest, score: Callable[..., Any]) -> tuple[dict[str, str], Any]:
+    """Captions as a run writes them, from scores that are computed once per model."""
+    from core.tagging.captioning import Captioner, merge_existing
+    from core.tagging.listing import caption_path, last_of_each
+    from core.tagging.results import Results
+
+    options = request.caption
+    images = find_images(GOLDENS / "images" / "good", recursive=request.recursive, sd_compat=options.sd_compat)
+    session, scores = score(case["model"], images, options.sd_compat)
+    captioner = Captioner(session.labels, options, by_probability=session.model.format.by_probability)
+    writers = last_of_each(images, request.caption_extension)
+    results = Results(Path(os.devnull))
+    written = {}
+    for image in images:
+        tags = captioner.tags(scores[image])
+        results.tagged(image, tags)
+        caption = caption_path(image, request.caption_extension)
+        appends = request.policy == "append"
+        if writers[caption] != image and not (appends and options.sd_compat):
+            continue
+        name = caption.relative_to(GOLDENS / "images" / "good").as_posix()
+        old = written.get(name) or case.get("before", {}).get(name)
+        final = merge_existing(old.replace("\r\n", "\n"), tags.tags, options) if appends and old else tags.tags
+        written[name] = options.caption_separator.join(final) + "\n"
+    return written, results
+
+
+@pytest.fixture(scope="module")
+def score() -> Callable[..., Any]:
+    """Scores of images by model, each computed once for all cases."""
+    from core.settings import Settings
+    from core.tagging.models import find_model
+    from core.tagging.pipeline import tag_images
+    from core.tagging.session import open_session
+
+    sessions: dict[str, Any] = {}
+    known: dict[tuple[str, bool, Path], Any] = {}
+
+    def scores(model: str, images: list[Path], clip: bool) -> tuple[Any, dict[Path, Any]]:
+        model = model.replace("tiny-fixed1", "tiny-dyn")
+        if model not in sessions:
+            sessions[model] = open_session(find_model(model, None, Settings(), GOLDENS / "model"), "cpu", 2)
+        missing = [image for image in images if (model, clip, image) not in known]
+        for batch in tag_images(missing, sessions[model], batch=8, clip_16_bit=clip):
+            for item in batch:
+                assert item.error is None
+                known[model, clip, item.path] = item.scores
+        return sessions[model], {image: known[model, clip, image] for image in images}
+
+    return scores
+
+
+@pytest.mark.parametrize("name", FINISHED)
+def test_captions_equal_sd_scripts_letter_by_letter(name: str, score: Callable[..., Any]) -> None:
+    """With --sd-compat every caption of a case is the one that sd-scripts wrote, the near-threshold ones included."""
+    case = CASES[name]
+    request = parse_command(["images", "--onnx", "--sd-compat", *case["flags"]])
+    written, results = captions_of(case, request, score)
+    if case.get("captions"):
+        expected = case["captions"]
+        assert set(written) == set(expected)
+        different = {key for key in expected if written[key] != expected[key]}
+        assert not different, {key: (written[key], expected[key]) for key in sorted(different)[:2]}
+    if "stdout_frequencies.txt" in case:
+        lines = ["Tag frequencies:", *(f"{tag}: {count}" for tag, count in results.frequencies.most_common())]
+        assert lines == case["stdout_frequencies.txt"].splitlines()
