@@ -291,10 +291,9 @@ was written stays, and `u` takes the whole pass back.
 
     @work(thread=True, group="tag-run", exit_on_error=False)
     def _read_run(self) -> None:
-        from core.runs.watch import RunWatch
-
         from core.runs.model import RunKind
         from core.runs.store import list_runs
+        from core.runs.watch import RunWatch
         from core.tagging.results import read_results
 
         try:
