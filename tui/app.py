@@ -7,7 +7,7 @@ import signal
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from textual import work
 from textual.app import App
@@ -26,6 +26,9 @@ from tui.graphics import Choice, next_choice
 from tui.pulse import Pulse, PulseReader
 from tui.screens.base import ModeScreen
 from tui.writer import Writer
+
+if TYPE_CHECKING:
+    from tui.collection import Collection
 
 
 def _mode(name: str) -> Callable[[], Screen[None]]:
@@ -83,6 +86,10 @@ class KohyaApp(App[None]):
         self.runs_changed: Signal[str | None] = Signal(self, "runs changed")
         self.pulse_signal: Signal[Pulse] = Signal(self, "pulse")
         self.pictures_changed: Signal[None] = Signal(self, "pictures changed")
+        self.collection: Collection | None = None
+        self.collection_signal: Signal[str] = Signal(self, "collection")
+        """What the open dataset got: opened, items, facts, complete, rows (edited)."""
+        self.knows_change = False
         self._pulse_reader, self._pulse_busy = PulseReader(), False
         self._pulse_timer: Timer | None = None
         self._came_from: list[str] = []
@@ -96,7 +103,8 @@ class KohyaApp(App[None]):
 
     def forget_workspace(self) -> None:
         """Close the journal and every mode but the one that is seen."""
-        self._journal, self.active_dataset, self.active_config, self.active_run = None, None, None, None
+        self._journal = self.collection = None
+        self.active_dataset = self.active_config = self.active_run = None
         for name in [name for name in self._screen_stacks if name in self.MODES and name != self.current_mode]:
             self.remove_mode(name)
             self.add_mode(name, self.MODES[name])
@@ -130,6 +138,8 @@ class KohyaApp(App[None]):
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGHUP):
             loop.add_signal_handler(number, self._end_by_signal, number)
+        if self.workspace is not None and self.active_dataset is None:
+            self.active_dataset = next(iter(self.workspace.dataset_names()), None)
         self.set_timer(0.3, self._settle_in)
 
     def _settle_in(self) -> None:

@@ -39,6 +39,8 @@ def report(app: KohyaApp, error: BaseException) -> None:
 
 def step_journal(app: KohyaApp, *, undo: bool) -> None:
     """Undo or redo the last group, after the writes that are still on their way."""
+    from tui.opening import files_changed
+
     journal = app.journal
 
     def done(result: Any) -> None:
@@ -46,18 +48,13 @@ def step_journal(app: KohyaApp, *, undo: bool) -> None:
         app.notify(f"{said}: {printable(result.group.label)}", markup=False, timeout=4)
         for conflict in result.conflicts:
             app.notify(
-                f"{printable(app_path(app, conflict.path))} was changed by somebody else meanwhile and stays as it is",
+                f"{printable(app_path(app, conflict.path))} {conflict.reason}",
                 severity="warning",
                 markup=False,
             )
-        publish_changed(app)
+        files_changed(app, result.changed)
 
     app.writer.submit(journal.undo if undo else journal.redo, done, app.report)
-
-
-def publish_changed(app: KohyaApp) -> None:
-    """Tell every screen that the files of the dataset are others now."""
-    app.dataset_changed.publish(app.active_dataset or "")
 
 
 def app_path(app: KohyaApp, path: Any) -> str:
@@ -78,7 +75,7 @@ def recover_journal(app: KohyaApp) -> None:
                 markup=False,
             )
         if groups:
-            publish_changed(app)
+            app.dataset_changed.publish(app.active_dataset or "")
 
     app.writer.submit(journal.recover, done, app.report)
 
@@ -110,11 +107,24 @@ def start_demo(app: KohyaApp) -> None:
     """The demo tags and trains by itself, once: a workspace that already has runs is left as it is."""
     if app.workspace is None:
         return
-    workspace = app.workspace
+    workspace, settings = app.workspace, app.settings
 
-    def start() -> list[str]:
+    def start() -> None:
         from core.demo.workspace import start_runs
 
-        return start_runs(workspace)
+        start_runs(workspace, settings)
 
     app.writer.submit(start, None, app.report)
+
+
+async def open_demo(app: KohyaApp) -> None:
+    """Make the demo beside the folder the app was started in, and go there."""
+    import asyncio
+
+    from core.demo.workspace import make_demo
+
+    folder = app.start_folder if app.start_folder.name == "kohya-tui-demo" else app.start_folder / "kohya-tui-demo"
+    workspace = await asyncio.to_thread(make_demo, folder)
+    app.demo = True
+    app.open_workspace(workspace)
+    start_demo(app)

@@ -152,11 +152,9 @@ class Paint:
         style = self._styles.get(key)
         if style is None:
             colour, *attributes = role.split()
-            style = Style(
-                color=self._colour(colour).rich_color,
-                bgcolor=self._colour(on).rich_color,
-                **dict.fromkeys(attributes, True),
-            )
+            style = Style(color=self._colour(colour).rich_color, bgcolor=self._colour(on).rich_color)
+            if attributes:
+                style += Style.parse(" ".join(attributes))
             self._styles[key] = style
         return style
 

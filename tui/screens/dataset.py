@@ -1,11 +1,452 @@
-"""The Dataset screen."""
+"""The Dataset screen: what there is, what is in it, and the image under the cursor."""
 
 from __future__ import annotations
 
-from tui.screens.base import ModeScreen
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from textual import getters, on, work
+from textual.binding import Binding
+from textual.containers import Horizontal, Vertical
+from textual.timer import Timer
+from textual.widget import Widget
+
+from core.dataset.model import Subset
+from core.problems import Problem, UserError
+from core.text import count_of, printable
+from tui import opening
+from tui.collection import ORDERS, Collection, Row, subsets_with_counts
+from tui.screens.base import FIND, ModeScreen
+from tui.theme import Cells, fit
+from tui.widgets.dataset_rows import ImageRows, TreeRows, facts_of
+from tui.widgets.image_view import REST, ImageView
+from tui.widgets.item_list import ItemList, Texts
+from tui.widgets.line import Line, Lines
+
+if TYPE_CHECKING:
+    from textual.widgets import Input
+
+WELCOME: list[Cells] = [
+    [(" Import images here   ", "text"), ("a folder of pictures becomes the first dataset", "muted")],
+    [
+        (" Open the demo        ", "text"),
+        ("drawn images, a small tagger and a small trainer", "muted"),
+    ],
+]
+LIVE_FILTER = 5000
+"""Up to so many images the list is filtered at every letter, above it with Enter."""
 
 
 class DatasetScreen(ModeScreen):
-    """Only the frame."""
+    """Shares its collection with Review: filter, order and marks are the same there."""
 
     MODE = "dataset"
+    CSS_PATH = "dataset.tcss"
+    HELP = """
+    ## Dataset
+
+    Left the datasets of `train_data/` with their subsets and repeats, in the middle the images, right the one under the
+    cursor. `enter` opens Review there, `T` tags this dataset, `i` brings images in.
+
+    `/` filters: words must all occur in the name or caption; `tag:"blue eyes"`, `missing:rinni`, `name:*_01*`,
+    `tags:>20`, `is:untagged`, `is:reviewed`, `is:marked`; `NOT`, `OR` and parentheses.
+
+    Marks: `✱` marked, `●` reviewed, `!` unreadable.
+    """
+    BINDINGS = [
+        *FIND,
+        Binding("T", "tag", "tag", id="dataset.tag", tooltip="Tag this dataset"),
+        Binding("i", "import", "import", id="dataset.import", tooltip="Import images"),
+        Binding("o", "order", "order", show=False, id="list.order", tooltip="Sort order"),
+        Binding("m", "reviewed", "reviewed", show=False, id="list.reviewed", tooltip="Mark as reviewed, or not"),
+        Binding("y", "copy", "copy path", show=False, id="list.copy", tooltip="Copy the path to the clipboard"),
+        Binding("D", "trash", "to the trash", show=False, id="list.trash", tooltip="Move to the trash"),
+        Binding("tab", "next_panel(1)", "next panel", show=False, id="app.next-panel"),
+        Binding("shift+tab", "next_panel(-1)", "previous panel", show=False, id="app.previous-panel"),
+    ]
+
+    where = getters.query_one("#where", Line)
+    datasets = getters.query_one("#tree", ItemList)
+    images = getters.query_one("#images", ItemList)
+    picture = getters.query_one(ImageView)
+    facts = getters.query_one("#facts", Lines)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._tree_rows = TreeRows()
+        self._rest: Timer | None = None
+        self._query_before = ""
+
+    def compose_body(self) -> Iterable[Widget]:
+        yield Line(id="where")
+        with Vertical(id="welcome", classes="-off"):
+            yield Lines([[("There are no images here yet.", "text bold")]], id="sentence")
+            yield ItemList(Texts(WELCOME), id="choices")
+        with Horizontal(id="panels"):
+            yield ItemList(self._tree_rows, id="tree")
+            yield ItemList(marking=True, id="images", empty="no image passes the filter")
+            with Vertical(id="side"):
+                yield ImageView(id="picture")
+                yield Lines(id="facts")
+
+    def on_mount(self) -> None:
+        self.app.collection_signal.subscribe(self, self._collection_changed)
+        self.app.dataset_changed.subscribe(self, lambda _: self._files_changed())
+        self.app.runs_changed.subscribe(self, lambda _: self._files_changed())
+        self.watch(self.app, "active_dataset", self._open, init=False)
+        self._open()
+
+    def on_screen_resume(self) -> None:
+        if self.app.review_item is not None and self.app.collection is not None:
+            row = self.app.collection.row_of(self.app.review_item)
+            if row is not None and (place := self.app.collection.place_of(row)) >= 0:
+                self.images.move(place)
+
+    # What is open
+
+    def _open(self) -> None:
+        workspace = self.app.workspace
+        empty = workspace is None or not workspace.dataset_names()
+        self.query_one("#welcome").set_class(not empty, "-off")
+        self.query_one("#panels").set_class(empty, "-off")
+        if empty:
+            self.query_one("#choices").focus()
+            self._title()
+            return
+        collection = opening.ensure(self.app)
+        if collection is not None:
+            self.images.set_rows(ImageRows(collection), 0 if collection.rows else None)
+            self.images.focus()
+        self._list_datasets()
+        self._title()
+
+    @work(thread=True, exclusive=True, group="tree", exit_on_error=False)
+    def _list_datasets(self) -> None:
+        workspace = self.app.workspace
+        if workspace is not None:
+            found = {name: subsets_with_counts(workspace, name) for name in workspace.dataset_names()}
+            self.app.call_from_thread(self._listed, found)
+
+    def _listed(self, found: dict[str, list[tuple[Subset, int]]]) -> None:
+        self._tree_rows.fill(found, self.app.active_dataset or "")
+        subset = self.app.collection.subset if self.app.collection is not None else ""
+        self.datasets.set_rows(self._tree_rows, self._tree_rows.place_of(self.app.active_dataset or "", subset))
+        self._title()
+
+    def _files_changed(self) -> None:
+        if self.app.knows_change:
+            return
+        if self.app.active_dataset is None and self.app.workspace is not None:
+            self.app.active_dataset = next(iter(self.app.workspace.dataset_names()), None)
+        opening.reload(self.app)
+        self._open()
+
+    def _collection_changed(self, what: str) -> None:
+        collection = self.app.collection
+        if collection is None:
+            return
+        rows = self.images.rows
+        if not isinstance(rows, ImageRows) or rows.collection is not collection:
+            old = self._row()
+            self.images.set_rows(ImageRows(collection))
+            row = collection.row_of(old.item.path) if old is not None else None
+            if row is not None and (place := collection.place_of(row)) >= 0:
+                self.images.move(place)
+        else:
+            first = self.images.cursor < 0
+            self.images.rows_changed(0 if first else None)
+        self._title()
+        self.show_problem_count()
+        if what != "items":
+            self._follow()
+
+    def problems(self) -> tuple[Problem, ...]:
+        return self.app.collection.problems() if self.app.collection is not None else ()
+
+    def _row(self) -> Row | None:
+        rows = self.images.rows
+        if isinstance(rows, ImageRows) and 0 <= self.images.cursor < len(rows):
+            return rows.collection.shown[self.images.cursor]
+        return None
+
+    # The title line
+
+    def _title(self) -> None:
+        collection = self.app.collection
+        if collection is None:
+            self.where.set([(" no dataset", "muted")])
+            return
+        on_tree = self.focused is self.datasets
+        left: Cells = []
+        if self.datasets.display and self.datasets.region.width:
+            left.append((fit(" train_data", self.datasets.region.width + 2), "accent bold" if on_tree else "muted"))
+        name = printable(collection.name) + (f" / {printable(collection.subset)}" if collection.subset else "")
+        left.append((f" {name}", "muted" if on_tree else "accent bold"))
+        left.append((f" · {count_of(len(collection.rows), 'image')}", "text"))
+        if untagged := collection.untagged():
+            left.append((f" · {untagged:,} uncaptioned", "caution"))
+        if marked := sum(row.marked for row in collection.rows):
+            left.append((f" · {marked:,} marked", "accent"))
+        if not collection.is_complete:
+            left.append((" · reading…", "muted"))
+        right: Cells = []
+        if collection.query:
+            right = [("/ ", "accent"), (printable(collection.query), "text"), ("   ", "text")]
+        if collection.order != "name":
+            right.append((f"{ORDERS[collection.order]}   ", "muted"))
+        if len(collection.shown) != len(collection.rows):
+            right.append((f"{len(collection.shown):,} of {len(collection.rows):,} ", "text"))
+        self.where.set(left, right)
+
+    def on_descendant_focus(self) -> None:
+        self._title()
+
+    # The panel that follows the cursor
+
+    @on(ItemList.Moved, "#images")
+    def _moved(self) -> None:
+        self._follow()
+
+    def _follow(self) -> None:
+        if self._rest is not None:
+            self._rest.stop()
+        self._rest = self.set_timer(REST, self._rested)
+
+    def _rested(self) -> None:
+        row = self._row()
+        if not self.picture.display or not self.query_one("#side").display:
+            return
+        if row is None:
+            self.picture.show(None)
+            self.facts.show([])
+            return
+        self.picture.show(row.item.path, now=True)
+        self.facts.show(facts_of(row, self.facts.size.width, None))
+        if row.caption:
+            self._count_tokens(row)
+
+    @work(thread=True, exclusive=True, group="tokens", exit_on_error=False)
+    def _count_tokens(self, row: Row) -> None:
+        from core.dataset.tokens import count_tokens
+
+        tokens = count_tokens(row.caption or "")
+        self.app.call_from_thread(self._counted, row, tokens)
+
+    def _counted(self, row: Row, tokens: int) -> None:
+        if row is self._row():
+            self.facts.show(facts_of(row, self.facts.size.width, tokens))
+
+    # Keys
+
+    def step_back(self) -> bool:
+        if self.query("#filter"):
+            self._filter(self._query_before, None)
+            self.call_later(self._close_filter)
+            return True
+        for panel in ("#side", "#tree"):
+            if self.query_one(panel).has_class("-open"):
+                self._fold()
+                return True
+        if self.app.collection is not None and (self.app.collection.query or self.app.collection.subset):
+            self._filter("", "")
+            return True
+        return False
+
+    def action_next_panel(self, by: int) -> None:
+        if not self.query_one("#panels").display:
+            return
+        if self.has_class("-narrow"):
+            order = ["", "#tree", "#side"]
+            now = next((name for name in order[1:] if self.query_one(name).has_class("-open")), "")
+            following = order[(order.index(now) + by) % 3]
+            self._fold()
+            if following:
+                self.query_one(following).add_class("-open")
+            if following == "#tree":
+                self.datasets.focus()
+            self.call_after_refresh(self._follow)
+            self.call_after_refresh(self._title)
+        else:
+            (self.images if self.focused is self.datasets else self.datasets).focus()
+
+    def _fold(self) -> None:
+        self.query_one("#side").remove_class("-open")
+        self.query_one("#tree").remove_class("-open")
+        self.images.focus()
+        self.call_after_refresh(self._title)
+
+    @on(ItemList.Opened, "#images")
+    async def _review(self) -> None:
+        if (row := self._row()) is not None:
+            await self.app.open_review(row.item.path)
+
+    @on(ItemList.Opened, "#tree")
+    def _choose(self, event: ItemList.Opened) -> None:
+        name, subset, _ = self._tree_rows.entries[event.index]
+        chosen = subset.name if subset is not None else ""
+        if name != self.app.active_dataset:
+            self.app.active_dataset = name
+        else:
+            self._filter(None, chosen)
+            self._fold()
+
+    @on(ItemList.Marked, "#images")
+    def _mark(self, event: ItemList.Marked) -> None:
+        collection = self.app.collection
+        if collection is None:
+            return
+        rows = [collection.shown[index] for index in event.indices]
+        marked = not all(row.marked for row in rows) if event.on is None else event.on
+        for index, row in zip(event.indices, rows, strict=True):
+            row.marked = marked
+            if len(rows) == 1:
+                self.images.row_changed(index)
+        if len(rows) > 1:
+            self.images.refresh()
+        self._title()
+
+    def _chosen_rows(self) -> list[Row]:
+        """The marked images, or the one under the cursor."""
+        collection = self.app.collection
+        marked = [row for row in collection.shown if row.marked] if collection is not None else []
+        row = self._row()
+        return marked or ([row] if row is not None else [])
+
+    def action_reviewed(self) -> None:
+        from core.dataset.marks import mark_reviewed
+
+        rows, workspace = self._chosen_rows(), self.app.workspace
+        if not rows or workspace is None:
+            return
+        on = not all(row.reviewed for row in rows)
+        for row in rows:
+            row.reviewed = on
+        self.images.refresh()
+        keys = [row.key for row in rows]
+        self.app.writer.submit(lambda: mark_reviewed(workspace, keys, on), None, self.app.report)
+
+    def action_copy(self) -> None:
+        if (row := self._row()) is not None:
+            self.app.copy_to_clipboard(str(row.item.path))
+            self.notify(f"copied: {printable(str(row.item.path))}", markup=False, timeout=3)
+
+    async def action_tag(self) -> None:
+        await self.app.action_mode("tag")
+
+    @work(exit_on_error=False)
+    async def action_import(self) -> None:
+        await self._import()
+
+    async def _import(self) -> None:
+        from tui.screens.importing import ImportDialog
+
+        name = await self.app.push_screen_wait(ImportDialog())
+        if name is not None:
+            self.app.active_dataset = name
+            self._open()
+            opening.reload(self.app)
+
+    @work(exit_on_error=False)
+    async def action_order(self) -> None:
+        from tui.screens.dialogs import Choose
+
+        collection = self.app.collection
+        if collection is None:
+            return
+        options = [(key, text, "") for key, text in ORDERS.items()]
+        order = await self.app.push_screen_wait(Choose("Sort order", options, chosen=collection.order))
+        if order is not None:
+            row = self._row()
+            collection.choose(order=order)
+            self._show_again(collection, row)
+
+    @work(exit_on_error=False)
+    async def action_trash(self) -> None:
+        from tui.screens.dialogs import Confirm
+        from tui.trash import trash_images
+
+        rows = self._chosen_rows()
+        if not rows or self.app.workspace is None:
+            return
+        names = ", ".join(row.name for row in rows[:3]) + (f" and {len(rows) - 3:,} more" if len(rows) > 3 else "")
+        answer = await self.app.push_screen_wait(
+            Confirm(
+                f"Move {count_of(len(rows), 'image')} to the trash?",
+                f"{names}, with their captions. u brings them back.",
+                "Move to the trash",
+            )
+        )
+        if answer == "yes":
+            trash_images(self.app, rows)
+
+    # Filter
+
+    async def action_find(self) -> None:
+        from textual.widgets import Input
+
+        if self.query("#filter") or self.app.collection is None:
+            return
+        self.where.display = False
+        field = Input(
+            self.app.collection.query, placeholder='words, tag:"blue eyes", is:untagged, NOT smile', id="filter"
+        )
+        await self.mount(field, before=self.where)
+        field.focus()
+
+    async def on_input_submitted(self, event: Input.Submitted) -> None:
+        event.stop()
+        if self._filter(event.value, None):
+            await self._close_filter()
+
+    def on_input_changed(self, event: Input.Changed) -> None:
+        """The list follows the typing; half a word that cannot be read yet is no error."""
+        event.stop()
+        if self.app.collection is not None and len(self.app.collection.rows) <= LIVE_FILTER:
+            self._filter(event.value, None, quiet=True)
+
+    async def _close_filter(self) -> None:
+        await self.query("#filter").remove()
+        self.where.display = True
+        self.images.focus()
+
+    def _filter(self, query: str | None, subset: str | None, *, quiet: bool = False) -> bool:
+        collection = self.app.collection
+        if collection is None:
+            return False
+        row = self._row()
+        try:
+            collection.choose(query, subset=subset)
+        except UserError as error:
+            if not quiet:
+                self.app.report(error)
+            return False
+        self._show_again(collection, row)
+        return True
+
+    def _show_again(self, collection: Collection, row: Row | None) -> None:
+        place = collection.place_of(row) if row is not None else -1
+        self.images.rows_changed(max(0, place))
+        self._title()
+
+    def action_next_match(self) -> None:
+        self.images.move(self.images.cursor + 1)
+
+    def action_previous_match(self) -> None:
+        self.images.move(self.images.cursor - 1)
+
+    # The first run
+
+    @on(ItemList.Opened, "#choices")
+    @work(exit_on_error=False)
+    async def _begin(self, event: ItemList.Opened) -> None:
+        from tui import chores
+
+        if event.index == 0:
+            if self.app.workspace is None:
+                from core.workspace import create
+
+                self.app.open_workspace(create(self.app.start_folder))
+            await self._import()
+        else:
+            self.where.set([(" drawing the demo…", "muted")])
+            await chores.open_demo(self.app)

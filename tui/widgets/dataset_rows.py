@@ -1,0 +1,122 @@
+"""How datasets, subsets and images look as rows of a list, and an image's facts beside its picture."""
+
+from __future__ import annotations
+
+import textwrap
+
+from rich.cells import cell_len
+
+from core.dataset.model import Subset
+from core.text import human_bytes, printable
+from tui.collection import Collection, Row
+from tui.theme import Cells, fit, words
+
+
+class TreeRows:
+    """Datasets, and below the open one its subsets."""
+
+    def __init__(self) -> None:
+        self.entries: list[tuple[str, Subset | None, int]] = []
+        """(dataset, subset or None for the dataset itself, images)"""
+        self.open = ""
+
+    def fill(self, found: dict[str, list[tuple[Subset, int]]], open_name: str) -> None:
+        """All datasets with what is in them."""
+        self.open = open_name
+        self.entries = []
+        for name, subsets in found.items():
+            self.entries.append((name, None, sum(count for _, count in subsets)))
+            if name == open_name:
+                self.entries += [(name, subset, count) for subset, count in subsets]
+        self._repeats = {name: {subset.repeats for subset, _ in subsets} for name, subsets in found.items()}
+
+    def place_of(self, name: str, subset: str) -> int:
+        """The row of a subset, or of the dataset when `subset` is empty."""
+        for index, (dataset, each, _) in enumerate(self.entries):
+            if dataset == name and (each.name if each else "") == subset:
+                return index
+        return 0
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def cells(self, index: int, width: int) -> Cells:
+        name, subset, count = self.entries[index]
+        if subset is None:
+            repeats = self._repeats.get(name, set())
+            times = f"×{next(iter(repeats))}" if len(repeats) == 1 else ""
+            room = width - 13
+            arrow = "▾" if name == self.open else "▸"
+            return [
+                (f" {arrow} ", "muted"),
+                (fit(printable(name), room), "text"),
+                (f"{count:>6,}", "text"),
+                (f" {times:<4}"[: width - room - 9], "muted"),
+            ]
+        label = "(beside the folders)" if subset.name == "." else printable(subset.name)
+        return [("   ", "muted"), (fit(label, width - 13), "muted"), (f"{count:>6,}", "muted")]
+
+
+class ImageRows:
+    """The images that are shown: mark, name, size, number of tags, the beginning of the caption."""
+
+    def __init__(self, collection: Collection) -> None:
+        self.collection = collection
+
+    def __len__(self) -> int:
+        return len(self.collection.shown)
+
+    def cells(self, index: int, width: int) -> Cells:
+        row = self.collection.shown[index]
+        mark, role = ("✱", "accent") if row.marked else ("●", "good") if row.reviewed else (" ", "text")
+        if row.error is not None or (row.is_read and row.size is None):
+            mark, role = "!", "bad"
+        name_width = min(max(16, width // 4), 40)
+        wide = width >= 52
+        cells: Cells = [(f"{mark} ", role), (fit(printable(row.name), name_width, middle=True), "text")]
+        facts = ""
+        if wide:
+            facts += fit(f"{row.size[0]}×{row.size[1]}" if row.size else ("–" if row.is_read else ""), 11, right=True)
+        facts += fit(f"{len(row.tags)} tags" if row.tags else "–" if row.is_read else "", 10 if wide else 9, right=True)
+        cells.append((facts, "muted"))
+        room = width - 2 - name_width - cell_len(facts) - 3
+        if row.error is not None:
+            cells.append(("  " + words(printable(row.error).split(" "), room, " "), "bad"))
+        elif row.is_untagged:
+            cells.append(("  no caption" if row.caption is None else "  empty caption", "caution"))
+        elif row.is_read:
+            cells.append(("  " + words(map(printable, row.tags), room), "muted"))
+        return cells
+
+
+def facts_of(row: Row, width: int, tokens: int | None) -> list[Cells]:
+    """The lines beside the picture."""
+    lines: list[Cells] = [[(fit(printable(row.name), width, middle=True).rstrip(), "text bold")]]
+    size = f"{row.size[0]}×{row.size[1]}" if row.size else "unreadable" if row.is_read else "…"
+    lines.append([(size, "text" if row.size else "bad"), (f"   {human_bytes(row.item.bytes)}", "muted")])
+    tags = f"{len(row.tags)} tag{'s' if len(row.tags) != 1 else ''}"
+    lines.append([(tags, "text" if row.tags else "caution"), *token_cells(tokens)])
+    if row.reviewed:
+        lines.append([("● ", "good"), ("reviewed", "muted")])
+    if row.error is not None:
+        lines += [
+            [("! " if not at else "  ", "bad"), (text, "text")] for at, text in enumerate(wrap(row.error, width - 2))
+        ]
+    lines.append([])
+    if row.caption:
+        lines += [[(text, "muted")] for text in wrap(row.caption, width)]
+    return lines
+
+
+def token_cells(tokens: int | None) -> Cells:
+    """` · 92/150 tokens`: the next multiple of 75 is what the text encoder is given."""
+    if tokens is None:
+        return []
+    room = 75 * max(1, -(-tokens // 75))
+    role = "text" if tokens <= 75 else "caution" if tokens <= 225 else "bad"
+    return [("  ·  ", "muted"), (f"{tokens}", role), (f"/{room} tokens", "muted")]
+
+
+def wrap(text: str, width: int) -> list[str]:
+    """Lines of at most `width`, broken between words."""
+    return textwrap.wrap(printable(text), max(8, width), break_on_hyphens=False)
