@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from core.problems import UserError
@@ -19,18 +18,10 @@ def report(app: KohyaApp, error: BaseException) -> None:
         text = printable(str(error), newlines=True)
         app.notify(text, severity="error", timeout=12, markup=False)
         return
-    import time
-    import traceback
+    from core.bugs import log_bug
 
-    from core.settings import state_dir
-
-    log = state_dir() / "kohya-tui.log"
-    with suppress(OSError):
-        log.parent.mkdir(parents=True, exist_ok=True)
-        with log.open("a", encoding="utf-8") as stream:
-            stream.write(time.strftime("%Y-%m-%d %H:%M:%S\n") + "".join(traceback.format_exception(error)) + "\n")
     app.notify(
-        f"Something went wrong inside kohya-tui ({type(error).__name__}). The details are in {log}",
+        f"Something went wrong inside kohya-tui ({type(error).__name__}). The details are in {log_bug(error)}",
         severity="error",
         timeout=12,
         markup=False,

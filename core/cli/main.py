@@ -119,9 +119,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except Exception as error:
-        shown = getattr(error, "show", None)
+        shown = getattr(error, "show", None)  # what typer raises for wrong usage
         if shown is None:
-            raise
+            from core.bugs import log_bug
+
+            name = f"{type(error).__name__}: {printable(str(error))}"
+            sys.stderr.write(f"kohya-tui: something went wrong inside: {name}\n  The details are in {log_bug(error)}\n")
+            return 1
         shown()
         return int(getattr(error, "exit_code", 2))
     return code if isinstance(code, int) else 0
