@@ -29,6 +29,7 @@ SCRIPTS: Mapping[str, str] = {
     "Lumina 2": "lumina_train_network.py",
     "HunyuanImage 2.1": "hunyuan_image_train_network.py",
     "Anima": "anima_train_network.py",
+    "demo": "train_network.py",
 }
 """Architecture → the script that trains a LoRA for it. What is not in here (a VAE, a LoRA) is no base model."""
 
@@ -173,12 +174,12 @@ def read_header(path: Path, size: int | None = None) -> dict[str, Any]:
 
 def architecture_of(keys: Mapping[str, Any], metadata: Mapping[str, Any]) -> str | None:
     """The architecture by the names (and one shape) of the tensors; None when it is none that is known."""
+    if metadata.get("modelspec.architecture") == "kohya-tui-demo":
+        return "demo"
     names = {name.removeprefix("model.diffusion_model.").removeprefix("net.") for name in keys}
     starts = {name.split(".", 1)[0] for name in names}
     if any(name.startswith(("lora_unet_", "lora_te", "lora_transformer")) for name in names):
         return "LoRA"
-    if "kohya_tui_demo" in metadata:
-        return "demo"
     if "double_blocks" in starts:
         if any(name.startswith("byt5_in.") for name in names):
             return "HunyuanImage 2.1"

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from core.config.base_models import SCRIPTS, BaseModel, inspect
 from core.config.schema import dataset_fields, fields, renamed
 from core.config.values import from_text
-from core.dataset.model import parse_folder_name
+from core.dataset.model import is_image_name, parse_folder_name
 from core.problems import UserError
 
 if TYPE_CHECKING:
@@ -81,6 +83,33 @@ def resolve(config: Config, workspace: Workspace) -> tuple[ResolvedDataset, ...]
     return tuple(found)
 
 
+def images_in(folder: Path) -> list[str] | None:
+    """The names of the images that the trainer takes from `folder`, in its order; None when it is no folder.
+
+    train_util.py, `glob_images`: no sub-folders, no hidden files, sorted by code point.
+    """
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(entry.name for entry in entries if is_image_name(entry.name) and entry.name[0] != ".")
+    except OSError:
+        return None
+
+
+def script_of(config: Config, workspace: Workspace) -> str:
+    """The script that will train this config: the one that fits its base model, else the one that the config names."""
+    model = model_of(config, workspace)
+    return SCRIPTS.get(model.architecture or "", config.script) if model is not None else config.script
+
+
+def model_of(config: Config, workspace: Workspace) -> BaseModel | None:
+    """The base model of the config as its header tells; None when it is not a file or folder here."""
+    name = config.get("train", "pretrained_model_name_or_path")
+    if not isinstance(name, str) or not name:
+        return None
+    path = workspace.root / Path(name).expanduser()
+    return inspect(path) if path.exists() else None
+
+
 def _subset(where: str, chain: list[Mapping[str, Any]], workspace: Workspace) -> ResolvedSubset:
     values = _merged(chain)
     folder = chain[0].get("image_dir")
@@ -100,10 +129,8 @@ def _merged(chain: list[Mapping[str, Any]]) -> dict[str, Any]:
 
 def _from_train(train: Mapping[str, Any]) -> dict[str, Any]:
     known = fields()
-    names = {
-        **renamed(),
-        **{name: name for name in known if name in dataset_fields("subsets") | dataset_fields("datasets")},
-    }
+    keys = dataset_fields("subsets").keys() | dataset_fields("datasets").keys()
+    names = {**renamed(), **{name: name for name in known.keys() & keys}}
     given = {names[name]: value for name, value in train.items() if name in names}
     resolution = given.get("resolution")
     if isinstance(resolution, str):

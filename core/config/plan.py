@@ -1,0 +1,325 @@
+"""What a training will do, counted as the trainer counts it: steps, epochs, checkpoints and disk."""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from core.config.resolved import ResolvedDataset, images_in, model_of, resolve, script_of
+from core.dataset.buckets import BucketError, BucketSettings, Size
+from core.dataset.sizes import image_size
+from core.dataset.steps import DatasetSizes, Schedule, StepPlan, SubsetSizes, count_steps
+from core.problems import Problem, Severity
+from core.text import count_of, human_bytes
+
+if TYPE_CHECKING:
+    from core.config.documents import Config
+    from core.workspace import Workspace
+
+# Sum of inputs and outputs of the layers that networks.lora trains: U-Net, text encoders. Times dim = parameters.
+# SD1.5: 16 transformers of 32c+1536 (c = 320, 640, 1280), CLIP-L 12 layers of 13,824. SDXL: 4c + depth*(28c+4096), and
+# CLIP-bigG 32 layers of 23,040.
+_WIDTHS: Mapping[str, tuple[int, int]] = {
+    "SD1.5": (423_936, 165_888),
+    "SDXL": (2_659_840, 165_888 + 737_280),
+}
+_LAYERS: Mapping[str, tuple[int, int]] = {"SD1.5": (192, 72), "SDXL": (722, 264)}
+_HEADER_PER_LAYER = 390  # bytes of JSON for the three tensors of a layer, seen in recorded files
+_METADATA = 6_000
+DIVISORS: Mapping[str, int] = {
+    "train_network.py": 64,
+    "lumina_train_network.py": 16,
+    "anima_train_network.py": 16,
+}
+"""What bucket_reso_steps must be divisible by (`assert_extra_args` of each script); 32 for the others."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedCheckpoint:
+    """A file that the run will write; one that is not `kept` is deleted again by save_last_n_epochs or …_steps."""
+
+    name: str
+    epoch: int | None
+    step: int
+    kept: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The numbers of a run. They are 0 when `problems` holds an error that stops the trainer before."""
+
+    images: int
+    """Picture files, regularisation images included."""
+    repeats: int
+    """Pictures that an epoch shows: images times repeats, without validation and regularisation."""
+    buckets: Mapping[Size, int]
+    """(width, height) → pictures with repeats, over all datasets."""
+    batches_per_epoch: int
+    steps_per_epoch: int
+    epochs: int
+    total_steps: int
+    warmup_steps: int
+    checkpoints: tuple[PlannedCheckpoint, ...]
+    checkpoint_bytes: int | None
+    """Of one file; None for an architecture whose layers are not known here."""
+    disk_bytes: int | None
+    """Of the checkpoints and states that are there at the end."""
+    disk_free: int
+    samples: int
+    is_exact: bool
+    problems: tuple[Problem, ...] = ()
+
+    @property
+    def kept(self) -> tuple[PlannedCheckpoint, ...]:
+        """The checkpoints that are there at the end."""
+        return tuple(item for item in self.checkpoints if item.kept)
+
+    def lines(self) -> list[str]:
+        """The plan in words, for the command and for the panel beside the form."""
+        if not self.total_steps:
+            return ["nothing would be trained"]
+        size = "" if self.checkpoint_bytes is None else f" of {human_bytes(self.checkpoint_bytes)}"
+        disk = "" if self.disk_bytes is None else f" · {human_bytes(self.disk_bytes)}"
+        buckets = count_of(len(self.buckets), "bucket")
+        deleted = len(self.checkpoints) - len(self.kept)
+        lines = [
+            f"{count_of(self.images, 'image')}, {self.repeats:,} with repeats, in {buckets}",
+            f"{count_of(self.steps_per_epoch, 'step')} an epoch, {count_of(self.epochs, 'epoch')}",
+            f"{count_of(self.total_steps, 'step')} in all" + ("" if self.is_exact else " (about: set validation_seed)"),
+            f"{count_of(len(self.kept), 'checkpoint')}{size}{disk} (disk {human_bytes(self.disk_free)} free)",
+        ]
+        if deleted:
+            lines.append(f"{count_of(deleted, 'checkpoint')} will be deleted on the way")
+        if self.samples:
+            lines.append(f"{count_of(self.samples, 'sample picture')}")
+        return lines
+
+    def as_json(self) -> dict[str, Any]:
+        """The keys that `--json` promises (CLI.md, `plan`)."""
+        return {
+            "images": self.images,
+            "repeats": self.repeats,
+            "buckets": [
+                {"width": width, "height": height, "images": count} for (width, height), count in self.buckets.items()
+            ],
+            "batches_per_epoch": self.batches_per_epoch,
+            "steps_per_epoch": self.steps_per_epoch,
+            "epochs": self.epochs,
+            "total_steps": self.total_steps,
+            "warmup_steps": self.warmup_steps,
+            "checkpoints": [
+                {"name": item.name, "epoch": item.epoch, "step": item.step, "kept": item.kept}
+                for item in self.checkpoints
+            ],
+            "checkpoint_bytes": self.checkpoint_bytes,
+            "disk_bytes": self.disk_bytes,
+            "disk_free": self.disk_free,
+            "samples": self.samples,
+            "exact": self.is_exact,
+            "problems": [problem.as_json() for problem in self.problems],
+        }
+
+
+def plan(config: Config, workspace: Workspace, processes: int = 1) -> Plan:
+    """The plan of a config on `processes` GPUs; reads the header of every image (16 µs each). Never raises.
+
+    Equal to what sd-scripts prints before it trains, for everything but disk, which is an estimate.
+    """
+    train = config.effective()
+    problems: list[Problem] = []
+    script = script_of(config, workspace)
+    found = [_sizes(dataset, workspace, problems) for dataset in resolve(config, workspace)]
+    datasets = [dataset for dataset in found if dataset is not None]
+    images = sum(len(subset.sizes) for dataset in datasets for subset in dataset.subsets)
+    steps = _count(datasets, train, script, processes, problems) if len(datasets) == len(found) else None
+    free = free_bytes(workspace.root / str(train.get("output_dir") or "output"))
+    if steps is None:
+        return Plan(images, 0, {}, 0, 0, 0, 0, 0, (), None, None, free, 0, True, tuple(problems))
+    buckets: Counter[Size] = Counter()
+    for each in steps.datasets:
+        buckets.update(each.buckets)
+    checkpoints = _checkpoints(config, train, steps)
+    model = model_of(config, workspace)
+    architecture = model.architecture if model is not None else None
+    if architecture is None:
+        architecture = {"sdxl_train_network.py": "SDXL", "train_network.py": "SD1.5"}.get(script)
+    one = lora_bytes(train, architecture)
+    return Plan(
+        images=images,
+        repeats=steps.num_train_images,
+        buckets=dict(sorted(buckets.items())),
+        batches_per_epoch=steps.batches_per_epoch,
+        steps_per_epoch=steps.steps_per_epoch,
+        epochs=steps.epochs,
+        total_steps=steps.total_steps,
+        warmup_steps=_warmup(train, steps.total_steps),
+        checkpoints=checkpoints,
+        checkpoint_bytes=one,
+        disk_bytes=None if one is None else _disk(train, one, checkpoints),
+        disk_free=free,
+        samples=_samples(config, train, steps),
+        is_exact=steps.is_exact,
+        problems=tuple(problems),
+    )
+
+
+def lora_bytes(train: Mapping[str, Any], architecture: str | None) -> int | None:
+    """The size of one LoRA file of networks.lora at this dim and precision; None where the layers are not known.
+
+    SD1.5 at dim 128 in fp16: 151 MB. Layers that `conv_dim` adds are not counted.
+    """
+    if architecture not in _WIDTHS or str(train.get("network_module", "networks.lora")) != "networks.lora":
+        return None
+    dim = train.get("network_dim")
+    dim = dim if isinstance(dim, int) and dim > 0 else 4  # networks/lora.py, create_network
+    unet, encoder = _WIDTHS[architecture]
+    layers, more = _LAYERS[architecture]
+    if train.get("network_train_unet_only") or train.get("cache_text_encoder_outputs"):
+        encoder = more = 0
+    elif train.get("network_train_text_encoder_only"):
+        unet = layers = 0
+    size = 2 if train.get("save_precision") in {"fp16", "bf16"} else 4
+    numbers = (unet + encoder) * dim + layers + more
+    return numbers * size + (layers + more) * _HEADER_PER_LAYER + _METADATA
+
+
+def free_bytes(folder: Path) -> int:
+    """Free space where `folder` is, or would be made."""
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    try:
+        return shutil.disk_usage(folder).free
+    except OSError:
+        return 0
+
+
+def _count(
+    datasets: list[DatasetSizes], train: Mapping[str, Any], script: str, processes: int, problems: list[Problem]
+) -> StepPlan | None:
+    schedule = Schedule(
+        _whole(train.get("max_train_epochs")),
+        _whole(train.get("max_train_steps")),
+        _whole(train.get("gradient_accumulation_steps")) or 1,
+        max(processes, 1),
+        _whole(train.get("seed")),
+        DIVISORS.get(script, 32),
+    )
+    try:
+        return count_steps(datasets, schedule)
+    except BucketError as error:
+        code = {"no_data": "KT207", "ValueError": "KT233"}.get(error.kind, "KT211")
+        problems.append(Problem(Severity.ERROR, code, "dataset.toml", error.message, error.hint))
+        return None
+
+
+def _sizes(dataset: ResolvedDataset, workspace: Workspace, problems: list[Problem]) -> DatasetSizes | None:
+    values = dataset.values
+    resolution = dataset.resolution
+    if resolution is None:
+        hint = "Add resolution = 768 (SD1.5) or 1024 (SDXL) below [[datasets]]."
+        problems.append(Problem(Severity.ERROR, "KT210", f"dataset.toml: {dataset.where}", "has no resolution", hint))
+        return None
+    settings = BucketSettings(
+        resolution,
+        bool(values["enable_bucket"]),
+        _whole(values["min_bucket_reso"]) or 0,
+        _whole(values["max_bucket_reso"]) or 0,
+        _whole(values["bucket_reso_steps"]) or 0,
+        bool(values["bucket_no_upscale"]),
+    )
+    subsets: list[SubsetSizes] = []
+    seen: set[Path] = set()
+    for subset in dataset.subsets:
+        if subset.folder is None or subset.folder in seen:
+            continue  # sd-scripts drops a folder that comes twice
+        seen.add(subset.folder)
+        sizes: list[Size] = []
+        for name in images_in(subset.folder) or []:
+            size = image_size(subset.folder / name)
+            if size is None:
+                where = workspace.key_of(subset.folder / name)
+                hint = "Remove it or save it again; the trainer stops at such a file."
+                problems.append(Problem(Severity.ERROR, "KT133", where, "is not an image that can be read", hint))
+            else:
+                sizes.append(size)
+        subsets.append(SubsetSizes(tuple(sizes), subset.repeats, bool(subset.values.get("is_reg"))))
+    split = values.get("validation_split")
+    return DatasetSizes(
+        settings,
+        tuple(subsets),
+        max(_whole(values["batch_size"]) or 1, 1),
+        float(split) if isinstance(split, int | float) else 0.0,
+        _whole(values.get("validation_seed")),
+    )
+
+
+def _checkpoints(config: Config, train: Mapping[str, Any], steps: StepPlan) -> tuple[PlannedCheckpoint, ...]:
+    """The files in the order in which they are written (train_util.py, get_epoch_ckpt_name, get_remove_epoch_no …)."""
+    name = str(train.get("output_name") or config.name)
+    suffix = str(train.get("save_model_as") or "safetensors")
+    found: dict[str, PlannedCheckpoint] = {}
+    events: list[tuple[int, int, str, int | None]] = []
+    every_steps = _whole(train.get("save_every_n_steps"))
+    if every_steps and every_steps > 0:
+        for step in range(every_steps, steps.total_steps + 1, every_steps):
+            events.append((step, 0, f"{name}-step{step:08d}.{suffix}", None))
+    every = _whole(train.get("save_every_n_epochs"))
+    ratio = _whole(train.get("save_n_epoch_ratio"))
+    if ratio and ratio > 0:
+        every = steps.epochs // ratio or 1
+    if every and every > 0:
+        for epoch in range(every, steps.epochs, every):
+            events.append((epoch * steps.steps_per_epoch, 1, f"{name}-{epoch:06d}.{suffix}", epoch))
+    last_epochs, last_steps = _whole(train.get("save_last_n_epochs")), _whole(train.get("save_last_n_steps"))
+    for step, _, file, at in sorted(events, key=lambda event: event[:2]):
+        found[file] = PlannedCheckpoint(file, at, step, True)
+        gone: str | None = None
+        if at is not None and every and last_epochs is not None and at - every * last_epochs >= 0:
+            gone = f"{name}-{at - every * last_epochs:06d}.{suffix}"
+        elif at is None and every_steps and last_steps is not None and step - last_steps - 1 >= 0:
+            oldest = (step - last_steps - 1) // every_steps * every_steps
+            gone = f"{name}-step{oldest:08d}.{suffix}"
+        if gone in found:
+            old = found[gone]
+            found[gone] = PlannedCheckpoint(old.name, old.epoch, old.step, False)
+    last = f"{name}.{suffix}"
+    found[last] = PlannedCheckpoint(last, steps.epochs, steps.total_steps, True)
+    return tuple(found.values())
+
+
+def _disk(train: Mapping[str, Any], one: int, checkpoints: tuple[PlannedCheckpoint, ...]) -> int:
+    kept = sum(item.kept for item in checkpoints)
+    halved = train.get("save_precision") in {"fp16", "bf16"}
+    numbers = one / (2 if halved else 4)
+    # a state holds the weights in fp32 and two moments of the optimizer, in 8 bits with …8bit
+    moments = 2 if str(train.get("optimizer_type", "")).lower().endswith("8bit") else 8
+    states = kept if train.get("save_state") else 1 if train.get("save_state_on_train_end") else 0
+    return int(one * kept + states * numbers * (4 + moments))
+
+
+def _samples(config: Config, train: Mapping[str, Any], steps: StepPlan) -> int:
+    prompts = sum(1 for line in config.prompts.splitlines() if line.strip() and not line.startswith("#"))
+    by_epoch, by_step = _whole(train.get("sample_every_n_epochs")), _whole(train.get("sample_every_n_steps"))
+    times = 0
+    if by_epoch and by_epoch > 0:
+        times = steps.epochs // by_epoch
+    elif by_step and by_step > 0:
+        times = steps.total_steps // by_step
+    if train.get("sample_at_first"):
+        times += 1
+    return prompts * times if train.get("sample_prompts") else 0
+
+
+def _warmup(train: Mapping[str, Any], total: int) -> int:
+    value = train.get("lr_warmup_steps", 0)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return 0
+    return int(value * total) if isinstance(value, float) else value
+
+
+def _whole(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
