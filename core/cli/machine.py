@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -110,7 +111,10 @@ def gpu(context: typer.Context, json_: JsonFlag = False) -> None:
 
     workspace = place_of(context).workspace_or_none()
     reading = read_gpus()
-    host = read_host(workspace.root if workspace else Path.cwd())
+    folder = workspace.root if workspace else Path.cwd()
+    read_host(folder)  # the CPU's load is what happened since the reading before
+    time.sleep(0.2)
+    host = read_host(folder)
     rows = [("GPU", "name", "util", "VRAM GiB", "temp", "power", "processes")]
     for one in reading.gpus:
         memory = "–"
@@ -129,8 +133,9 @@ def gpu(context: typer.Context, json_: JsonFlag = False) -> None:
         )
     lines = table(rows, frozenset({2, 3, 4, 5})) if reading.gpus else [reading.message or "no NVIDIA GPU"]
     lines.append(
-        f"host  CPU {host.cpu_percent:.0f} %  memory {human_gib(host.memory_used)}/{human_gib(host.memory_total)} GiB"
-        f"  disk {human_bytes(host.disk_free)} free"
+        f"host  CPU {host.cpu_percent or 0:.0f} %"
+        f"  memory {human_gib(host.memory_used or 0)}/{human_gib(host.memory_total or 0)} GiB"
+        f"  disk {human_bytes(host.disk_free or 0)} free"
     )
     document = {
         "gpus": [asdict(one) for one in reading.gpus],

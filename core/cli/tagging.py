@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from core.cli.main import JsonFlag, Place, place_of
-from core.cli.output import Bar, emit, say, table
+from core.cli.output import Bar, emit, problem_lines, say, table
 from core.problems import UserError
 from core.text import human_bytes, printable
 
@@ -64,9 +64,10 @@ def _watch(place: Place, request: TagRequest) -> None:
     try:
         while True:
             seen = watch.poll()
-            if seen.fallback and not told:
+            if seen.problems and not told:
                 bar.close()
-                say(f"! {printable(seen.fallback)}")
+                for line in problem_lines(seen.problems):
+                    say(line)
                 told = True
             if seen.total_steps:
                 rate = f"{seen.rate:.1f} img/s" if seen.rate else ""

@@ -8,6 +8,7 @@ import json
 import os
 import time
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -80,3 +81,54 @@ class Results:
 
     def _elapsed(self) -> float:
         return round(time.monotonic() - self._begun, 3)
+
+
+@dataclass(frozen=True, slots=True)
+class TagResult:
+    """What `results.jsonl` says so far. `failed` holds (path, reason); a number is None while it is not known."""
+
+    total: int = 0
+    tagged: int = 0
+    failed: tuple[tuple[str, str], ...] = ()
+    skipped: int = 0
+    provider: str | None = None
+    fallback: str | None = None
+    model: str | None = None
+    images_per_second: float | None = None
+    stopped: bool = False
+
+
+def read_results(run_dir: Path) -> TagResult:
+    """The results of a tag run, also while it is going on; an empty result when nothing was written yet."""
+    try:
+        lines = (run_dir / "results.jsonl").read_text("ascii", "replace").splitlines()
+    except OSError:
+        return TagResult()
+    head: dict[str, Any] = {}
+    end: dict[str, Any] = {}
+    tagged = 0
+    failed = []
+    for text in lines:
+        try:
+            line = json.loads(text)
+        except ValueError:
+            continue  # the last line of a run that was killed while it wrote
+        if "v" in line:
+            head = line
+        elif "done" in line:
+            end = line
+        elif "error" in line:
+            failed.append((str(line["path"]), str(line["error"])))
+        else:
+            tagged += 1
+    return TagResult(
+        total=int(head.get("total", 0)),
+        tagged=tagged,
+        failed=tuple(failed),
+        skipped=int(head.get("skipped", 0)),
+        provider=head.get("provider"),
+        fallback=head.get("fallback"),
+        model=head.get("model"),
+        images_per_second=end.get("images_per_second"),
+        stopped=bool(end.get("stopped")),
+    )
