@@ -1,11 +1,487 @@
-"""The Monitor screen."""
+"""The Monitor screen: one run with its chart, gauges, samples, checkpoints and log; or the list of all runs.
+
+It only reads files, so that opening the app the next day is the same as watching live.
+"""
 
 from __future__ import annotations
 
-from tui.screens.base import ModeScreen
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from textual import events, getters, on, work
+from textual.binding import Binding
+from textual.containers import Container, Vertical
+from textual.timer import Timer
+from textual.widget import Widget
+from textual.widgets import Input
+
+from core.problems import Problem, UserError
+from core.text import count_of, printable
+from tui.screens import monitor_actions
+from tui.screens.base import FIND, ModeScreen
+from tui.screens.monitor_feed import HardwareFeed, News, RunFeed
+from tui.screens.monitor_parts import (
+    ENDED,
+    checkpoint_lines,
+    head_line,
+    is_tagging,
+    marks_of,
+    progress_line,
+    reason_lines,
+    result_lines,
+    sample_label,
+)
+from tui.widgets.chart import LossChart
+from tui.widgets.gauges import Gauges
+from tui.widgets.item_list import ItemList
+from tui.widgets.line import Line
+from tui.widgets.lines import LiveLines
+from tui.widgets.log_view import LogTitle, LogView
+from tui.widgets.plot import Curve
+from tui.widgets.run_list import rows_of
+from tui.widgets.tiles import Tile, TileGrid
+
+if TYPE_CHECKING:
+    from core.hardware import GpuReading, HostSnapshot
+    from core.runs.artifacts import SampleImage
+    from core.runs.model import Run
+
+POLL = 0.25
+"""Seconds between two looks at a live run; an ended one is looked at every two seconds."""
+LIST_EVERY = 5.0
+_EMPTY = "No runs yet. R in Config (4) starts one, or in a shell: kohya-tui train NAME"
 
 
 class MonitorScreen(ModeScreen):
-    """Only the frame."""
+    """`show_run` opens a run, Esc goes back to the list."""
 
     MODE = "monitor"
+    CSS_PATH = "monitor.tcss"
+    HELP = """\
+    # Monitor
+    A run goes on without this screen, without the app and without the connection; look again whenever you like.
+
+    The chart shows the loss of every step (grey) and its moving average. `╎e3` is the end of epoch 3, `◆` a checkpoint,
+    `▴` a sample picture, `×` a loss that was no number. `+` and `-` change the smoothing, `L` the scale, `O` lays
+    another run over it. The loss does not tell which epoch is best: the samples (`S`) do.
+
+    `X` asks before it stops anything.
+    """
+    BINDINGS = [
+        Binding("slash", "find", "find", id="find.open", key_display="/", tooltip="Find in the log"),
+        *FIND[1:],
+        Binding("X", "stop", "stop", id="monitor.stop", tooltip="Stop the run: now, or after the next checkpoint"),
+        Binding("C", "resume", "continue", id="monitor.resume", tooltip="Go on from the last saved state"),
+        Binding("S", "samples", "samples", id="monitor.samples", tooltip="Sample pictures of all epochs"),
+        Binding("p", "pause", "pause", id="monitor.pause", tooltip="Stop or resume following the log"),
+        Binding("L", "log_scale", "log scale", id="monitor.log-scale", tooltip="Logarithmic loss axis"),
+        Binding("plus", "smooth(1)", "smoother", show=False, id="monitor.smoother", key_display="+"),
+        Binding("minus", "smooth(-1)", "less smooth", show=False, id="monitor.rougher", key_display="-"),
+        Binding("O", "overlay", "overlay a run", show=False, id="monitor.overlay"),
+        Binding(
+            "d", "diff", "diff", show=False, id="monitor.diff", tooltip="The run's config against the one of today"
+        ),
+        Binding("tab", "next_panel", "next panel", show=False, id="panel.next"),
+    ]
+
+    chart = getters.query_one("#chart", LossChart)
+    log_view = getters.query_one("#log", LogView)
+    log_title = getters.query_one("#log-title", LogTitle)
+    gauges = getters.query_one("#gauges", Gauges)
+    run_list = getters.query_one("#run-list", ItemList)
+    finder = getters.query_one("#find", Input)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.news: News | None = None
+        """The last poll of the run that is shown; None while the list is."""
+        self.runs: list[Run] = []
+        self._feed: RunFeed | None = None
+        self._hardware = HardwareFeed()
+        self._poller: Timer | None = None
+        self._busy: set[str] = set()
+        self._ticks = 0
+        self._progress: dict[str, str] = {}
+        self._chosen = False
+
+    def compose_body(self) -> Iterable[Widget]:
+        with Vertical(id="runs"):
+            yield Line([(" Runs", "accent bold")], id="runs-title")
+            yield ItemList(empty="Looking for runs…", id="run-list")
+        with Vertical(id="run"):
+            yield LiveLines(id="head")
+            yield LiveLines(id="why")
+            with Container(id="body"):
+                with Vertical(id="side"):
+                    yield Gauges(id="gauges")
+                    yield LiveLines(id="samples-title")
+                    yield TileGrid(id="strip")
+                    yield LiveLines(id="checkpoints")
+                yield LossChart(id="chart")
+                yield LiveLines(id="results")
+            yield LogTitle(id="log-title")
+            yield LogView(id="log")
+            yield Input(placeholder="find in the log", id="find")
+
+    def on_mount(self) -> None:
+        self.query_one("#run").display = False
+        self.app.runs_changed.subscribe(self, lambda _: self._list_runs())
+
+    # Coming and going
+
+    def on_screen_resume(self) -> None:
+        wanted = self.app.active_run
+        if wanted is not None and (self._feed is None or self._feed.run_dir.name != wanted):
+            self._chosen = True
+            self.show_run(wanted)
+        elif not self._chosen and self.app.pulse.run_id is not None:
+            self.show_run(self.app.pulse.run_id)
+        if self._poller is None:
+            self._poller = self.set_interval(POLL, self._tick)
+        self._list_runs()
+        self._tick()
+
+    def on_screen_suspend(self) -> None:
+        if self._poller is not None:
+            self._poller.stop()
+            self._poller = None
+
+    def step_back(self) -> bool:
+        if self.finder.has_class("-open"):
+            self._close_finder("")
+            return True
+        if self._feed is not None:
+            self.show_list()
+            return True
+        return False
+
+    def problems(self) -> tuple[Problem, ...]:
+        return tuple(self.news.snapshot.problems) if self.news is not None else ()
+
+    def show_run(self, run_id: str) -> None:
+        """Watch this run from now on."""
+        from core.runs.store import runs_dir
+
+        self.app.active_run = run_id
+        self._feed = RunFeed(runs_dir(self.app.workspace) / run_id, smoothing=self.chart.curve.smoothing)
+        self.news = None
+        self.chart.reset("loss")
+        self.log_view.clear()
+        for name in ("#head", "#why", "#checkpoints", "#samples-title", "#results"):
+            self.query_one(name, LiveLines).show([])
+        self.query_one("#strip", TileGrid).set_tiles([], [])
+        self.query_one("#runs").display = False
+        self.query_one("#run").display = True
+        self.log_view.focus()
+        self._arrange()
+        self._poll_run()
+
+    def show_list(self) -> None:
+        """All runs, the newest first."""
+        self._chosen, self._feed, self.news = True, None, None
+        self.app.active_run = None
+        self.query_one("#run").display = False
+        self.query_one("#runs").display = True
+        self.run_list.focus()
+        self.refresh_bindings()
+        self._list_runs()
+
+    # Polling: short workers, none parked
+
+    def _tick(self) -> None:
+        self._ticks += 1
+        ended = self.news is not None and str(self.news.snapshot.run.state) in ENDED
+        if self._feed is not None and (not ended or self._ticks % 8 == 0):
+            self._poll_run()
+        if self._feed is not None and self._ticks % 4 == 1:
+            self._poll_hardware()
+        if self._feed is None and self._ticks % int(LIST_EVERY / POLL) == 0:
+            self._list_runs()
+
+    def _begin(self, name: str) -> bool:
+        if name in self._busy:
+            return False
+        self._busy.add(name)
+        return True
+
+    def _poll_run(self) -> None:
+        if self._feed is not None and self._begin("run"):
+            self._read_run(self._feed)
+
+    @work(thread=True, group="monitor-run", exit_on_error=False)
+    def _read_run(self, feed: RunFeed) -> None:
+        try:
+            news: News | None = None
+            error: UserError | None = None
+            try:
+                news = feed.read()
+            except UserError as problem:
+                error = problem
+            except FileNotFoundError:
+                error = UserError(f"The run folder {feed.run_dir} is gone", "It was deleted or moved.")
+            self.app.call_from_thread(self._run_was_read, feed, news, error)
+        finally:
+            self._busy.discard("run")
+
+    def _run_was_read(self, feed: RunFeed, news: News | None, error: UserError | None) -> None:
+        if feed is not self._feed or not self.is_attached:
+            if feed is not self._feed and self.is_attached:
+                self.call_later(self._poll_run)
+            return
+        if news is None:
+            if error is not None:
+                self.app.report(error)
+            self.show_list()
+            return
+        first = self.news is None
+        self.news = news
+        with self.app.batch_update():
+            self._show_news(news)
+        if first:
+            self._arrange()
+            self._poll_hardware()
+
+    def _poll_hardware(self) -> None:
+        if self._begin("hardware"):
+            status = self.news.snapshot.run.status if self.news is not None else None
+            self._read_hardware(self._disk(), status.pid if status is not None else None)
+
+    def _disk(self) -> Path:
+        return self.app.workspace.root if self.app.workspace is not None else Path.home()
+
+    @work(thread=True, group="monitor-hardware", exit_on_error=False)
+    def _read_hardware(self, where: Path, pid: int | None) -> None:
+        try:
+            reading, host, own = self._hardware.read(where, pid)
+            self.app.call_from_thread(self._hardware_was_read, reading, host, own)
+        finally:
+            self._busy.discard("hardware")
+
+    def _hardware_was_read(self, reading: GpuReading, host: HostSnapshot, own: dict[int, int]) -> None:
+        if self.is_attached:
+            self.gauges.update(reading, host, own)
+
+    def _list_runs(self) -> None:
+        if self.is_active and self._begin("list"):
+            self._read_list(dict(self._progress), self._feed is None)
+
+    @work(thread=True, group="monitor-list", exit_on_error=False)
+    def _read_list(self, known: dict[str, str], detailed: bool) -> None:
+        try:
+            runs, progress = monitor_actions.list_with_progress(self.app.workspace, known, detailed)
+            self.app.call_from_thread(self._list_was_read, runs, progress)
+        finally:
+            self._busy.discard("list")
+
+    def _list_was_read(self, runs: list[Run], progress: dict[str, str]) -> None:
+        if not self.is_attached:
+            return
+        here = self.selected_run()
+        self.runs, self._progress = runs, progress
+        self.run_list.empty = _EMPTY
+        cursor = next((index for index, run in enumerate(runs) if here is not None and run.id == here.id), 0)
+        self.run_list.set_rows(rows_of(runs, progress), cursor if runs else None)
+        live = sum(1 for run in runs if run.live)
+        title = [(" Runs", "accent bold"), (f"   {len(runs):,}", "text")] if runs else [(" Runs", "accent bold")]
+        if live:
+            title += [("   ▶ ", "good"), (count_of(live, "run is", "runs are") + " going", "text")]
+        self.query_one("#runs-title", Line).set(title, [("⏎ opens ", "muted")] if runs else [])
+
+    def selected_run(self) -> Run | None:
+        """The run that is shown, or the one under the cursor of the list."""
+        if self.news is not None:
+            return self.news.snapshot.run
+        index = self.run_list.cursor
+        return self.runs[index] if self._feed is None and 0 <= index < len(self.runs) else None
+
+    @on(ItemList.Opened, "#run-list")
+    def _open_listed(self, event: ItemList.Opened) -> None:
+        self._chosen = True
+        self.show_run(self.runs[event.index].id)
+
+    # Showing
+
+    def _show_news(self, news: News) -> None:
+        snapshot, now = news.snapshot, time.time()
+        tagging = is_tagging(snapshot.run)
+        self.query_one("#run").set_class(tagging, "-tagging")
+        self._show_head(news, now)
+        if news.lines:
+            self.log_view.extend(news.lines)
+        if tagging:
+            results = self.query_one("#results", LiveLines)
+            results.show(result_lines(news.failed, news.tagged, *results.size))
+        else:
+            self._show_chart(news)
+            self._show_samples(news)
+            self._show_checkpoints(news, now)
+        self.show_problem_count()
+        state = (str(snapshot.run.state), bool(news.states), bool(snapshot.samples), tagging)
+        if state != getattr(self, "_last_state", None):
+            self._last_state = state
+            self.refresh_bindings()
+
+    def _show_head(self, news: News, now: float) -> None:
+        width = self.size.width
+        head = [head_line(news.snapshot, width, now, len(news.failed)), progress_line(news.snapshot, width)]
+        self.query_one("#head", LiveLines).show(head)
+        why = self.query_one("#why", LiveLines)
+        lines = reason_lines(news.snapshot, width, states=len(news.states))
+        why.show(lines)
+        why.styles.height = len(lines)
+
+    def _show_chart(self, news: News) -> None:
+        snapshot = news.snapshot
+        if news.curve is not None:
+            news.curve.smoothing = self.chart.curve.smoothing
+            self.chart.series = "loss" if "loss/current" in snapshot.series else "average loss"
+            self.chart.replace(news.curve)
+        elif news.points:
+            self.chart.extend(news.points)
+        ended = str(snapshot.run.state) in ENDED
+        self.chart.empty_text = (
+            "no loss was recorded"
+            if ended
+            else "the curve begins with the first step"
+            if snapshot.run.live
+            else "waiting"
+        )
+        rates = snapshot.series.get("lr/unet") or snapshot.series.get("lr/textencoder")
+        note = [("lr ", "muted"), (f"{rates.last:.3g}", "text")] if rates is not None and rates.last is not None else []
+        self.chart.set_frame(total_steps=snapshot.total_steps, ended=ended, marks=marks_of(snapshot), note=note)
+
+    def _show_samples(self, news: News) -> None:
+        first: dict[str, SampleImage] = {}
+        for sample in news.snapshot.samples:
+            first.setdefault(sample_label(sample), sample)
+        for sample in news.snapshot.samples:  # the first prompt of each epoch, its newest picture
+            if sample.prompt_index == first[sample_label(sample)].prompt_index:
+                first[sample_label(sample)] = sample
+        title = self.query_one("#samples-title", LiveLines)
+        count = len(news.snapshot.samples)
+        hint = [(count_of(count, "picture"), "text"), ("   ", "text"), ("S", "accent"), (" all", "muted")]
+        title.show([[(f"{'samples':<13}", "muted"), *(hint if count else [("none yet", "muted")])]])
+        strip = self.query_one("#strip", TileGrid)
+        strip.set_tiles(list(first), [[Tile(sample.path, sample.mtime) for sample in first.values()]])
+
+    def _show_checkpoints(self, news: News, now: float) -> None:
+        panel = self.query_one("#checkpoints", LiveLines)
+        panel.show(checkpoint_lines(news.snapshot.checkpoints, panel.size.width, panel.size.height, now))
+
+    def on_resize(self, event: events.Resize) -> None:
+        self._arrange()
+
+    def _arrange(self) -> None:
+        """Choose the layout for the size: beside each other, above each other, or three lines."""
+        width, height = self.size
+        stacked, tiny = width < 100 or height < 20, height < 16 or width < 50
+        self.query_one("#body").set_class(stacked, "-stacked")
+        self.query_one("#run").set_class(tiny, "-tiny")
+        self.gauges.few_lines = stacked
+        side = min(64, max(46, width * 2 // 5)) if width < 180 else 72
+        self.query_one("#side").styles.width = "100%" if stacked else side
+        strip = self.query_one("#strip", TileGrid)
+        body = self.query_one("#body").size.height or height // 2
+        tall = 4 if body < 22 else 7 if body < 30 else 10
+        strip.tile_size = (2 * tall, tall)
+        strip.styles.height = tall + 1
+        self.call_after_refresh(self._show_again)
+
+    def _show_again(self) -> None:
+        self.gauges.relayout()
+        if self.news is not None:
+            with self.app.batch_update():
+                self._show_news(
+                    News(self.news.snapshot, states=self.news.states, failed=self.news.failed, tagged=self.news.tagged)
+                )
+
+    # Keys
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        if action in {
+            "pause",
+            "smooth",
+            "log_scale",
+            "overlay",
+            "find",
+            "next_match",
+            "previous_match",
+            "samples",
+            "diff",
+        }:
+            if self.news is None:
+                return False
+            if is_tagging(self.news.snapshot.run) and action not in {"pause", "find", "next_match", "previous_match"}:
+                return False
+        if action == "stop":
+            run = self.selected_run()
+            return run is not None and str(run.state) not in ENDED
+        if action == "resume":
+            return self.news is not None and bool(self.news.states) and str(self.news.snapshot.run.state) in ENDED
+        return True
+
+    def action_next_panel(self) -> None:
+        (self.log_view if self._feed is not None else self.run_list).focus()
+
+    def action_pause(self) -> None:
+        self.log_view.toggle_follow()
+
+    def action_smooth(self, direction: int) -> None:
+        self.chart.smoother(direction)
+        if self._feed is not None:
+            self._feed.smoothing = self.chart.curve.smoothing
+
+    def action_log_scale(self) -> None:
+        self.chart.toggle_log()
+
+    def action_samples(self) -> None:
+        from tui.screens.monitor_samples import SamplesScreen
+
+        if self.news is not None and self.news.snapshot.samples:
+            self.app.push_screen(SamplesScreen(self.news.snapshot))
+        else:
+            self.notify("No sample pictures yet. sample_every_n_epochs in the config asks for them.", timeout=5)
+
+    def action_stop(self) -> None:
+        monitor_actions.stop(self)
+
+    def action_resume(self) -> None:
+        monitor_actions.resume(self)
+
+    def action_diff(self) -> None:
+        monitor_actions.diff(self)
+
+    def action_overlay(self) -> None:
+        monitor_actions.overlay(self)
+
+    def show_overlay(self, name: str, curve: Curve | None) -> None:
+        """Lay another run's smoothed curve over the chart; None takes it away."""
+        self.chart.set_overlay(printable(name), curve)
+
+    # Finding in the log
+
+    def action_find(self) -> None:
+        self.finder.add_class("-open")
+        self.finder.value = self.log_view.query_text
+        self.finder.focus()
+
+    def action_next_match(self) -> None:
+        self.log_view.go_to_match(1)
+
+    def action_previous_match(self) -> None:
+        self.log_view.go_to_match(-1)
+
+    @on(Input.Submitted, "#find")
+    def _find(self, event: Input.Submitted) -> None:
+        self._close_finder(event.value)
+
+    def _close_finder(self, query: str) -> None:
+        self.finder.remove_class("-open")
+        self.log_view.focus()
+        self.log_view.find(query)
+
+    @on(LogView.Changed)
+    def _log_changed(self, event: LogView.Changed) -> None:
+        self.log_title.tell(event.log, focused=event.log.has_focus)

@@ -46,6 +46,7 @@ class LossChart(LiveLines):
         self.log_scale = False
         self.marks = Marks()
         self.note: Cells = []
+        self.overlay: tuple[str, Curve] | None = None
         self.empty_text = "no points yet"
         self._drawn = 0.0
         self._pending: Timer | None = None
@@ -58,7 +59,17 @@ class LossChart(LiveLines):
         self.series = series or self.series
         self.curve = Curve(self.curve.smoothing)
         self.marks, self.note, self._range = Marks(), [], None
-        self.total_steps, self.ended = None, False
+        self.total_steps, self.ended, self.overlay = None, False, None
+        self.redraw()
+
+    def replace(self, curve: Curve) -> None:
+        """Show a curve that was built elsewhere, on a thread."""
+        self.curve = curve
+        self.redraw()
+
+    def set_overlay(self, name: str, curve: Curve | None) -> None:
+        """Draw the smoothed line of another run too; None takes it away."""
+        self.overlay = (name, curve) if curve is not None and len(curve) else None
         self.redraw()
 
     def extend(self, points: Iterable[tuple[float, float]]) -> None:
@@ -81,6 +92,8 @@ class LossChart(LiveLines):
         """One step more (+1) or less (-1) smoothing; returns the new weight."""
         nearest = min(range(len(SMOOTHINGS)), key=lambda index: abs(SMOOTHINGS[index] - self.curve.smoothing))
         self.curve.smoothing = SMOOTHINGS[min(len(SMOOTHINGS) - 1, max(0, nearest + direction))]
+        if self.overlay is not None:
+            self.overlay[1].smoothing = self.curve.smoothing
         self.redraw()
         return self.curve.smoothing
 
@@ -131,13 +144,15 @@ class LossChart(LiveLines):
         low, high = span
         labelled = height >= 7
         rows = height - (3 if labelled else 2)
-        labels = self._value_ticks(low, high, max(2, rows // 3))
+        labels = self._value_ticks(low, high, max(3, rows // 3))
         gutter = max((len(label) for label in labels.values()), default=3)
         plot = width - gutter - 2
         first, last = self._step_span()
         scale = Scale(low, high, 4 * rows, self.log_scale)
         columns = curve.columns(first, last, 2 * plot)
         picture = draw(columns, scale, plot, rows)
+        if self.overlay is not None:
+            picture.other = draw(self.overlay[1].columns(first, last, 2 * plot), scale, plot, rows).smooth
         at_rows = {min(rows - 1, scale.row(value) // 4): label for value, label in labels.items()}
 
         def cell_of(step: float) -> int:
@@ -162,6 +177,8 @@ class LossChart(LiveLines):
             spans.append((f" {_number(last)}", "text" if math.isfinite(last) else "bad"))
             if self.curve.smoothing and smooth[-1] == smooth[-1]:
                 spans += [("  ema ", "muted"), (_number(smooth[-1]), "accent")]
+        if self.overlay is not None:
+            spans += [("  ⠒ ", "second"), (self.overlay[0], "second")]
         right: Cells = [(f"smoothing {self.curve.smoothing:g}", "muted")] if self.curve.smoothing else []
         if not self.curve.smoothing:
             right.append(("not smoothed", "muted"))
@@ -232,6 +249,7 @@ class LossChart(LiveLines):
     def _row(self, picture: Picture, y: int, plot: int, borders: dict[int, str], rows: int) -> Cells:
         """One row of the plot, runs of the same style joined."""
         raw, smooth = picture.raw.cells, picture.smooth.cells
+        other = picture.other.cells if picture.other is not None else None
         offset = y * plot
         top_labels: dict[int, str] = {}
         if y == 0:
@@ -242,19 +260,20 @@ class LossChart(LiveLines):
         spans: Cells = []
         run, style = "", "text"
         for x in range(plot):
-            bits = smooth[offset + x]
-            if bits:
-                character, kind = chr(0x2800 + bits), "accent"
+            if smooth[offset + x]:
+                character, kind = chr(0x2800 + smooth[offset + x]), "accent"
+            elif other is not None and other[offset + x]:
+                character, kind = chr(0x2800 + other[offset + x]), "second"
+            elif x in top_labels:
+                character, kind = top_labels[x], "muted"
             elif y == 0 and x in picture.above:
                 character, kind = "↑", "caution"
             elif y == rows - 1 and x in picture.below:
                 character, kind = "↓", "caution"
             elif raw[offset + x]:
-                character, kind = chr(0x2800 + raw[offset + x]), "muted" if self.curve.smoothing else "accent"
+                character, kind = chr(0x2800 + raw[offset + x]), "muted dim" if self.curve.smoothing else "accent"
             elif y == rows - 1 and x in picture.broken:
                 character, kind = ("×" if x - 1 not in picture.broken else "╌"), "bad"
-            elif x in top_labels:
-                character, kind = top_labels[x], "muted"
             elif x in borders:
                 character, kind = "╎", "rule"
             else:

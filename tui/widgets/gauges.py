@@ -22,7 +22,7 @@ GIB = 2**30
 
 
 def bar(parts: Sequence[tuple[float, str]], width: int) -> Cells:
-    """A bar of `width` cells filled by (fraction, role) parts, its end exact to an eighth of a cell; the rest dotted."""
+    """A bar of `width` cells filled by (fraction, role) parts, exact to an eighth of a cell; the rest is dotted."""
     cells: Cells = []
     filled = 0
     total = 0.0
@@ -209,6 +209,8 @@ class Gauges(LiveLines):
             lines += [[(f"{'GPU':<7}", "muted"), (part, "muted")] for part in wrapped(text, max(10, width - 7), 2)]
             if len(lines) == 2:
                 lines[1][0] = ("       ", "muted")
+        if gauges and self._reading is not None and self._reading.message:  # a driver that hangs: values are old
+            lines += [[(part, "caution")] for part in wrapped(self._reading.message, width, 2)]
         if self._host is not None:
             lines.append(host_line(self._host, width))
         return lines

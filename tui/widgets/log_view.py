@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 LIMIT = 5000
 _SIDEWAYS = 16
 _ROLES = {"WARNING": "caution", "ERROR": "bad", "CRITICAL": "bad"}
+_SHORT = {"WARNING": "WARN", "ERROR": "ERR", "CRITICAL": "CRIT", "DEBUG": "DBG"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,7 @@ class Entry:
     text: str
     role: str = "text"
     clock: str = ""
+    level: str = ""
 
 
 class LogView(LiveLines, can_focus=True):
@@ -41,19 +43,17 @@ class LogView(LiveLines, can_focus=True):
     `/` finds text, `n` and `N` go to the next and previous match, `h` and `l` move sideways, `y` copies the line.
     """
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("up,k", "move(-1)", "up", show=False, id="log.up"),
-        Binding("down,j", "move(1)", "down", show=False, id="log.down"),
-        Binding("ctrl+u", "page(-0.5)", "half page up", show=False, id="log.half-up"),
-        Binding("ctrl+d", "page(0.5)", "half page down", show=False, id="log.half-down"),
-        Binding("pageup", "page(-1)", "page up", show=False, id="log.page-up"),
-        Binding("pagedown", "page(1)", "page down", show=False, id="log.page-down"),
-        Binding("g,home", "first", "first", show=False, id="log.first"),
-        Binding("G,end", "last", "last, follow", show=False, id="log.last"),
-        Binding("left,h", "sideways(-1)", "left", show=False, id="log.left"),
-        Binding("right,l", "sideways(1)", "right", show=False, id="log.right"),
-        Binding("n", "match(1)", "next match", show=False, id="log.next"),
-        Binding("N", "match(-1)", "previous match", show=False, id="log.previous"),
-        Binding("y", "copy", "copy line", show=False, id="log.copy"),
+        Binding("down,j", "move(1)", "down", show=False, id="list.down"),
+        Binding("up,k", "move(-1)", "up", show=False, id="list.up"),
+        Binding("g,home", "first", "first", show=False, id="list.first"),
+        Binding("G,end", "last", "last", show=False, id="list.last"),
+        Binding("ctrl+d", "page(0.5)", "half a page down", show=False, id="list.half-page-down"),
+        Binding("ctrl+u", "page(-0.5)", "half a page up", show=False, id="list.half-page-up"),
+        Binding("pagedown", "page(1)", "page down", show=False, id="list.page-down"),
+        Binding("pageup", "page(-1)", "page up", show=False, id="list.page-up"),
+        Binding("left,h", "sideways(-1)", "left", show=False, id="list.left"),
+        Binding("right,l", "sideways(1)", "right", show=False, id="list.right"),
+        Binding("y", "copy", "copy line", show=False, id="list.copy"),
     ]
 
     class Changed(Message):
@@ -72,7 +72,7 @@ class LogView(LiveLines, can_focus=True):
         self._top = 0
         self._cursor: int | None = None
         self._shift = 0
-        self._query = ""
+        self.query_text = ""
         self._in_traceback = False
         self.following = True
 
@@ -122,9 +122,9 @@ class LogView(LiveLines, can_focus=True):
             # The first line without indentation is the exception itself.
             self._in_traceback = text.startswith((" ", "│", "╭", "╰")) or not text
             role = "muted" if self._in_traceback else "bad"
-        elif line.replace or text.lstrip().startswith("steps:"):
+        elif line.bar:
             role = "muted"
-        return Entry(text, role, (line.time or "")[-8:])
+        return Entry(text, role, (line.time or "")[-8:], _SHORT.get(line.level or "", line.level or ""))
 
     # Where we are
 
@@ -201,7 +201,7 @@ class LogView(LiveLines, can_focus=True):
 
     def find(self, query: str) -> int:
         """Mark what contains `query`, whatever its case, and go to the last match; returns how many there are."""
-        self._query = query.lower()
+        self.query_text = query.lower()
         found = self._found()
         if found:
             self._pause()
@@ -210,7 +210,8 @@ class LogView(LiveLines, can_focus=True):
             self._draw()
         return len(found)
 
-    def action_match(self, by: int) -> None:
+    def go_to_match(self, by: int) -> None:
+        """To the next (+1) or previous (-1) match, round the ends."""
         found = self._found()
         if not found:
             return
@@ -220,9 +221,9 @@ class LogView(LiveLines, can_focus=True):
         self._go((later[0] if later else found[0]) if by > 0 else (later[-1] if later else found[-1]))
 
     def _found(self) -> list[int]:
-        if not self._query:
+        if not self.query_text:
             return []
-        return [index for index, entry in enumerate(self._entries) if self._query in entry.text.lower()]
+        return [index for index, entry in enumerate(self._entries) if self.query_text in entry.text.lower()]
 
     def action_copy(self) -> None:
         if self._entries:
@@ -259,9 +260,12 @@ class LogView(LiveLines, can_focus=True):
         mark = ("▌" if self.has_focus else "▏", "accent") if here else (" ", "text")
         line: Cells = [mark]
         room = width - 1
-        if entry.clock and width >= 70:
-            line.append((f"{entry.clock} ", "muted"))
-            room -= len(entry.clock) + 1
+        if width >= 100:
+            line.append((f"{entry.clock:<9}", "muted"))
+            room -= 9
+        if width >= 60:
+            line.append((f"{entry.level:<5}", entry.role if entry.level and entry.role != "text" else "muted"))
+            room -= 5
         return line + self._text(entry, room)
 
     def _text(self, entry: Entry, room: int) -> Cells:
@@ -278,13 +282,13 @@ class LogView(LiveLines, can_focus=True):
         if self._shift and text:
             shown = "…" + shown[1:]
         tail: Cells = [("…", "muted")] if cut else []
-        if not self._query or self._query not in shown.lower():
+        if not self.query_text or self.query_text not in shown.lower():
             return [(shown, role), *tail]
         marked: Cells = []
         low, start = shown.lower(), 0
-        while (at := low.find(self._query, start)) >= 0:
-            marked += [(shown[start:at], role), (shown[at : at + len(self._query)], "caution reverse")]
-            start = at + len(self._query)
+        while (at := low.find(self.query_text, start)) >= 0:
+            marked += [(shown[start:at], role), (shown[at : at + len(self.query_text)], "caution reverse")]
+            start = at + len(self.query_text)
         return [*[cell for cell in marked if cell[0]], (shown[start:], role), *tail]
 
 
@@ -300,7 +304,9 @@ class LogTitle(Lines):
             here, total = log.position
             right = [(f" paused · line {here:,} of {total:,} · ", "caution"), ("G", "accent"), (" follows ", "muted")]
         here, total = log.matches
-        if log._query:
-            left.append((f"/{log._query} {here}/{total} " if total else f"/{log._query}: not found ", "caution"))
+        if log.query_text:
+            left.append(
+                (f"/{log.query_text} {here}/{total} " if total else f"/{log.query_text}: not found ", "caution")
+            )
         rule = self.size.width - sum(cell_len(text) for text, _ in [*left, *right]) - 2
         self.show([[("──", "rule"), *left, ("─" * max(0, rule), "rule"), *right]])

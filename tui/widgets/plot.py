@@ -293,6 +293,7 @@ class Picture:
     above: set[int]
     below: set[int]
     broken: set[int]
+    other: Dots | None = None
 
 
 class Scale:

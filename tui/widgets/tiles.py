@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rich.segment import Segment
-from textual import getters, work
+from textual import work
 from textual.geometry import Region
 from textual.strip import Strip
 from textual.widget import Widget
@@ -18,7 +18,7 @@ from textual.worker import get_current_worker
 
 from core.problems import UserError
 from tui.theme import Cells, fit
-from tui.widgets.line import app_type
+from tui.wiring import OurApp
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class TileGrid(Widget):
     """
 
     DEFAULT_CSS = "TileGrid { width: 1fr; height: 1fr; }"
-    app = getters.app(app_type)
+    app = OurApp()
 
     def __init__(
         self, *, tile_size: tuple[int, int] = (8, 4), gap: int = 1, id: str | None = None, classes: str | None = None
@@ -123,6 +123,7 @@ class TileGrid(Widget):
     @work(thread=True, exclusive=True, group="tiles", exit_on_error=False)
     def _load(self, tiles: list[Tile], width: int, height: int, behind: tuple[int, int, int]) -> None:
         from core.dataset.thumbs import thumbnail
+
         from tui.widgets.image_view import half_blocks
 
         worker = get_current_worker()

@@ -1,0 +1,210 @@
+"""What the keys of the Monitor screen do to runs: stop, resume, compare configs, lay one run over another."""
+
+from __future__ import annotations
+
+import difflib
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from textual.binding import Binding
+from textual.widget import Widget
+
+from core.text import human_age, printable
+from tui.screens.dialogs import Choose, Dialog
+from tui.screens.monitor_parts import ENDED, is_tagging, stop_costs
+from tui.theme import Cells
+from tui.widgets.item_list import ItemList, Texts
+
+if TYPE_CHECKING:
+    from core.runs.model import Run
+    from core.workspace import Workspace
+    from tui.screens.monitor import MonitorScreen
+
+_DETAILED = 40
+
+
+def list_with_progress(
+    workspace: Workspace | None, known: dict[str, str], detailed: bool
+) -> tuple[list[Run], dict[str, str]]:
+    """The runs, newest first, and how far the newest ones came; an ended run is looked into once."""
+    from core.runs.store import list_runs
+    from core.runs.watch import snapshot
+
+    runs = list_runs(workspace)
+    progress = {run.id: known[run.id] for run in runs if run.id in known and str(run.state) in ENDED}
+    for run in runs[:_DETAILED] if detailed else ():
+        if run.id not in progress and (run.live or str(run.state) in ENDED):
+            found = snapshot(run)
+            unit = " img" if is_tagging(run) else ""
+            progress[run.id] = f"{found.step or 0:,}/{found.total_steps:,}{unit}" if found.total_steps else ""
+    return runs, progress
+
+
+def in_thread(screen: MonitorScreen, job: Callable[[], Any], done: Callable[[Any], None]) -> None:
+    """Do `job` on a thread, then `done(result)`; an error is told."""
+
+    def work() -> None:
+        try:
+            result = job()
+        except Exception as error:
+            screen.app.call_from_thread(screen.app.report, error)
+        else:
+            screen.app.call_from_thread(done, result)
+
+    screen.run_worker(work, thread=True, group="monitor-action", exit_on_error=False)
+
+
+def stop(screen: MonitorScreen) -> None:
+    """Ask how, saying what each way costs, then ask the supervisor."""
+    from core.runs.launch import stop as stop_run
+
+    run = screen.selected_run()
+    if run is None or str(run.state) in ENDED:
+        return
+    options: list[tuple[str, str, str]] = []
+    if screen.news is not None:
+        costs = stop_costs(screen.news.snapshot, time.time())
+        if costs.wait is not None and not run.status.stop_after_checkpoint:
+            options.append(("stop-after-checkpoint", "After the next checkpoint", costs.wait))
+        options.append(("stop-now", "Now", costs.now))
+        if run.status.stop_after_checkpoint:
+            options.append(("continue", "Go on after all", "takes the wish to stop back"))
+    else:
+        options.append(("stop-now", "Now", ""))
+    options.append(("", "Not at all", "leave it running"))
+
+    def chosen(mode: str | None) -> None:
+        if not mode:
+            return
+        if mode == "continue":
+            from core.runs.store import request
+
+            in_thread(screen, lambda: request(run, "continue"), lambda _: screen.notify("It goes on.", timeout=4))
+            return
+        said = "Asked to stop…" if mode == "stop-now" else "It stops after the next checkpoint."
+        screen.notify(said, timeout=4)
+        in_thread(screen, lambda: stop_run(run, mode), lambda _: None)
+
+    screen.app.push_screen(Choose(f"Stop {printable(run.spec.name)}?", options), chosen)
+
+
+def resume(screen: MonitorScreen) -> None:
+    """Start a new run that goes on from a saved state of this one."""
+    news, workspace = screen.news, screen.app.workspace
+    if news is None or not news.states or workspace is None:
+        return
+    run = news.snapshot.run
+    if run.spec.config is None:
+        screen.notify("This run was not started from a config of this workspace.", severity="warning")
+        return
+    config, now = run.spec.config, time.time()
+    options = [
+        (str(state.path), where(state.epoch, state.step), f"saved {human_age(max(0.0, now - state.mtime))}")
+        for state in reversed(news.states)
+    ]
+
+    def begin(path: str) -> Run:
+        from core.runs import launch, store
+
+        spec, files = launch.train_spec(workspace, config, screen.app.settings, resume=Path(path), resumed_from=run.id)
+        return launch.start(store.create(store.runs_dir(workspace), spec, files))
+
+    def chosen(path: str | None) -> None:
+        if path:
+            in_thread(screen, lambda: begin(path), lambda new: screen.show_run(new.id))
+
+    text = "A new run with the config as it is today; the old one and its files stay as they are."
+    screen.app.push_screen(Choose(f"Continue {printable(run.spec.name)} from", options, text), chosen)
+
+
+def where(epoch: int | None, step: int | None) -> str:
+    """`the end of epoch 6`, `step 1,200`, `the end`."""
+    if epoch is not None:
+        return f"the end of epoch {epoch}"
+    return f"step {step:,}" if step is not None else "the end"
+
+
+def diff(screen: MonitorScreen) -> None:
+    """The config frozen in the run against the one in the workspace now."""
+    run, workspace = screen.selected_run(), screen.app.workspace
+    if run is None or workspace is None or run.spec.config is None:
+        screen.notify("This run was not started from a config of this workspace.", severity="warning")
+        return
+    rows = diff_rows(run.dir, workspace.configs / run.spec.config)
+    screen.app.push_screen(DiffDialog(f"{run.spec.config}: the run's config → today's", rows))
+
+
+def diff_rows(frozen: Path, today: Path) -> list[Cells]:
+    """A unified diff of the files that a run freezes, as rows for a list."""
+    rows: list[Cells] = []
+    for name in ("train.toml", "dataset.toml", "prompts.txt"):
+        old, new = _text(frozen / name), _text(today / name)
+        lines = list(difflib.unified_diff(old, new, lineterm="", n=2))[2:]
+        if lines:
+            rows.append([(f" {name}", "text bold")])
+        for line in lines:
+            role = {"+": "good", "-": "bad", "@": "muted"}.get(line[:1], "text")
+            rows.append([(f" {printable(line)}", role)])
+    return rows
+
+
+def _text(path: Path) -> list[str]:
+    try:
+        return path.read_text("utf-8", "replace").splitlines()
+    except OSError:
+        return []
+
+
+class DiffDialog(Dialog[None]):
+    """Rows of a diff."""
+
+    BINDINGS = [Binding("d", "cancel", "close", show=False, id="monitor.diff")]
+
+    def __init__(self, title: str, rows: list[Cells]) -> None:
+        super().__init__(title, "Esc back")
+        self._rows = rows
+
+    def compose_dialog(self) -> Iterable[Widget]:
+        rows = ItemList(Texts(self._rows), id="options", empty="They are the same.")
+        rows.styles.height = max(1, min(len(self._rows), 18))
+        yield rows
+
+    def on_mount(self) -> None:
+        self.query_one(ItemList).focus()
+
+
+def overlay(screen: MonitorScreen) -> None:
+    """Choose another run whose smoothed loss is drawn beside this one's."""
+    news = screen.news
+    if news is None:
+        return
+    others = [run for run in screen.runs if run.id != news.snapshot.run.id and not is_tagging(run)][:50]
+    if not others:
+        screen.notify("There is no other training to compare with.", timeout=4)
+        return
+    options = [("", "none", "take the overlay away")]
+    now = time.time()
+    options += [
+        (run.id, run.spec.name, f"{run.state}  {human_age(max(0.0, now - run.spec.created))}") for run in others
+    ]
+
+    def read(run: Run) -> Any:
+        from core.runs.watch import RunWatch
+        from tui.widgets.plot import Curve
+
+        curve = Curve(screen.chart.curve.smoothing)
+        curve.extend(RunWatch(run.dir).poll().series.get("loss/current", ()))
+        return curve
+
+    def chosen(run_id: str | None) -> None:
+        if run_id == "":
+            screen.show_overlay("", None)
+        for run in others:
+            if run.id == run_id:
+                in_thread(
+                    screen, lambda run=run: read(run), lambda curve, run=run: screen.show_overlay(run.spec.name, curve)
+                )  # type: ignore[misc]
+
+    screen.app.push_screen(Choose("Lay another run over the chart", options), chosen)

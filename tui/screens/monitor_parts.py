@@ -1,0 +1,280 @@
+"""What the Monitor screen says about a run, as lines: pure functions of a snapshot, a width and the time."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from core.problems import Severity
+from core.text import human_age, human_bytes, human_seconds, printable
+from tui.theme import Cells
+from tui.widgets.chart import Marks
+from tui.widgets.gauges import wrapped
+from tui.widgets.line import spread
+from tui.widgets.lines import width_of
+from tui.widgets.run_list import GLYPHS, lasted
+
+if TYPE_CHECKING:
+    from core.runs.artifacts import Checkpoint, SampleImage
+    from core.runs.model import Run
+    from core.runs.watch import RunSnapshot
+
+ENDED = frozenset({"finished", "failed", "stopped", "lost"})
+_PHASES = {
+    "starting": "starting",
+    "dataset": "reading the dataset",
+    "model": "loading the model",
+    "caching": "caching latents",
+    "network": "building the network",
+    "sampling": "drawing samples",
+    "validating": "validating",
+    "saving": "saving",
+}
+"""Phases that are worth a word; training is what the rest of the line says."""
+
+
+def is_tagging(run: Run) -> bool:
+    """Is it a tag run (images instead of steps, no chart)?"""
+    return run.spec.kind.value == "tag"
+
+
+def head_line(snapshot: RunSnapshot, width: int, now: float, failed: int = 0) -> Cells:
+    """State, name, progress, rate and time left; the least important parts go first when there is no room."""
+    run = snapshot.run
+    state = str(run.state)
+    glyph, role = GLYPHS.get(state, ("·", "muted"))
+    ended = state in ENDED
+    # (importance, cells): 0 is never left out
+    parts: list[tuple[int, Cells]] = [
+        (0, [(f" {glyph} ", role), (printable(run.spec.name), "text bold")]),
+        (1 if ended else 4, [(state, role if ended else "muted")]),
+    ]
+    phase = _PHASES.get(snapshot.phase or "")
+    if run.live and phase and not is_tagging(run):
+        parts.append((1, [(phase, "second")]))
+    if is_tagging(run):
+        if snapshot.total_steps:
+            parts.append((1, [("images ", "muted"), (f"{snapshot.step or 0:,}/{snapshot.total_steps:,}", "text")]))
+        if snapshot.rate and not ended:
+            parts.append((3, [(f"{snapshot.rate:,.3g}", "text"), (" img/s", "muted")]))
+        if failed:
+            parts.append((2, [(f"{failed} failed", "bad")]))
+    else:
+        if snapshot.epoch is not None and snapshot.epochs:
+            parts.append((3, [("epoch ", "muted"), (f"{snapshot.epoch}/{snapshot.epochs}", "text")]))
+        if snapshot.total_steps:
+            parts.append((1, [("step ", "muted"), (f"{snapshot.step or 0:,}/{snapshot.total_steps:,}", "text")]))
+        if snapshot.rate and not ended:
+            parts.append((5, rate_cells(snapshot.rate)))
+    if ended:
+        seconds = lasted(run, now)
+        if seconds is not None:
+            parts.append((4, [("took ", "muted"), (human_seconds(seconds), "text")]))
+        if run.status.ended is not None:
+            parts.append((5, [(human_age(max(0.0, now - run.status.ended)), "muted")]))
+    elif snapshot.eta_seconds is not None and state != "stopping":
+        parts.append((2, [(human_seconds(snapshot.eta_seconds), "text"), (" left", "muted")]))
+    right: Cells = []
+    if run.status.stop_after_checkpoint and not ended:
+        right = [("stops after the next checkpoint ", "caution")]
+    elif run.unsupervised:
+        right = [("unsupervised ", "caution")]
+    elif run.live and run.status.pid is not None:
+        right = [(f"pid {run.status.pid} · detached ", "muted")]
+    elif state in {"queued", "prepared"}:
+        right = [("waiting ", "muted")]
+    while True:
+        line: Cells = []
+        for _, cells in parts:
+            line += [("   " if line and width >= 90 else "  ", "text")] * bool(line) + cells
+        if width_of(line) + width_of(right) + 2 <= width:
+            return spread(line, right, width)
+        if right and right[0][1] == "muted":
+            right = []
+            continue
+        worst = max(importance for importance, _ in parts)
+        if worst == 0:
+            return spread(line, [], width)
+        parts = [part for part in parts if part[0] != worst]
+
+
+def rate_cells(rate: float) -> Cells:
+    """`1.42 it/s`, or `3.1 s/it` when a step takes longer than a second."""
+    if rate >= 1:
+        return [(f"{rate:.3g}", "text"), (" it/s", "muted")]
+    return [(f"{1 / rate:.3g}", "text"), (" s/it", "muted")]
+
+
+def progress_line(snapshot: RunSnapshot, width: int) -> Cells:
+    """A thin bar over the whole width with the percentage behind it."""
+    total, step = snapshot.total_steps, snapshot.step or 0
+    if not total:
+        return [(" " + "─" * max(0, width - 2), "rule")]
+    part = min(1.0, step / total)
+    label = f" {int(100 * part):>3} % "
+    room = max(0, width - 1 - len(label))
+    filled = round(part * room)
+    state = str(snapshot.run.state)
+    role = {"failed": "bad", "finished": "good", "stopped": "muted", "lost": "caution"}.get(state, "accent")
+    return [(" ", "text"), ("━" * filled, role), ("─" * (room - filled), "rule"), (label, "muted")]
+
+
+def reason_lines(snapshot: RunSnapshot, width: int, *, states: int = 0) -> list[Cells]:
+    """Why the run ended so, what else is wrong, and what can be done now."""
+    state = str(snapshot.run.state)
+    lines: list[Cells] = []
+    if snapshot.reason and state in ENDED:
+        role = {"failed": "bad", "lost": "caution"}.get(state, "muted")
+        lines += [[(" " + part, role)] for part in wrapped(printable(snapshot.reason), width - 2, 3)]
+    for problem in snapshot.problems[:2]:
+        if problem.code == "KT513":  # said with the images that failed
+            continue
+        text = f"This run {problem.message}" if problem.where == snapshot.run.id else problem.message
+        role = "bad" if problem.severity is Severity.ERROR or problem.code == "KT512" else "caution"
+        text = printable(f"{text}. {problem.hint}" if problem.hint else text)
+        lines += [[(" ! ", role), (part, role)] for part in wrapped(text, width - 4, 2)]
+    if state in ENDED - {"finished"} and states:
+        lines.append([(" C", "accent"), (" goes on from the last saved state", "muted")])
+    return lines
+
+
+def steps_per_epoch(snapshot: RunSnapshot) -> float | None:
+    """Steps of one epoch, from the totals that the trainer prints."""
+    if snapshot.total_steps and snapshot.epochs:
+        return snapshot.total_steps / snapshot.epochs
+    return None
+
+
+def first_epoch(run: Run) -> int:
+    """The epoch that the run began with: another than 1 when it was resumed (its steps count from there)."""
+    argv = run.spec.argv
+    try:
+        return int(argv[argv.index("--initial_epoch") + 1])
+    except (ValueError, IndexError):
+        return 1
+
+
+def marks_of(snapshot: RunSnapshot) -> Marks:
+    """Where epochs end, and where checkpoints and samples were made, on the axis of steps."""
+    each = steps_per_epoch(snapshot)
+    before = first_epoch(snapshot.run) - 1
+
+    def at(item: Checkpoint | SampleImage) -> int | None:
+        if item.step is not None:
+            return item.step
+        if item.epoch is not None and each is not None:
+            return round((item.epoch - before) * each)
+        return None
+
+    epochs: tuple[tuple[int, int], ...] = ()
+    if each is not None and snapshot.epochs:
+        epochs = tuple((round((epoch - before) * each), epoch) for epoch in range(before + 1, snapshot.epochs + 1))
+    saved = {step for item in snapshot.checkpoints if (step := at(item)) is not None}
+    if any(item.final for item in snapshot.checkpoints) and snapshot.step:
+        saved.add(snapshot.step)
+    drawn = {step for sample in snapshot.samples if (step := at(sample)) is not None}
+    return Marks(epochs, tuple(sorted(saved)), tuple(sorted(drawn)))
+
+
+def sample_label(sample: SampleImage) -> str:
+    """`e4`, or `s1200` for a sample of a step."""
+    return f"e{sample.epoch}" if sample.epoch is not None else f"s{sample.step or 0}"
+
+
+def checkpoint_lines(checkpoints: Sequence[Checkpoint], width: int, height: int, now: float) -> list[Cells]:
+    """The newest checkpoints with their sizes, one a line; how many and how large in the first line."""
+    if height < 1:
+        return []
+    if not checkpoints:
+        return [[(f"{'checkpoints':<13}", "muted"), ("none yet", "muted")]]
+    total = sum(item.bytes for item in checkpoints)
+    left: Cells = [(f"{'checkpoints':<13}", "muted"), (f"{len(checkpoints)}", "text")]
+    lines: list[Cells] = [spread(left, [(human_bytes(total), "muted")], width)]
+    for item in list(reversed(checkpoints))[: height - 1]:
+        where = "last" if item.final else f"e{item.epoch}" if item.epoch is not None else f"s{item.step}"
+        glyph = ("◆", "second") if item.complete else ("◇", "caution")
+        name: Cells = [glyph, (f" {where:<6}", "text"), (printable(item.name), "muted")]
+        size: Cells = [
+            (human_bytes(item.bytes) if item.complete else "incomplete", "text" if item.complete else "caution")
+        ]
+        lines.append(spread(name, size, width))
+    if len(checkpoints) > height - 1 and height > 1:
+        lines[-1] = [(f"… and {len(checkpoints) - height + 2} older", "muted")]
+    return lines
+
+
+@dataclass(frozen=True, slots=True)
+class StopCosts:
+    """What the two ways to stop cost, in words; `wait` is None when nobody can wait for a checkpoint."""
+
+    now: str
+    wait: str | None
+
+
+def stop_costs(snapshot: RunSnapshot, now: float) -> StopCosts:
+    """Minutes since the last save, and until the next one as far as the frozen config and the rate tell."""
+    run = snapshot.run
+    if is_tagging(run):
+        return StopCosts("the captions written so far are kept; one undo takes them back", None)
+    saved = max((item.mtime for item in snapshot.checkpoints if item.complete), default=None)
+    since = saved if saved is not None else run.status.started
+    lost = "the training so far" if saved is None else "what was learnt since the last checkpoint"
+    text = f"loses {lost}" if since is None else f"loses {human_seconds(max(0.0, now - since))}: {lost}"
+    if not run.supervised:
+        return StopCosts(text, None)
+    wait = next_save(snapshot)
+    if wait is None:
+        return StopCosts(text, "loses nothing; when it comes is not known yet")
+    seconds, last = wait
+    if last:
+        return StopCosts(
+            text, f"in about {human_seconds(seconds)}: the next one is the last, at the end of the training"
+        )
+    return StopCosts(text, f"in about {human_seconds(seconds)}; loses nothing")
+
+
+def next_save(snapshot: RunSnapshot) -> tuple[float, bool] | None:
+    """Seconds until the next checkpoint and whether it is the one at the end; None while that cannot be told."""
+    step, total, rate, each = snapshot.step, snapshot.total_steps, snapshot.rate, steps_per_epoch(snapshot)
+    if not step or not total or not rate:
+        return None
+    options = frozen_options(snapshot.run.dir)
+    ends = [total]
+    every_epochs, every_steps = options.get("save_every_n_epochs"), options.get("save_every_n_steps")
+    if isinstance(every_steps, int) and every_steps > 0:
+        ends.append((step // every_steps + 1) * every_steps)
+    if isinstance(every_epochs, int) and every_epochs > 0 and each:
+        before = first_epoch(snapshot.run) - 1
+        epoch = before + step / each
+        ends.append(round(((int(epoch / every_epochs) + 1) * every_epochs - before) * each))
+    end = min(ends)
+    return (end - step) / rate, end >= total
+
+
+def frozen_options(run_dir: Path) -> dict[str, Any]:
+    """The options frozen in the run's train.toml, sections dissolved; empty when it cannot be read."""
+    try:
+        document = tomllib.loads((run_dir / "train.toml").read_text("utf-8-sig"))
+    except (OSError, ValueError):
+        return {}
+    options: dict[str, Any] = {}
+    for key, value in document.items():
+        options.update(value if isinstance(value, dict) else {key: value})
+    return options
+
+
+def result_lines(failed: Sequence[tuple[str, str]], last: Sequence[str], width: int, height: int) -> list[Cells]:
+    """For a tag run: what failed and why, then the images that were tagged last."""
+    lines: list[Cells] = []
+    if failed:
+        lines.append([(f" {len(failed)} failed", "bad")])
+        room = max(2, height // 2) if last else height - 1
+        for path, why in list(failed)[-room:]:
+            lines.append([("   ", "text"), (f"{printable(Path(path).name)}  ", "text"), (printable(why), "muted")])
+    if last:
+        lines.append([(" tagged last", "muted")])
+        lines += [[("   ", "text"), (printable(text), "text")] for text in list(last)[-max(1, height - len(lines)) :]]
+    return lines

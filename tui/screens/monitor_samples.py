@@ -1,0 +1,152 @@
+"""All sample pictures of a run: a row for each prompt, a column for each epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from textual import getters
+from textual.app import ComposeResult
+from textual.binding import Binding
+from textual.containers import Vertical
+from textual.screen import ModalScreen
+from textual.widget import Widget
+
+from core.text import human_age, printable
+from tui.screens.monitor_parts import sample_label
+from tui.widgets.gauges import wrapped
+from tui.widgets.image_view import ImageView
+from tui.widgets.lines import LiveLines
+from tui.widgets.tiles import Tile, TileGrid
+from tui.wiring import OurApp
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from core.runs.artifacts import SampleImage
+    from core.runs.watch import RunSnapshot
+
+
+def prompts_of(run_dir: Path) -> list[str]:
+    """The lines of the run's prompts.txt that are prompts; `prompt_index` counts them."""
+    try:
+        text = (run_dir / "prompts.txt").read_text("utf-8", "replace")
+    except OSError:
+        return []
+    return [line.strip() for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
+
+
+class SamplesScreen(ModalScreen[None]):
+    """Arrows move, Enter shows one picture large; left and right then go through the epochs."""
+
+    app = OurApp()
+    HELP = "Rows are prompts, columns are epochs. Arrows move, Enter zooms, Esc goes back."
+    BINDINGS = [
+        Binding("escape", "back", "one step back", show=False, id="app.back"),
+        Binding("q,S", "close", "leave", show=False, id="app.leave"),
+        Binding("left,h", "move(0,-1)", "left", show=False, id="list.left"),
+        Binding("right,l", "move(0,1)", "right", show=False, id="list.right"),
+        Binding("up,k", "move(-1,0)", "up", show=False, id="list.up"),
+        Binding("down,j", "move(1,0)", "down", show=False, id="list.down"),
+        Binding("g,home", "move(0,-9999)", "first", show=False, id="list.first"),
+        Binding("G,end", "move(0,9999)", "last", show=False, id="list.last"),
+        Binding("enter", "zoom", "zoom", show=False, id="list.open"),
+    ]
+    grid = getters.query_one("#grid", TileGrid)
+
+    def __init__(self, snapshot: RunSnapshot) -> None:
+        super().__init__()
+        self._name_of_run = printable(snapshot.run.spec.name)
+        self._prompts = prompts_of(snapshot.run.dir)
+        self._columns: list[str] = []
+        cells: dict[tuple[int, str], SampleImage] = {}
+        for sample in snapshot.samples:
+            label = sample_label(sample)
+            if label not in self._columns:
+                self._columns.append(label)
+            cells[sample.prompt_index, label] = sample
+        self._indices = sorted({index for index, _ in cells})
+        self._cells = cells
+
+    def compose(self) -> ComposeResult:
+        with Vertical(id="samples"):
+            yield from self._parts()
+
+    def _parts(self) -> Iterable[Widget]:
+        yield LiveLines(id="samples-head")
+        yield TileGrid(id="grid")
+        yield ImageView(id="zoom")
+        yield LiveLines(id="prompt")
+
+    def on_mount(self) -> None:
+        self.grid.set_tiles(
+            self._columns,
+            [[self._tile(index, label) for label in self._columns] for index in self._indices],
+        )
+        self.grid.move(0, len(self._columns) - 1)
+        self.call_after_refresh(self._tell)
+
+    def on_resize(self) -> None:
+        height = self.size.height * 94 // 100 - 6
+        rows = max(1, len(self._indices))
+        tall = max(4, min(18, (height - 1) // min(rows, 2) - 1))
+        self.grid.tile_size = (2 * tall, tall)
+        self.call_after_refresh(self._tell)
+
+    def _tile(self, index: int, label: str) -> Tile | None:
+        sample = self._cells.get((index, label))
+        return None if sample is None else Tile(sample.path, sample.mtime)
+
+    @property
+    def current(self) -> SampleImage | None:
+        """The picture under the cursor."""
+        row, column = self.grid.cursor or (0, 0)
+        if row >= len(self._indices) or column >= len(self._columns):
+            return None
+        return self._cells.get((self._indices[row], self._columns[column]))
+
+    def _tell(self) -> None:
+        import time
+
+        head = self.query_one("#samples-head", LiveLines)
+        row, column = self.grid.cursor or (0, 0)
+        sample = self.current
+        facts = [(f" {self._name_of_run}", "accent bold"), (f"   {self._columns[column]}", "text bold")]
+        if sample is not None:
+            seed = f" · seed {sample.seed}" if sample.seed is not None else ""
+            facts.append(
+                (f" of {len(self._columns)}{seed} · {human_age(max(0.0, time.time() - sample.mtime))}", "muted")
+            )
+        head.show([facts])
+        index = self._indices[row]
+        prompt = self._prompts[index] if index < len(self._prompts) else ""
+        panel = self.query_one("#prompt", LiveLines)
+        text = wrapped(printable(prompt), max(10, panel.size.width - 4), 2)
+        lines = [
+            [(f" {index + 1:>2} ", "muted"), (text[0], "text")],
+            *[[("    ", "text"), (part, "text")] for part in text[1:]],
+        ]
+        keys = " arrows move   ⏎ zoom   Esc back" if not self.has_class("-zoomed") else " ◂ ▸ epochs   ⏎ or Esc back"
+        panel.show([*lines, [(keys, "muted")]])
+
+    def action_move(self, rows: int, columns: int) -> None:
+        row, column = self.grid.cursor or (0, 0)
+        self.grid.move(row + rows, column + columns)
+        self._tell()
+        if self.has_class("-zoomed") and self.current is not None:
+            self.query_one("#zoom", ImageView).show(self.current.path)
+
+    def action_zoom(self) -> None:
+        self.toggle_class("-zoomed")
+        view = self.query_one("#zoom", ImageView)
+        view.show(self.current.path if self.has_class("-zoomed") and self.current is not None else None, now=True)
+        self._tell()
+
+    def action_back(self) -> None:
+        if self.has_class("-zoomed"):
+            self.action_zoom()
+        else:
+            self.dismiss(None)
+
+    def action_close(self) -> None:
+        self.dismiss(None)
