@@ -223,15 +223,14 @@ def make_buckets(dataset: Dataset) -> None:
         picture.placement = dataset.bucketing.place(*picture.size)
         errors.append(picture.placement.error)
         members.setdefault(picture.placement.bucket, []).extend([picture] * picture.repeats)
-    sizes = sorted(members) if config.bucket_no_upscale else sorted({*members, *dataset.bucketing.sizes})
-    dataset.buckets = [members[size] for size in sizes if size in members]
+    sizes = sorted(members)
+    dataset.buckets = [members[size] for size in sizes]
     if config.enable_bucket:
         logger.info("number of images (including repeats) / 各bucketの画像枚数（繰り返し回数を含む）")
         info: dict[str, Any] = {}
         for number, size in enumerate(sizes):
-            if size in members:
-                info[str(number)] = {"resolution": list(size), "count": len(members[size])}
-                logger.info(f"bucket {number}: resolution {size}, count: {len(members[size])}")
+            info[str(number)] = {"resolution": list(size), "count": len(members[size])}
+            logger.info(f"bucket {number}: resolution {size}, count: {len(members[size])}")
         mean = float(np.mean(errors)) if errors else 0
         dataset.bucket_info = {"buckets": info, "mean_img_ar_error": mean}
         logger.info(f"mean ar error (without repeats): {mean}")

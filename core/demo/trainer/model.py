@@ -256,6 +256,7 @@ def learn(
         weights = weights * np.minimum(snr, min_snr_gamma) / snr
     each = np.mean(np.square(error), axis=(1, 2), dtype=np.float32)
     loss = float(np.sum(each * weights.astype(np.float32)))
+    loss = loss if math.isfinite(loss) else math.nan  # what overflows here turns to NaN inside a deep network
     factor = (-2.0 / (TILES * PIXELS) * share * weights).astype(np.float32)[:, None, None]
     _backward(network, thought, factor * miss * miss * (wanted - thought.picture))  # the mean over all noise
     return loss
