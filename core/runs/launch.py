@@ -55,7 +55,8 @@ def train_spec(
     run_dir = runs / run_id
     if script is None:
         model = options.get("pretrained_model_name_or_path")
-        script = script_for(workspace.root / model) if isinstance(model, str) else "train_network.py"
+        base = workspace.root / model if isinstance(model, str) and model else None
+        script = script_for(train.decode("utf-8", "replace"), base)
     command, environment = trainer_command(settings, script=script, launcher=launcher)
     argv = [*command, "--config_file", str(run_dir / "train.toml")]
     dataset = _input(workspace, folder / "dataset.toml", options.get("dataset_config"))

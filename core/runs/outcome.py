@@ -61,6 +61,8 @@ def _lost(cause: str | None) -> str:
 def _judge_tagging(run_dir: Path, returncode: int | None, stop_reason: str | None) -> tuple[RunState, str | None]:
     last = _last_result(run_dir / "results.jsonl")
     if last.get("done") is True:
+        if last.get("stopped") is True:
+            return RunState.STOPPED, stop_reason or "Stopped from outside; what was tagged until then is kept."
         failed = last.get("failed")
         if isinstance(failed, int) and failed > 0:
             return RunState.FINISHED, f"{failed} image{'s' if failed != 1 else ''} could not be tagged: see the log."

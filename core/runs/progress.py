@@ -98,6 +98,10 @@ class LogReader:
             self._tentative(self._raw, lines)
         return lines
 
+    def flush(self) -> list[LogLine]:
+        """The end of a log that goes on no more: what was held back."""
+        return self.feed(b"", final=True)
+
     def _segment(self, raw: str, lines: list[LogLine]) -> None:
         ups = _CURSOR_UP.search(raw)
         text = _ESCAPE.sub("", raw)

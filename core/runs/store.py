@@ -220,15 +220,13 @@ def open_run(folder: Path, text: str) -> Run:
     raise UserError(problem, f"Name one of them, or `last`: {', '.join(shown)}")
 
 
-def list_runs(workspace: Workspace | None) -> list[Run]:
-    """Every run of the workspace (None: those outside of any), newest first; folders that are no run are left out."""
-    folder = runs_dir(workspace)
+def list_runs(workspace: Workspace | Path | None) -> list[Run]:
+    """Every run of the workspace (or in this folder of runs; None: those outside of any workspace), newest first.
+
+    Folders that are no run are left out.
+    """
+    folder = workspace if isinstance(workspace, Path) else runs_dir(workspace)
     return _all(folder, _ids(folder))
-
-
-def live_runs(workspace: Workspace | None) -> list[Run]:
-    """Those whose trainer runs, newest first."""
-    return [run for run in list_runs(workspace) if run.live]
 
 
 def _ids(folder: Path) -> list[str]:

@@ -16,8 +16,9 @@ from typing import Any, NoReturn
 
 from core.runs import proc
 
-SURROUNDINGS = {"PYTHONUNBUFFERED": "1", "PYTHONUTF8": "1", "COLUMNS": "400", "TQDM_MININTERVAL": "1"}
-"""kohya.md section 3: unbuffered lines, Japanese text, log messages in one line each, one bar a second."""
+SURROUNDINGS = {"PYTHONUNBUFFERED": "1", "PYTHONUTF8": "1", "COLUMNS": "400"}
+"""Unbuffered lines, Japanese text, log messages in one line each (kohya.md section 3). Not TQDM_MININTERVAL: above the
+step time the trainer's own `unpause()` makes the bar's rate and time meaningless (`71575it/s`)."""
 BEAT_SECONDS = 10.0
 _PR_SET_CHILD_SUBREAPER = 36
 _WATCHED = {signal.SIGCHLD, signal.SIGTERM, signal.SIGINT}

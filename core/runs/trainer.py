@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
-import struct
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -127,15 +126,16 @@ def check_trainer(settings: Settings, *, timeout: float = 20.0) -> list[Problem]
     return []
 
 
-def script_for(model: Path) -> str:
-    """The training script that fits the base checkpoint, by its header (SDXL has two encoders under `conditioner`).
+def script_for(text: str, model: Path | None) -> str:
+    """The training script of a config: named by its comment `# script: …`, else the one that fits the base checkpoint.
 
-    What cannot be read counts as SD1.5/2: the trainer itself will say what is wrong.
+    `text` is that of train.toml. What cannot be told from the checkpoint's header counts as SD1.5: the trainer itself
+    will say what is wrong.
     """
-    try:
-        with model.open("rb") as stream:
-            (length,) = struct.unpack("<Q", stream.read(8))
-            keys = json.loads(stream.read(length)) if length < 100 << 20 else {}
-    except (OSError, ValueError, struct.error):
-        return SCRIPT
-    return "sdxl_train_network.py" if any(key.startswith("conditioner.embedders.1.") for key in keys) else SCRIPT
+    from core.config.base_models import SCRIPTS, inspect
+
+    said = re.search(r"^#\s*script:\s*(\w+\.py)\s*$", text, re.MULTILINE)
+    if said:
+        return said[1]
+    architecture = None if model is None else inspect(model).architecture
+    return SCRIPTS.get(architecture or "", SCRIPT)

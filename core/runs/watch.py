@@ -5,15 +5,16 @@ Only what was added since the last poll is read. Of a long log the beginning and
 
 from __future__ import annotations
 
-import json
 import math
 import mmap
 import os
 import re
 import time
 from array import array
-from collections.abc import Iterator, Mapping
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from core.runs.artifacts import Checkpoint, SampleImage, checkpoints, samples
 from core.runs.events import EventFile, find_events
 from core.runs.model import LIVE_STATES, Run, RunKind
 from core.runs.progress import LogLine, LogReader, ProgressReader
+from core.runs.results import TagResults
 
 LOG_BYTES = 256 * 1024
 """How much of the end of a long log is shown at once."""
@@ -86,6 +88,8 @@ class RunSnapshot:
     checkpoints: tuple[Checkpoint, ...] = ()
     samples: tuple[SampleImage, ...] = ()
     problems: tuple[Problem, ...] = ()
+    fallback: str | None = None
+    """Of a tag run: why it does not use the GPU."""
 
     def as_json(self) -> dict[str, Any]:
         """The document of `runs` and `status` (CLI.md). A loss that is not a number is null."""
@@ -128,7 +132,8 @@ class RunWatch:
         self._skipped_epoch: tuple[int, int] | None = None
         self._events: dict[Path, EventFile] = {}
         self._scanned_events = -math.inf
-        self._results = _Results()
+        self._times: deque[float] = deque(maxlen=64)  # when the newest steps ended
+        self._results = TagResults()
         self._checkpoints: tuple[Checkpoint, ...] = ()
         self._samples: tuple[SampleImage, ...] = ()
         self._folders: tuple[int, int] = (-1, -1)
@@ -148,6 +153,11 @@ class RunWatch:
         if self._skipped_epoch is not None and (epoch is None or epoch < self._skipped_epoch[0]):
             epoch, epochs = self._skipped_epoch
         going = run.state in LIVE_STATES
+        # The bar's own rate counts the time of samples too, and is nonsense when drawn more seldom than steps end.
+        rate = _step_rate(self._times) or state.rate
+        left = None
+        if going and rate and state.step is not None and state.total_steps is not None:
+            left = (state.total_steps - state.step) / rate
         return RunSnapshot(
             run=run,
             phase=state.phase,
@@ -157,8 +167,8 @@ class RunWatch:
             epochs=epochs,
             loss=current.last if current else None,
             loss_average=average.last if average else state.avr_loss,
-            rate=state.rate,
-            eta_seconds=state.eta_seconds if going else None,
+            rate=rate,
+            eta_seconds=left,
             reason=run.status.reason,
             series=self.series,
             log_lines_new=lines,
@@ -183,6 +193,7 @@ class RunWatch:
             reason=run.status.reason,
             log_lines_new=lines,
             problems=(*_problems(run, None, None), *results.problems()),
+            fallback=results.fallback,
         )
 
     def _read_log(self, run: Run) -> tuple[LogLine, ...]:
@@ -234,7 +245,9 @@ class RunWatch:
                         self._charted = 0
                     self._events[path] = EventFile(path)
         for file in self._events.values():
-            for tag, step, value, _ in file.read(_EVENT_CHUNK):
+            for tag, step, value, wall_time in file.read(_EVENT_CHUNK):
+                if tag == "loss/current":
+                    self._times.append(wall_time)
                 series = self.series.get(tag)
                 if series is None:
                     series = self.series[tag] = Series()
@@ -270,72 +283,19 @@ class RunWatch:
         self._samples = samples(run)
 
 
-class _Results:
-    """The lines of a tag run's results.jsonl, counted."""
-
-    def __init__(self) -> None:
-        self.total: int | None = None
-        self.started: float | None = None
-        self.count = 0
-        self.failed = 0
-        self.done = False
-        self.fallback: str | None = None
-        self._final_rate: float | None = None
-        self._offset = 0
-        self._rest = b""
-
-    def read(self, path: Path) -> None:
-        while True:
-            data, self._offset = read_from(path, self._offset, _LOG_CHUNK)
-            if not data:
-                return
-            *lines, self._rest = (self._rest + data).split(b"\n")
-            for line in lines:
-                self._line(line)
-
-    def _line(self, line: bytes) -> None:
-        try:
-            value = json.loads(line)
-        except ValueError:
-            return
-        if not isinstance(value, dict):
-            return
-        if value.get("done") is True:
-            self.done = True
-            self._final_rate = _float(value.get("images_per_second"))
-        elif "path" in value:
-            self.count += 1
-            self.failed += "error" in value
-        elif isinstance(value.get("total"), int):
-            self.total = value["total"]
-            self.started = _float(value.get("started"))
-            self.fallback = value["fallback"] if isinstance(value.get("fallback"), str) else None
-
-    def rate(self, until: float | None) -> float | None:
-        """Images a second since the first line."""
-        if self._final_rate is not None:
-            return self._final_rate
-        if self.started is None or until is None or not self.count or until <= self.started:
-            return None
-        return self.count / (until - self.started)
-
-    def problems(self) -> tuple[Problem, ...]:
-        found = []
-        if self.fallback:
-            found.append(Problem(Severity.WARNING, "KT512", "tagger", self.fallback))
-        if self.failed:
-            words = "image could" if self.failed == 1 else "images could"
-            found.append(
-                Problem(
-                    Severity.WARNING, "KT513", "tagger", f"{self.failed} {words} not be tagged", "The log names them."
-                )
-            )
-        return tuple(found)
-
-
 def snapshot(run: Run) -> RunSnapshot:
     """One look at a run, for `status` and `runs`."""
     return RunWatch(run.dir).poll()
+
+
+def _step_rate(times: Sequence[float]) -> float | None:
+    """Steps a second by the times at which they ended; what took five times as long as usual was a pause."""
+    gaps = [after - before for before, after in pairwise(times) if after > before]
+    if len(gaps) < 3:
+        return None
+    usual = 5 * sorted(gaps)[len(gaps) // 2]
+    steady = [gap for gap in gaps if gap <= usual]
+    return len(steady) / sum(steady)
 
 
 def counts_epochs(tag: str) -> bool:
@@ -387,7 +347,3 @@ def _mtime(folder: Path) -> int:
 
 def _finite(value: float | None) -> float | None:
     return value if value is not None and math.isfinite(value) else None
-
-
-def _float(value: Any) -> float | None:
-    return float(value) if isinstance(value, int | float) else None
