@@ -16,6 +16,7 @@ from typing import Any
 from core.runs import artifacts
 from core.runs.diagnose import diagnose
 from core.runs.model import RunState
+from core.text import printable
 
 TAIL_BYTES = 256 * 1024
 _ENDINGS = (".safetensors", ".ckpt", ".pt")
@@ -69,13 +70,23 @@ def _judge_tagging(run_dir: Path, returncode: int | None, stop_reason: str | Non
         return RunState.FINISHED, None
     if stop_reason is not None:
         return RunState.STOPPED, stop_reason
-    cause = diagnose(log_tail(run_dir), returncode)
+    log = log_tail(run_dir)
+    cause = _told(log) or diagnose(log, returncode)
     if returncode is None:
         return (
             RunState.LOST,
             f"The supervisor was killed, and the tag run did not come to its end. {cause or ''}".strip(),
         )
     return RunState.FAILED, cause or f"The tagger ended with code {returncode} before its end. Read the end of the log."
+
+
+def _told(log: str) -> str | None:
+    """The sentence that our own tagger ends with (`ERROR: …`, and the remedy in the next line)."""
+    _, found, rest = f"\n{log}".rpartition("\nERROR: ")
+    lines = [printable(line.strip()) for line in rest.splitlines()[:2] if line.strip()]
+    if not found or not lines:
+        return None
+    return " ".join(line if line.endswith((".", "!", "?")) else f"{line}." for line in lines)
 
 
 def _last_result(path: Path) -> dict[str, Any]:
