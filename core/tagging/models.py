@@ -87,16 +87,15 @@ class TaggerModel:
         }
 
 
-def _wd(name: str, megabytes: int, threshold: float | None, note: str) -> TaggerModel:
-    return TaggerModel(
-        f"SmilingWolf/{name}", threshold=threshold, licence="Apache-2.0", bytes=megabytes * 10**6, note=note
-    )
+def _wd(name: str, megabytes: int | None, threshold: float | None, note: str) -> TaggerModel:
+    size = None if megabytes is None else megabytes * 10**6
+    return TaggerModel(f"SmilingWolf/{name}", threshold=threshold, licence="Apache-2.0", bytes=size, note=note)
 
 
 def _cl(version: str) -> TaggerModel:
     return TaggerModel(
         f"cella110n/cl_tagger/{version}",
-        licence="Apache-2.0",
+        licence="see the model's page",
         note="EVA02-L with copyright, artist, meta and quality tags",
         files=(f"{version}/model_optimized.onnx", f"{version}/tag_mapping.json"),
         format=CL,
@@ -106,8 +105,8 @@ def _cl(version: str) -> TaggerModel:
 KNOWN: tuple[TaggerModel, ...] = (
     _wd("wd-v1-4-convnext-tagger-v2", 388, 0.3685, "ConvNeXt; sd-scripts' default"),
     _wd("wd-v1-4-convnextv2-tagger-v2", 388, 0.3710, "ConvNeXtV2; kohya_ss' default"),
-    _wd("wd-v1-4-swinv2-tagger-v2", 467, 0.3771, "SwinV2"),
-    _wd("wd-v1-4-moat-tagger-v2", 326, 0.3771, "MOAT"),
+    _wd("wd-v1-4-swinv2-tagger-v2", None, 0.3771, "SwinV2"),
+    _wd("wd-v1-4-moat-tagger-v2", None, 0.3771, "MOAT"),
     _wd("wd-v1-4-vit-tagger-v2", 373, 0.3537, "ViT-B"),
     _wd("wd-swinv2-tagger-v3", 467, 0.2653, "SwinV2, tags up to February 2024; good and quick"),
     _wd("wd-convnext-tagger-v3", 395, 0.2682, "ConvNeXt, tags up to February 2024"),

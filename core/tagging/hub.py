@@ -1,0 +1,262 @@
+"""The child that talks to the hub (see core.tagging.download, which starts it)."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import shutil
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from types import FrameType
+from typing import Any, TypeVar
+
+from core.problems import UserError
+from core.text import human_bytes
+
+_T = TypeVar("_T")
+RETRIES = 4
+"""Attempts per file, 1, 2 and 4 s apart. The client itself retries a cut connection, but not a 5xx answer."""
+CHUNK = 256 * 1024
+"""The client's own 10 MiB would mean one sign of life every few seconds on a slow line."""
+_SPARE = 50_000_000
+_LINE_SECONDS = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class _Remote:
+    """One file as the hub describes it. `etag` is its SHA-256 (large files) or its git blob hash (small ones)."""
+
+    name: str
+    size: int
+    etag: str
+
+
+def main(request_text: str) -> int:
+    """Do one request; prints JSON lines. Returns the exit status."""
+    signal.signal(signal.SIGTERM, _leave)
+    request = json.loads(request_text)
+    local_dir = Path(request["local_dir"]) if request.get("local_dir") else None
+    try:
+        _fetch(request["repo_id"], list(request["files"]), local_dir)
+    except UserError as error:
+        _say(error=error.message, hint=error.hint)
+        return 1
+    _say(end=True)
+    return 0
+
+
+def _leave(number: int, _frame: FrameType | None) -> None:
+    raise SystemExit(128 + number)
+
+
+def _say(**event: Any) -> None:
+    print(json.dumps(event), flush=True)
+
+
+def _fetch(repo_id: str, files: list[str], local_dir: Path | None) -> None:
+    from huggingface_hub import constants
+
+    constants.DOWNLOAD_CHUNK_SIZE = CHUNK
+    remotes = [_retried(repo_id, name, partial(_describe, repo_id, name)) for name in files]
+    total = sum(remote.size for remote in remotes)
+    base = local_dir or Path(constants.HF_HUB_CACHE)
+    _check_space(base, total)
+    done = 0
+    for remote in remotes:
+        report = _Reporter(remote.name, done, total)
+        attempt = partial(_one, repo_id, remote, local_dir, report)
+        path = _retried(repo_id, remote.name, attempt)
+        done += remote.size
+        _say(file=remote.name, done=done, total=total, path=str(path))
+
+
+class _Reporter:
+    """Prints progress, at most ten lines a second."""
+
+    def __init__(self, file: str, before: int, total: int) -> None:
+        self._file = file
+        self._before = before
+        self._total = total
+        self._last = 0.0
+
+    def report(self, done: int) -> None:
+        now = time.monotonic()
+        if now - self._last >= _LINE_SECONDS:
+            self._last = now
+            _say(file=self._file, done=min(self._before + done, self._total), total=self._total)
+
+
+def _describe(repo_id: str, name: str) -> _Remote:
+    from huggingface_hub import get_hf_file_metadata, hf_hub_url
+
+    facts = get_hf_file_metadata(hf_hub_url(repo_id, name))
+    if facts.size is None or facts.etag is None:
+        raise UserError(f"The hub does not tell the size of {repo_id}/{name}", "Is HF_ENDPOINT a complete mirror?")
+    return _Remote(name, facts.size, facts.etag)
+
+
+def _one(repo_id: str, remote: _Remote, local_dir: Path | None, report: _Reporter) -> Path:
+    """The checked file; fetched when it is missing, and once more when it is not what the hub announces."""
+    for again in (False, True):
+        path = _download(repo_id, remote.name, local_dir, report, force=again)
+        if _is_right(path, remote):
+            return path
+    with contextlib.suppress(OSError):
+        path.resolve().unlink()
+    raise UserError(
+        f"{repo_id}/{remote.name} arrived damaged twice (its checksum is wrong)",
+        "A proxy or mirror changes it: try another network, or without HF_ENDPOINT.",
+    )
+
+
+def _download(repo_id: str, name: str, local_dir: Path | None, report: _Reporter, *, force: bool) -> Path:
+    from huggingface_hub import hf_hub_download
+
+    return Path(hf_hub_download(repo_id, name, local_dir=local_dir, force_download=force, tqdm_class=_bar(report)))
+
+
+def _bar(report: _Reporter) -> type:
+    """What the client takes for a progress bar: draws nothing and tells `report` the bytes so far."""
+
+    class Bar:
+        def __init__(self, *_: object, initial: float = 0, **_options: object) -> None:
+            self.n = int(initial)
+
+        def __enter__(self) -> Bar:
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            return None
+
+        def update(self, n: float | None = 1) -> None:
+            self.n += int(n or 0)
+            report.report(self.n)
+
+        def __getattr__(self, name: str) -> Callable[..., None]:
+            return lambda *_, **_options: None  # close, refresh, set_description …
+
+    return Bar
+
+
+def _is_right(path: Path, remote: _Remote) -> bool:
+    size = path.stat().st_size
+    if size != remote.size:
+        return False
+    if len(remote.etag) == 64:
+        digest = hashlib.sha256()
+    elif len(remote.etag) == 40:
+        digest = hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)
+    else:
+        return True  # a mirror with ETags of its own
+    with path.open("rb") as stream:
+        while chunk := stream.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest() == remote.etag
+
+
+def _check_space(base: Path, total: int) -> None:
+    existing = next((folder for folder in (base, *base.parents) if folder.exists()), Path("/"))
+    free = shutil.disk_usage(existing).free
+    if free < total + _SPARE:
+        raise UserError(
+            f"The model needs {human_bytes(total)}, and {existing} has {human_bytes(free)} free",
+            "Free some space, or set HF_HOME to a folder on another disk.",
+        )
+
+
+def _retried(repo_id: str, name: str, attempt: Callable[[], _T]) -> _T:
+    """`attempt`, again after what may pass. Raises UserError in plain words."""
+    for number in range(1, RETRIES + 1):
+        try:
+            return attempt()
+        except UserError:
+            raise
+        except Exception as error:  # classes of huggingface_hub and of its HTTP client, which changed with 1.0 and 2.0
+            if number == RETRIES or not _may_pass(error):
+                raise _in_words(repo_id, name, error) from error
+        time.sleep(2 ** (number - 1))
+    raise AssertionError("unreachable")
+
+
+def _status(error: BaseException) -> int | None:
+    return getattr(getattr(error, "response", None), "status_code", None)
+
+
+def _may_pass(error: Exception) -> bool:
+    """Cut connections, timeouts and 5xx; not what the hub refuses, and not a missing network (the client waited 23
+    s).
+    """
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    status = _status(error)
+    if isinstance(error, LocalEntryNotFoundError):
+        return False
+    if status is not None:
+        return status >= 500 or status == 429
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
+        return False
+    kinds = {kind.__name__ for kind in type(error).__mro__}
+    return bool(kinds & {"RemoteProtocolError", "ReadError", "TimeoutException"}) or "Consistency check" in str(error)
+
+
+def _in_words(repo_id: str, name: str, error: Exception) -> UserError:
+    from huggingface_hub import constants
+    from huggingface_hub import errors as hub
+
+    where = constants.ENDPOINT
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return UserError(
+            f"The disk is full: {repo_id}/{name} does not fit", "Free some space, or set HF_HOME elsewhere."
+        )
+    if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EROFS):
+        return UserError(
+            f"Cannot write {error.filename}: {error.strerror}", "Set HF_HOME to a folder that you may write."
+        )
+    if isinstance(error, hub.OfflineModeIsEnabled):
+        return UserError(
+            f"{repo_id} is not on this machine, and HF_HUB_OFFLINE is set", "Unset it to download the model."
+        )
+    if isinstance(error, hub.GatedRepoError):
+        return UserError(
+            f"{repo_id} is only given to users who accepted its terms",
+            f"Accept them on {where}/{repo_id}, then log in: hf auth login (or set HF_TOKEN).",
+        )
+    if isinstance(error, hub.RepositoryNotFoundError):
+        return UserError(
+            f"{where} has no repository {repo_id}, or it is private",
+            "Check the spelling (kohya-tui models lists the known ones); for a private one: hf auth login.",
+        )
+    if isinstance(error, hub.LocalEntryNotFoundError) or (_status(error) is None and _is_network(error)):
+        return UserError(
+            f"No connection to {where}: {_reason(error)}",
+            "Check the network. A mirror is named by HF_ENDPOINT, a proxy by HTTPS_PROXY. "
+            "A model copied from elsewhere works, too: name its folder with --model.",
+        )
+    if isinstance(error, hub.EntryNotFoundError):
+        return UserError(
+            f"The repository {repo_id} has no file {name}", "It holds no tagger in WD14 format. See: kohya-tui models"
+        )
+    if isinstance(error, hub.RevisionNotFoundError):
+        return UserError(f"The repository {repo_id} has no branch `main`", "Is it the right one?")
+    status = _status(error)
+    if status is not None:
+        return UserError(f"{where} answers with error {status} for {repo_id}/{name}", "Try it again later.")
+    return UserError(f"The download of {repo_id}/{name} failed: {_reason(error)}", "Try it again.")
+
+
+def _is_network(error: BaseException) -> bool:
+    kinds = {kind.__name__ for kind in type(error).__mro__}
+    return bool(kinds & {"ConnectError", "NetworkError", "TimeoutException", "ConnectionError", "TransportError"})
+
+
+def _reason(error: BaseException) -> str:
+    """The innermost cause in one line: the outer ones say that something went wrong."""
+    while (inner := error.__cause__ or error.__context__) is not None:
+        error = inner
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

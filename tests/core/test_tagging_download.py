@@ -1,0 +1,147 @@
+"""Downloads against a local hub: progress, checks, faults, and what people are told."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from core.problems import UserError
+from core.settings import Settings
+from core.tagging.download import DownloadProgress, download
+from core.tagging.models import TaggerModel, find_model, hub_cache
+from tests.fake_hub import FakeHub
+
+REPO = "org/wd-test-tagger"
+MODEL = bytes(range(256)) * 8000  # 2 MB
+LABELS = b"tag_id,name,category,count\n1,1girl,0,5\n"
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHub]:
+    """A hub with one tagger, and an environment that points at it."""
+    with FakeHub({REPO: {"model.onnx": MODEL, "selected_tags.csv": LABELS}}) as hub:
+        for key, text in hub.env(tmp_path / "hf").items():
+            if key.startswith(("HF_", "NO_PROXY")):
+                monkeypatch.setenv(key, text)
+        monkeypatch.chdir(tmp_path)
+        yield hub
+
+
+def fetch(name: str = REPO, model_dir: Path | None = None) -> list[DownloadProgress]:
+    return list(download(find_model(name, None, Settings(), model_dir), model_dir))
+
+
+def test_a_model_arrives_in_the_cache_and_is_found_there(hub: FakeHub) -> None:
+    """After the download the model is on disk for us and for every other program that uses the hub's cache."""
+    steps = fetch()
+    model = find_model(REPO, None, Settings())
+    assert model.is_on_disk and model.onnx is not None and model.onnx.read_bytes() == MODEL
+    assert model.onnx.is_relative_to(hub_cache())
+    assert steps[-1].done == steps[-1].total == len(MODEL) + len(LABELS)
+    assert [step.done for step in steps] == sorted(step.done for step in steps)
+
+
+def test_a_second_download_fetches_nothing(hub: FakeHub) -> None:
+    """--force_download on a model that is complete asks the hub and sends no bytes again."""
+    fetch()
+    before = len(hub.sent("model.onnx"))
+    fetch()
+    assert len(hub.sent("model.onnx")) == before
+
+
+def test_a_damaged_copy_in_the_cache_is_fetched_again(hub: FakeHub) -> None:
+    """A model file with a wrong checksum is replaced, which the hub's own client would not do."""
+    fetch()
+    onnx = find_model(REPO, None, Settings()).onnx
+    assert onnx is not None
+    onnx.resolve().write_bytes(b"x" * len(MODEL))
+    fetch()
+    assert onnx.read_bytes() == MODEL
+
+
+def test_model_dir_gets_the_layout_of_sd_scripts(hub: FakeHub, tmp_path: Path) -> None:
+    """With --model_dir the files lie where sd-scripts looks for them: ORG_NAME/model.onnx."""
+    fetch(model_dir=tmp_path / "models")
+    assert (tmp_path / "models" / "org_wd-test-tagger" / "model.onnx").read_bytes() == MODEL
+    assert find_model(REPO, None, Settings(), tmp_path / "models").is_on_disk
+
+
+def test_a_cut_connection_is_resumed(hub: FakeHub) -> None:
+    """The line breaks in the middle: the rest is asked for with a Range, and the file is whole."""
+    hub.fault("*/model.onnx", method="GET", cut=700_000)
+    fetch()
+    model = find_model(REPO, None, Settings())
+    assert model.onnx is not None and model.onnx.read_bytes() == MODEL
+    assert any(entry[2] for entry in hub.sent("model.onnx"))
+
+
+def test_an_error_of_the_server_is_tried_again(hub: FakeHub) -> None:
+    """One answer 503 in between does not end the download."""
+    hub.fault("*/model.onnx", method="GET", status=503)
+    fetch()
+    assert find_model(REPO, None, Settings()).is_on_disk
+
+
+def test_wrong_bytes_of_the_right_length_are_fetched_once_more(hub: FakeHub) -> None:
+    """A proxy that changes bytes is noticed by the checksum; the second try is right."""
+    hub.fault("*/model.onnx", method="GET", flip=True)
+    fetch()
+    model = find_model(REPO, None, Settings())
+    assert model.onnx is not None and model.onnx.read_bytes() == MODEL
+
+
+def test_bytes_that_stay_wrong_are_refused(hub: FakeHub) -> None:
+    """Twice a wrong checksum: told so, and no damaged model is left to be found."""
+    hub.fault("*/model.onnx", method="GET", flip=True, times=9)
+    with pytest.raises(UserError, match="damaged twice"):
+        fetch()
+    assert not find_model(REPO, None, Settings()).is_on_disk
+
+
+def test_an_unknown_repository_is_named(hub: FakeHub) -> None:
+    """A typing mistake in the name gives one sentence with the name in it."""
+    with pytest.raises(UserError, match="no repository org/wd-tset") as caught:
+        fetch("org/wd-tset")
+    assert "kohya-tui models" in (caught.value.hint or "")
+
+
+def test_a_gated_repository_says_where_to_accept(hub: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a token that has no access the hint names the page and the login."""
+    hub.private[REPO] = "hf_right"
+    monkeypatch.setenv("HF_TOKEN", "hf_wrong")
+    with pytest.raises(UserError, match="accepted its terms") as caught:
+        fetch()
+    assert f"{hub.url}/{REPO}" in (caught.value.hint or "")
+    monkeypatch.setenv("HF_TOKEN", "hf_right")
+    fetch()
+    assert find_model(REPO, None, Settings()).is_on_disk
+
+
+def test_a_repository_without_the_files_is_no_tagger(hub: FakeHub) -> None:
+    """A repository of something else: told which file it lacks."""
+    hub.repos["org/other"] = {"readme.md": b"hello"}
+    with pytest.raises(UserError, match=r"has no file model\.onnx"):
+        fetch("org/other")
+
+
+def test_no_network_is_told_with_what_helps(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Nobody listens at the endpoint: the sentence names it, the hint names mirror, proxy and --model."""
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
+    with pytest.raises(UserError, match=r"No connection to http://127\.0\.0\.1:9") as caught:
+        fetch()
+    assert "--model" in (caught.value.hint or "")
+
+
+def test_closing_the_iterator_ends_the_download(hub: FakeHub, tmp_path: Path) -> None:
+    """Cancel: the child is gone at once and leaves no litter in the cache."""
+    hub.fault("*/model.onnx", method="GET", rate=300_000, times=9)
+    steps = download(TaggerModel(REPO))
+    for step in steps:
+        if step.done > 0:
+            break
+    steps.close()  # type: ignore[attr-defined]
+    assert not list((tmp_path / "hf").rglob("*.incomplete"))
+    assert not find_model(REPO, None, Settings()).is_on_disk
