@@ -276,8 +276,8 @@ def _unpasted(argv: Sequence[str]) -> list[str]:
     words: list[str] = []
     for word in argv:
         is_value = bool(words) and words[-1] in takes_value  # `--caption_separator " "` is meant
-        if is_value or word.strip() not in ("\\", ""):
-            words.append(word if is_value else word.strip())
+        if is_value or word.strip().strip("\\"):
+            words.append(word.lstrip() if word.lstrip().startswith("--") and not is_value else word)
     if words and _PYTHON.fullmatch(words[0]):
         words = words[1:]
     if words and words[0].replace("\\", "/").rsplit("/", 1)[-1] == _SCRIPT:
