@@ -79,7 +79,6 @@ class PulseReader:
             return {}
         run = next((each for each in live if str(each.status.state) in {"running", "stopping"}), live[0])
         from core.runs.watch import RunWatch
-
         from core.text import human_seconds, printable
 
         watch = self._watches.setdefault(run.id, RunWatch(run.dir))
@@ -98,7 +97,6 @@ class PulseReader:
         if time.monotonic() < self._no_gpu_until:
             return ""
         from core.hardware import read_gpus
-
         from core.text import human_gib
 
         gpus = [gpu for gpu in read_gpus().gpus if gpu.memory_total]

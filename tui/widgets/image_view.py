@@ -1,10 +1,11 @@
 """A picture in the best way this terminal can: kitty or sixel through textual-image, else our own half blocks.
 
-Reading and scaling happen on a thread, 80 ms after the last `show`, so that a held key costs nothing.
+Reading and scaling happen on a thread; while a key repeats they wait for 80 ms of rest, so that a held key is free.
 """
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -53,6 +54,7 @@ class ImageView(Widget):
         self._text = ""
         self._timer: Any = None
         self._child: Any = None
+        self._asked = 0.0
 
     @property
     def source(self) -> Path | Image.Image | None:
@@ -72,7 +74,24 @@ class ImageView(Widget):
         if source is None:
             self._blank("")
             return
-        self._plan(0.001 if now else REST)
+        moment = time.monotonic()
+        alone, self._asked = moment - self._asked > 4 * REST, moment
+        self._plan(0.001 if now or alone else REST)
+
+    def warm(self, path: Path) -> None:
+        """Have the thumbnail of a picture made that may be shown next."""
+        if not self.app.pictures_hidden and self.app.graphics.protocol == "blocks" and self.size.width > 1:
+            self._warm(path, (self.size.width, self.size.height * 2))
+
+    @work(thread=True, exclusive=True, group="warm", exit_on_error=False)
+    def _warm(self, path: Path, box: tuple[int, int]) -> None:
+        from contextlib import suppress
+
+        from core.dataset.thumbs import thumbnail
+        from core.problems import UserError
+
+        with suppress(UserError):
+            thumbnail(path, box)
 
     def on_mount(self) -> None:
         self.app.pictures_changed.subscribe(self, lambda _: self._again())

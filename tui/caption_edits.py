@@ -1,0 +1,146 @@
+"""Caption edits: shown in the same frame, written in order behind it, taken back when the disk says no."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from core.dataset import captions
+from core.text import printable
+from tui.collection import Facts, Row
+
+if TYPE_CHECKING:
+    from core.dataset.groups import EditGroup
+    from tui.app import KohyaApp
+
+_BOM = b"\xef\xbb\xbf"
+
+
+@dataclass(frozen=True, slots=True)
+class Clash:
+    """Somebody else changed the file: what the edit would write, and what lies there now (None: no file)."""
+
+    row: Row
+    label: str
+    ours: str
+    theirs: str | None
+
+
+class CaptionEdits:
+    """`on_change(row)` is called whenever a row shows something else, `on_group(label)` when an edit is on disk."""
+
+    def __init__(
+        self,
+        app: KohyaApp,
+        on_change: Callable[[Row], None],
+        on_group: Callable[[str], None],
+        on_clash: Callable[[Clash], None],
+    ) -> None:
+        self._app, self._on_change, self._on_group, self._on_clash = app, on_change, on_group, on_clash
+
+    def set_tags(self, row: Row, tags: Sequence[str], label: str) -> bool:
+        """Other tags on the first line; the further lines stay. False when nothing changed."""
+        return self.set_text(row, captions.text_with_tags(row.caption or "", tags), label)
+
+    def set_text(self, row: Row, text: str, label: str) -> bool:
+        """Another text. False when nothing changed, or the caption cannot be read and so must not be overwritten."""
+        if row.error is not None or not row.is_read:
+            return False
+        before = row.caption
+        if text == (before or "") and before is not None:
+            return False
+        if text == "" and before is None:
+            return False
+        self._show(row, text)
+        self._write(row, before, text, label)
+        return True
+
+    def take_ours(self, clash: Clash) -> None:
+        """Write what the user wanted over what the other program wrote; one undo brings theirs back."""
+        self._show(clash.row, clash.ours)
+        self._write(clash.row, clash.theirs, clash.ours, clash.label)
+
+    def _show(self, row: Row, text: str | None) -> None:
+        row.take(Facts(text, row.size))
+        if self._app.collection is not None:
+            self._app.collection.forget_counts()
+        self._on_change(row)
+
+    def _write(self, row: Row, before: str | None, text: str, label: str) -> None:
+        journal, path = self._app.journal, row.item.caption_path
+
+        def write() -> EditGroup:
+            from core.dataset.changes import Edit
+
+            data = captions.read_bytes(path)
+            there = None if data is None else captions.decode(data, path)
+            if there != before:
+                raise _Changed(there)
+            mark = _BOM if data is not None and data.startswith(_BOM) else b""
+            group: EditGroup = journal.apply(label, [Edit(path, data, mark + text.encode("utf-8"))])
+            for conflict in group.conflicts:
+                raise _Changed(None if conflict.theirs is None else captions.decode(conflict.theirs, path))
+            return group
+
+        def done(_: EditGroup) -> None:
+            from tui.opening import tell
+
+            self._on_group(label)
+            tell(self._app)
+
+        def failed(error: Exception) -> None:
+            if self._app.collection is not None:
+                self._app.collection.reread([path])
+            self._on_change(row)
+            if isinstance(error, _Changed):
+                self._on_clash(Clash(row, label, text, error.theirs))
+            else:
+                self._app.report(error)
+
+        self._app.writer.submit(write, done, failed)
+
+
+class _Changed(Exception):
+    def __init__(self, theirs: str | None) -> None:
+        super().__init__("changed by somebody else")
+        self.theirs = theirs
+
+
+def label_of(verb: str, tag: str, where: str, row: Row) -> str:
+    """`remove "smile" from rinni_012.png`."""
+    return f'{verb} "{printable(tag)}" {where} {printable(row.name)}'.replace("  ", " ")
+
+
+def keep_tokens_of(root: Path, dataset: str, config: str | None) -> int | None:
+    """keep_tokens that the config (or the only one that names this dataset) sets; None when there is none."""
+    import tomllib
+
+    from core.workspace import Workspace
+
+    workspace = Workspace(root)
+    names = [config] if config else workspace.config_names()
+    found: list[int] = []
+    for name in names:
+        try:
+            document = tomllib.loads((workspace.configs / name / "dataset.toml").read_text("utf-8-sig"))
+        except (OSError, ValueError):
+            continue
+        value = _keep_tokens(document, f"train_data/{dataset}")
+        if value is not None:
+            found.append(value)
+    return found[0] if found else None
+
+
+def _keep_tokens(document: dict[str, object], folder: str) -> int | None:
+    general = document.get("general")
+    datasets = document.get("datasets")
+    for entry in datasets if isinstance(datasets, list) else []:
+        subsets = entry.get("subsets") if isinstance(entry, dict) else None
+        for subset in subsets if isinstance(subsets, list) else []:
+            if isinstance(subset, dict) and f"{folder}/" in f"{subset.get('image_dir', '')}/":
+                for level in (subset, entry, general):
+                    if isinstance(level, dict) and isinstance(level.get("keep_tokens"), int):
+                        return int(level["keep_tokens"])
+    return None
