@@ -145,6 +145,10 @@ class Form(Container):
         return self.query_one(FieldList)
 
     @property
+    def fields(self) -> Sequence[Field]:
+        return self._fields
+
+    @property
     def key(self) -> str | None:
         """The key of the field under the cursor."""
         at = self.rows.cursor

@@ -1,0 +1,147 @@
+"""A config as a form: which options are shown, in which words, and what a typed value does to the documents."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from core.config.documents import Config, FileName
+from core.config.schema import GROUPS, LEVELS, dataset_fields, fields, optimizers, parse_value, schedulers
+from core.config.schema import Field as Option
+from core.text import printable
+from tui.theme import Cells
+from tui.widgets.form import Field
+
+OPEN_CHOICES = {"optimizer_type": optimizers, "lr_scheduler": schedulers}
+"""Options with usual values that take any other too."""
+PROMPTS = "prompts"
+
+
+def options(config: Config) -> Mapping[str, Option]:
+    """Every option that `config` can hold, of the training script and of the dataset file."""
+    found: dict[str, Option] = {}
+    for level in reversed(LEVELS):
+        found |= dataset_fields(level)
+    return {**found, **fields(config.script)}
+
+
+def shown(config: Config, extra: frozenset[str]) -> list[Field]:
+    """The lines of the form: in each group the usual options, those that are set, and those asked for in `extra`."""
+    train = config.effective("train")
+    known = options(config)
+    names: dict[str, list[str]] = {group: [] for group in GROUPS}
+    for name, option in known.items():
+        in_dataset = config.home(name) == "dataset"
+        if in_dataset:
+            usual = dataset_option(name)
+            is_usual = usual is not None and usual.essential
+            is_set = config.get("dataset", name) is not None
+        else:
+            is_usual, is_set = option.essential, name in train
+        if is_usual or is_set or name in extra:
+            names["Dataset" if in_dataset else option.group].append(name)
+    strangers = [name for name in train if name not in known]
+    lines: list[Field] = []
+    for group in GROUPS:
+        inside = names[group]
+        if not inside:
+            continue
+        if lines:
+            lines.append(Field("", "", [], "blank"))
+        lines.append(Field(f"#{group}", group, [], "head"))
+        lines += [line(config, name, known[name]) for name in inside]
+        if group == "Sampling":
+            count = sum(1 for text in config.prompts.splitlines() if text.strip() and not text.startswith("#"))
+            lines.append(Field(PROMPTS, "prompts", [(f"{count} in prompts.txt", "text")], "choice"))
+    if strangers:
+        lines += [Field("", "", [], "blank"), Field("#Unknown", "Unknown to the trainer", [], "head")]
+        lines += [
+            Field(name, name, [(display(train[name]), "caution")], raw=display(train[name])) for name in strangers
+        ]
+    return lines
+
+
+def line(config: Config, name: str, option: Option) -> Field:
+    """One option as a line: its value, or the trainer's default in muted."""
+    file = config.home(name)
+    value = config.get(file, name)
+    cells: Cells
+    if value is not None:
+        cells = [(display(value), "text")]
+    elif option.default in (None, False, ""):
+        cells = [("–", "muted")]
+    else:
+        cells = [(display(option.default), "muted")]
+    kind = "text"
+    if option.type == "bool":
+        kind = "flag"
+    elif option.choices or name == "pretrained_model_name_or_path":
+        kind = "choice"
+    return Field(
+        name,
+        name,
+        cells,
+        "flag" if kind == "flag" else "choice" if kind == "choice" else "text",
+        raw="" if value is None else display(value),
+        note=note(config, name, value),
+        suggestions=tuple(OPEN_CHOICES[name]()) if name in OPEN_CHOICES else (),
+    )
+
+
+def note(config: Config, name: str, value: Any) -> str:
+    """What a value means together with others."""
+    if name in {"learning_rate", "unet_lr", "text_encoder_lr"} and isinstance(value, int | float):
+        scale = network_scale(config)
+        return f"effective {value * scale:.3g}" if scale not in (None, 1) else ""
+    if name == "network_alpha":
+        scale = network_scale(config)
+        return f"scale {scale:.3g}" if scale is not None else ""
+    return ""
+
+
+def network_scale(config: Config) -> float | None:
+    """alpha / dim: what the LoRA's weights are multiplied by. The trainer's own alpha is 1, its dim 4."""
+    dim, alpha = config.get("train", "network_dim"), config.get("train", "network_alpha")
+    dim = 4 if dim is None else dim
+    alpha = 1 if alpha is None else alpha
+    if not isinstance(dim, int | float) or not isinstance(alpha, int | float) or dim <= 0:
+        return None
+    return float(alpha) / dim
+
+
+def dataset_option(name: str) -> Option | None:
+    """The facts of a key of dataset.toml, from the highest level that takes it."""
+    return next((found for level in LEVELS if (found := dataset_fields(level).get(name))), None)
+
+
+def display(value: Any) -> str:
+    """A value as it is typed: numbers short, lists with commas, flags as words."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:g}"
+    if isinstance(value, list):
+        return ", ".join(display(item) for item in value)
+    return printable(str(value))
+
+
+def put(config: Config, name: str, text: str) -> None:
+    """Set `name` from typed text; nothing typed means unset. Raises UserError for the wrong kind."""
+    file: FileName = config.home(name)
+    config.set(file, name, parse_value(file, name, text.strip(), config.script))
+
+
+def switch(config: Config, name: str) -> None:
+    """A flag the other way: one that is set to true is removed when false is the trainer's default."""
+    file: FileName = config.home(name)
+    value = config.get(file, name)
+    if value is None:
+        option = options(config).get(name)
+        config.set(file, name, not (option is not None and option.default is True))
+    else:
+        config.set(file, name, not value)
+
+
+def search(config: Config) -> list[tuple[str, str, str]]:
+    """(name, name, help) of every option, for the finder."""
+    return [(name, name, option.help or option.group) for name, option in sorted(options(config).items())]
