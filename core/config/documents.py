@@ -135,6 +135,10 @@ class Config:
         """The files that `save` would write."""
         return frozenset(file for file in FILES if self._bytes(file) != self._disk[file])
 
+    def has_bom(self, file: FileName) -> bool:
+        """Whether the file begins with a byte order mark, which the next change removes."""
+        return self._text[file].startswith("\ufeff")
+
     def changed_on_disk(self) -> frozenset[FileName]:
         """The files that somebody else changed since they were loaded."""
         return frozenset(file for file in FILES if _read(self.path(file)) != self._disk[file])

@@ -172,7 +172,11 @@ def lora_bytes(train: Mapping[str, Any], architecture: str | None) -> int | None
 
     SD1.5 at dim 128 in fp16: 151 MB. Layers that `conv_dim` adds are not counted.
     """
-    if architecture not in _WIDTHS or str(train.get("network_module", "networks.lora")) != "networks.lora":
+    if (
+        architecture is None
+        or architecture not in _WIDTHS
+        or str(train.get("network_module", "networks.lora")) != "networks.lora"
+    ):
         return None
     dim = train.get("network_dim")
     dim = dim if isinstance(dim, int) and dim > 0 else 4  # networks/lora.py, create_network

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from core.config.base_models import SCRIPTS, BaseModel, inspect
+from core.config.reading import read_toml
 from core.config.schema import dataset_fields, fields, renamed
 from core.config.values import from_text
 from core.dataset.model import is_image_name, parse_folder_name
@@ -58,14 +59,14 @@ def resolve(config: Config, workspace: Workspace) -> tuple[ResolvedDataset, ...]
     `reg_data_dir` count, whose folders are named `<repeats>_<name>`.
     """
     train = config.effective()
-    data = config.plain("dataset")
+    data = dataset_values(config, workspace)
     given = _from_train(train)
     defaults = {
         name: field.default for level in ("datasets", "subsets") for name, field in dataset_fields(level).items()
     }
     general = data.get("general") if isinstance(data.get("general"), dict) else {}
     datasets = data.get("datasets")
-    if not config.text("dataset").strip() and not datasets:
+    if not data:
         datasets = [{"subsets": _folders(train, workspace)}]
     found: list[ResolvedDataset] = []
     for index, dataset in enumerate(datasets if isinstance(datasets, list) else []):
@@ -81,6 +82,20 @@ def resolve(config: Config, workspace: Workspace) -> tuple[ResolvedDataset, ...]
         )
         found.append(ResolvedDataset(where, _merged(chain), subsets))
     return tuple(found)
+
+
+def dataset_values(config: Config, workspace: Workspace) -> dict[str, Any]:
+    """The dataset file that the trainer will read: the config's own, else the one that `dataset_config` names.
+
+    Empty when there is none, or when it is broken.
+    """
+    named = config.get("train", "dataset_config")
+    if config.text("dataset").strip() or not isinstance(named, str):
+        return config.plain("dataset")
+    try:
+        return read_toml((workspace.root / named).read_text("utf-8"), named)
+    except (OSError, ValueError, UserError):
+        return {}
 
 
 def images_in(folder: Path) -> list[str] | None:

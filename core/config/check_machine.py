@@ -1,0 +1,255 @@
+"""Checks of what the config needs outside itself: models, packages of the trainer's Python, disk, GPUs, other runs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from core.config.base_models import SCRIPTS, USUAL, list_models
+from core.config.check_options import TRAIN, error, info, warning
+from core.config.plan import Plan
+from core.config.resolved import model_of
+from core.files import natural_key
+from core.problems import Problem
+from core.text import count_of, human_bytes, printable
+
+if TYPE_CHECKING:
+    from core.config.documents import Config
+    from core.hardware import GpuReading
+    from core.settings import Settings
+    from core.workspace import Workspace
+
+_MODEL_KEYS = (
+    "network_weights",
+    "resume",
+    "clip_l",
+    "clip_g",
+    "t5xxl",
+    "ae",
+    "gemma2",
+    "qwen3",
+    "text_encoder",
+    "byt5",
+)
+_PACKAGES: tuple[tuple[str, str, str], ...] = (
+    ("8bit", "bitsandbytes", "bitsandbytes"),
+    ("paged", "bitsandbytes", "bitsandbytes"),
+    ("prodigy", "prodigyopt", "prodigyopt"),
+    ("dadapt", "dadaptation", "dadaptation"),
+    ("schedulefree", "schedulefree", "schedulefree"),
+    ("lion", "lion_pytorch", "lion-pytorch"),
+)
+"""Part of an optimizer's name → the module that sd-scripts imports for it, and its package."""
+_OLD_GPUS = re.compile(r"GTX|RTX 20|TITAN (?:X|V|RTX)|\b(?:T4|V100|P100|P40|P4|M40|K80)\b|Quadro RTX", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class LiveRun:
+    """A run that is under way, as far as the preflight minds: `gpu` is an index or None for any."""
+
+    id: str
+    config: str | None
+    gpu: str | None = None
+
+
+def check_models(config: Config, workspace: Workspace, script: str, settings: Settings) -> Iterator[Problem]:
+    """The base model and the other files that train.toml names."""
+    key = "pretrained_model_name_or_path"
+    where = f"{TRAIN}: {key}"
+    name = config.get("train", key)
+    if not isinstance(name, str) or not name.strip():
+        there = [model for model in list_models(workspace) if model.architecture in SCRIPTS]
+        hint = f"For example {workspace.key_of(there[0].path)}." if there else "Get one: kohya-tui models base"
+        yield error("KT206", where, "no base model is named", hint)
+    else:
+        model = model_of(config, workspace)
+        if model is None:
+            yield _model_missing(where, name, workspace)
+        elif model.problem is not None and model.path.suffix != ".ckpt":
+            yield error("KT206", where, f"{name}: {model.problem}", "Choose another file, or download it again.")
+        elif model.architecture is not None:
+            yield from _fits(config, model.architecture, model.prediction, where, name, settings)
+    for other in _MODEL_KEYS:
+        value = config.get("train", other)
+        if isinstance(value, str) and value and not (workspace.root / Path(value).expanduser()).exists():
+            hint = f"Paths are relative to {workspace.root}."
+            yield error("KT206", f"{TRAIN}: {other}", f"there is no {value}", hint)
+    if config.script != script:
+        message = f"this config is written for {config.script}, but its base model needs {script}"
+        yield warning("KT222", where, message, "Choose the base model again, or make a config from the right preset.")
+
+
+def _model_missing(where: str, name: str, workspace: Workspace) -> Problem:
+    file = Path(name).name
+    same = [model.path for model in list_models(workspace) if model.path.name == file]
+    if same:
+        return error("KT206", where, f"there is no {name}", f"It is at {workspace.key_of(same[0])}.", fixable=True)
+    if not name.endswith((".safetensors", ".ckpt")) and re.fullmatch(r"[\w.-]+/[\w.-]+", name):
+        hint = "Name a file in models/ instead, unless that is meant."
+        return warning("KT206", where, f"{name} is not here: the trainer will look for it on Hugging Face", hint)
+    usual = next((model for model in USUAL if model.file == file), None)
+    hint = (
+        f"Get it: kohya-tui models base download {usual.repo} {usual.file}"
+        if usual is not None
+        else f"Put it into {workspace.models}; paths are relative to {workspace.root}."
+    )
+    return error("KT206", where, f"there is no {name}", hint)
+
+
+def _fits(
+    config: Config, architecture: str, prediction: str | None, where: str, name: str, settings: Settings
+) -> Iterator[Problem]:
+    if architecture not in SCRIPTS:
+        yield error("KT222", where, f"{name} is a {architecture}, not a base model", "Choose a full checkpoint.")
+        return
+    if architecture == "demo" and settings.trainer != "demo":
+        hint = "Choose a real checkpoint, or set trainer to demo."
+        yield error("KT222", where, f"{name} is the demo's: sd-scripts cannot train on it", hint)
+    has_v2 = bool(config.get("train", "v2"))
+    if has_v2 != (architecture == "SD2") and architecture in {"SD1.5", "SD2"}:
+        hint = "Set v2 = true." if architecture == "SD2" else "Remove v2."
+        yield error("KT234", f"{TRAIN}: v2", f"{name} is {architecture}", hint, fixable=True)
+    is_v = bool(config.get("train", "v_parameterization"))
+    if prediction == "v" and not is_v:
+        hint = "Set v_parameterization = true, and zero_terminal_snr = true for NoobAI."
+        message = f"{name} is a v-prediction model: trained as it stands it makes noise"
+        yield warning("KT224", f"{TRAIN}: v_parameterization", message, hint, fixable=True)
+    elif prediction == "epsilon" and is_v:
+        message = f"is set, but nothing in {name} says that it is a v-prediction model"
+        yield warning("KT224", f"{TRAIN}: v_parameterization", message, "Remove it unless you know that it is one.")
+
+
+def check_sampling(config: Config, workspace: Workspace) -> Iterator[Problem]:
+    """Prompts for the sample pictures; a run takes the config's own prompts.txt before what train.toml names."""
+    train = config.effective()
+    wanted = [
+        key
+        for key in ("sample_every_n_epochs", "sample_every_n_steps", "sample_at_first")
+        if train.get(key) is True or (isinstance(train.get(key), int) and train[key] > 0)
+    ]
+    named = train.get("sample_prompts")
+    own = config.prompts
+    where = f"{TRAIN}: sample_prompts"
+    usable = any(line.strip() and not line.startswith("#") for line in own.splitlines())
+    if isinstance(named, str) and named and not (workspace.root / named).is_file():
+        looks_like_text = ", " in named or not named.endswith((".txt", ".toml", ".json"))
+        own_path = workspace.key_of(config.path("prompts"))
+        if looks_like_text:
+            message = "is a prompt, not a file: the trainer would draw no picture"
+            yield warning("KT204", where, message, f"Write it into {own_path} and name that file.", fixable=True)
+        elif named != own_path or not usable:
+            yield warning(
+                "KT204", where, f"there is no {named}: no picture is drawn", f"Write prompts into {own_path}."
+            )
+    elif isinstance(named, str) and named and not named.endswith((".txt", ".toml", ".json")) and not usable:
+        message = "must end in .txt, .toml or .json: the trainer stops at the first sampling"
+        yield error("KT223", where, message, "Rename the file.")
+    if wanted and not usable and not named:
+        hint = f"Write a prompt into prompts.txt, or remove {wanted[0]}."
+        message = f"{wanted[0]} is set without prompts: the trainer stops at the first sampling"
+        yield error("KT205", where, message, hint)
+    if usable and not wanted:
+        yield info(
+            "KT313", where, "no picture is drawn without sample_every_n_epochs", "Set sample_every_n_epochs = 1."
+        )
+
+
+def check_packages(train: Mapping[str, Any], settings: Settings) -> Iterator[Problem]:
+    """Packages that the config needs in the trainer's Python; only looked for, nothing is started."""
+    if settings.trainer == "demo":
+        return
+    needed: list[tuple[str, str, str]] = []
+    if train.get("xformers") is True:
+        needed.append(("xformers", "xformers", "xformers"))
+    optimizer = str(train.get("optimizer_type", "")).lower()
+    needed += [("optimizer_type", module, name) for part, module, name in _PACKAGES[:5] if part in optimizer][:1]
+    if optimizer == "lion":
+        needed.append(("optimizer_type", "lion_pytorch", "lion-pytorch"))
+    folder = site_packages(settings)
+    for key, module, package in needed:
+        if folder is not None and (folder / module).exists():
+            continue
+        code = "KT403" if key == "xformers" else "KT404"
+        hint = (
+            "Set sdpa = true instead and remove xformers: the same speed without a package."
+            if key == "xformers"
+            else f"Install it there: pip install {package}. Or set optimizer_type = AdamW."
+        )
+        if folder is not None:
+            message = f"needs the package {package}, which is not in {folder}"
+            yield error(code, f"{TRAIN}: {key}", message, hint, fixable=key == "xformers")
+        else:
+            message = f"needs the package {package} in the trainer's Python"
+            yield warning(code, f"{TRAIN}: {key}", message, hint, fixable=key == "xformers")
+
+
+def site_packages(settings: Settings) -> Path | None:
+    """Where the packages of the trainer's Python lie, if that can be told by looking: torch must be there too."""
+    roots: list[Path] = []
+    if settings.sd_python is not None:
+        roots.append(settings.sd_python.parent.parent)
+    elif settings.sd_scripts is not None:
+        for folder in (settings.sd_scripts, settings.sd_scripts.parent):
+            roots += [folder / "venv", folder / ".venv"]
+    for root in roots:
+        found = sorted(root.glob("lib/python3*/site-packages"), key=lambda path: natural_key(path.parent.name))
+        for folder in reversed(found):
+            if (folder / "torch").is_dir():
+                return folder
+    return None
+
+
+def check_output(config: Config, workspace: Workspace, plan: Plan) -> Iterator[Problem]:
+    """Disk, files that would be overwritten, checkpoints that the run deletes itself."""
+    train = config.effective()
+    need, free = plan.disk_bytes, plan.disk_free
+    output = train.get("output_dir")
+    where = f"{TRAIN}: output_dir"
+    if need is not None and need > free:
+        message = f"the run writes about {human_bytes(need)}, and {human_bytes(free)} are free"
+        yield error("KT401", where, message, "Free some space, or save less often.")
+    elif need is not None and need > 0.8 * free:
+        message = f"the run writes about {human_bytes(need)} of the {human_bytes(free)} that are free"
+        yield warning("KT401", where, message, "Free some space, or save less often.")
+    if isinstance(output, str) and output:
+        folder = workspace.root / Path(output).expanduser()
+        there = [item.name for item in plan.checkpoints if (folder / item.name).exists()]
+        if there:
+            message = f"{count_of(len(there), 'file')} in {output} would be overwritten: {printable(there[0])} …"
+            hint = "Change output_name, or remove output_dir: then every run gets a folder of its own."
+            yield warning("KT402", where, message, hint, fixable=True)
+    gone = [item for item in plan.checkpoints if not item.kept]
+    if gone:
+        key = "save_last_n_epochs" if gone[0].epoch is not None else "save_last_n_steps"
+        names = ", ".join(f"epoch {item.epoch}" if item.epoch is not None else f"step {item.step}" for item in gone[:3])
+        more = f" and {len(gone) - 3} more" if len(gone) > 3 else ""
+        message = f"{names}{more} will be deleted again during the run"
+        yield warning("KT320", f"{TRAIN}: {key}", message, "Remove it to keep all of them.", fixable=True)
+
+
+def check_gpus(
+    config: Config, settings: Settings, live_runs: Sequence[LiveRun], gpus: GpuReading | None
+) -> Iterator[Problem]:
+    """Other runs, and what the GPUs can do; nothing without a reading."""
+    train = config.effective()
+    for run in live_runs:
+        if run.config == config.name:
+            yield warning("KT405", run.id, "a run of this config is under way", "Wait for it, or stop it first.")
+        elif settings.trainer != "demo":
+            hint = "Two trainings on one GPU rarely fit: wait for it, or choose another GPU."
+            yield warning("KT405", run.id, "another run is under way", hint)
+    if gpus is None or settings.trainer == "demo":
+        return
+    precision = train.get("mixed_precision", "no")
+    if not gpus.gpus:
+        message = f"no NVIDIA GPU can be seen{f' ({gpus.message})' if gpus.message else ''}"
+        hint = 'On a CPU only mixed_precision = "no" runs, and very slowly.'
+        yield warning("KT406", f"{TRAIN}: mixed_precision", message, hint)
+        return
+    old = [gpu.name for gpu in gpus.gpus if gpu.name and _OLD_GPUS.search(gpu.name)]
+    if precision == "bf16" and len(old) == len(gpus.gpus):
+        message = f"{printable(old[0] or '')} has no bf16"
+        yield warning("KT408", f"{TRAIN}: mixed_precision", message, 'Set mixed_precision = "fp16".', fixable=True)

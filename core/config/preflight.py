@@ -1,0 +1,113 @@
+"""The preflight: config, dataset and machine looked at together, as one list of problems.
+
+An error is what the trainer would die of, or what would make it end without training; a warning is what trains other
+things than were meant, or may fail. Codes: KT1xx dataset, KT2xx config, KT3xx without effect, KT4xx machine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from core.config.check_dataset import check_captions, check_dataset_file, check_folders
+from core.config.check_machine import (
+    LiveRun,
+    check_gpus,
+    check_models,
+    check_output,
+    check_packages,
+    check_sampling,
+)
+from core.config.check_options import check_options, error, warning
+from core.config.documents import FILES
+from core.config.plan import Plan, plan
+from core.config.resolved import images_in, script_of
+from core.problems import Problem, Severity
+
+if TYPE_CHECKING:
+    from core.config.documents import Config
+    from core.hardware import GpuReading
+    from core.settings import Settings
+    from core.workspace import Workspace
+
+_ORDER = {Severity.ERROR: 0, Severity.WARNING: 1, Severity.INFO: 2}
+
+
+def check(
+    config: Config,
+    workspace: Workspace,
+    settings: Settings,
+    live_runs: Sequence[LiveRun] = (),
+    gpus: GpuReading | None = None,
+    planned: Plan | None = None,
+) -> list[Problem]:
+    """Everything that can be told before a run of `config`, errors first.
+
+    Reads the header of every image and every caption once: about 0.1 s for 1,000 images. `planned` saves the headers.
+    """
+    return _sorted(_check(config, workspace, settings, live_runs, gpus, planned))
+
+
+def check_dataset(workspace: Workspace, name: str, trigger: str | None = None) -> list[Problem]:
+    """What can be told of a dataset without a config: names, folders, captions (`.txt`, 225 tokens).
+
+    Raises UserError when there is no such dataset.
+    """
+    from core.dataset.scan import open_dataset
+
+    dataset = open_dataset(workspace, name)
+    found = list(dataset.problems)
+    if not dataset.items:
+        hint = f"Bring some in: kohya-tui import {name} FOLDER"
+        found.append(warning("KT121", workspace.key_of(dataset.path), "there is no picture in it", hint))
+    for subset in dataset.subsets:
+        names = images_in(subset.path) or []
+        values = {"caption_extension": ".txt", "class_tokens": None}
+        found.extend(check_captions(subset.path, names, values, workspace, {"max_token_length": 225}, trigger))
+    return _sorted(found)
+
+
+def _check(
+    config: Config,
+    workspace: Workspace,
+    settings: Settings,
+    live_runs: Sequence[LiveRun],
+    gpus: GpuReading | None,
+    planned: Plan | None,
+) -> Iterator[Problem]:
+    yield from _files(config)
+    script = script_of(config, workspace)
+    if "train" not in config.broken and config.text("train").strip():
+        train = config.effective()
+        yield from check_options(config, script)
+        yield from check_models(config, workspace, script, settings)
+        yield from check_sampling(config, workspace)
+        yield from check_packages(train, settings)
+        yield from check_gpus(config, settings, live_runs, gpus)
+    if "dataset" in config.broken:
+        return
+    yield from check_dataset_file(config, workspace, script)
+    yield from check_folders(config, workspace, settings.trigger)
+    planned = planned if planned is not None else plan(config, workspace)
+    yield from (problem for problem in planned.problems if problem.code in {"KT133", "KT211", "KT233"})
+    yield from check_output(config, workspace, planned)
+
+
+def _files(config: Config) -> Iterator[Problem]:
+    for file, name in FILES.items():
+        broken = config.broken.get(file)
+        if broken is not None:
+            yield error("KT201", name, broken.message, broken.hint)
+        if file != "prompts" and config.has_bom(file):
+            message = "begins with a byte order mark, with which the trainer cannot read its first line"
+            yield error("KT215", name, message, "Save it again from here: the mark is left out.", fixable=True)
+    if not config.text("train").strip() and "train" not in config.broken:
+        yield error("KT201", FILES["train"], "is missing or empty", "Make one: kohya-tui config new NAME")
+
+
+def _sorted(problems: Iterable[Problem]) -> list[Problem]:
+    """Errors first, the order of finding else; what two checks found stands once."""
+    unique: dict[tuple[str, str], Problem] = {}
+    for problem in problems:
+        unique.setdefault((problem.code, f"{problem.where}\0{problem.message}"), problem)
+    return sorted(unique.values(), key=lambda problem: _ORDER[problem.severity])
