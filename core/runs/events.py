@@ -11,6 +11,8 @@ import struct
 from pathlib import Path
 from typing import NamedTuple
 
+from core.files import natural_key
+
 _LENGTH = struct.Struct("<Q")
 _DOUBLE = struct.Struct("<d")
 _FLOAT = struct.Struct("<f")
@@ -41,7 +43,7 @@ class EventFile:
     def read(self, limit: int | None = None) -> list[Scalar]:
         """The scalars that were written since the last call; empty when the file is missing.
 
-        `limit`: bytes to read at most, rounded up to 4 MiB (some 70,000 scalars); the rest comes with the next call.
+        `limit`: bytes to read at most (a scalar takes some 60); the rest comes with the next call.
         """
         found: list[Scalar] = []
         try:
@@ -51,7 +53,7 @@ class EventFile:
             with self.path.open("rb") as stream:
                 stream.seek(self._offset)
                 stop = size if limit is None else self._offset + limit
-                while not self.broken and self._offset < stop and (data := stream.read(_CHUNK)):
+                while not self.broken and (data := stream.read(min(_CHUNK, stop - self._offset))):
                     self._offset += len(data)
                     self._rest = self._scan(self._rest + data if self._rest else data, found)
         except OSError:
@@ -190,4 +192,4 @@ def find_events(logs_dir: Path) -> list[Path]:
         for name in names
         if name.startswith("events.out.tfevents.")
     ]
-    return sorted(found, key=lambda path: (path.name, path))
+    return sorted(found, key=lambda path: (natural_key(path.name), path))

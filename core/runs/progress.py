@@ -288,7 +288,7 @@ class ProgressReader:
             return
         if "Error" in text or "Exception" in text or "Interrupt" in text or "Invalid" in text:
             line = text.strip()
-            if _EXCEPTION.match(line) and not line.endswith("CalledProcessError"):
+            if _EXCEPTION.match(line) and "CalledProcessError" not in line:
                 self.state = replace(self.state, last_error=printable(line))
         for part, phase in _PHASE_TEXTS:
             if part in text:
