@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from textual import getters, on, work
+from textual import events, getters, on, work
 from textual.binding import Binding
 from textual.containers import Horizontal, Vertical
 from textual.timer import Timer
@@ -14,11 +14,12 @@ from textual.widgets import TextArea
 
 from core.problems import Problem, Severity, UserError
 from core.text import printable
-from tui.screens.base import FIND, ModeScreen
+from tui.screens.base import ModeScreen
 from tui.screens.config_dialogs import ask_new, choose_option, confirm_start
 from tui.theme import Cells
 from tui.widgets.form import Form
 from tui.widgets.line import Line, Lines
+from tui.wiring import OurApp
 
 if TYPE_CHECKING:
     from core.config.documents import Config, FileName
@@ -27,6 +28,18 @@ if TYPE_CHECKING:
 VIEWS: tuple[FileName | None, ...] = (None, "train", "dataset", "prompts")
 MARKS = {Severity.ERROR: ("✗", "bad"), Severity.WARNING: ("!", "caution"), Severity.INFO: ("·", "muted")}
 EMPTY = "No config yet. ctrl+n makes one from a preset, i imports a guide (Markdown or TOML)."
+
+
+class Raw(TextArea):
+    """The raw editor: Esc leaves it, as it leaves everything (Textual would move the focus)."""
+
+    app = OurApp()
+
+    async def _on_key(self, event: events.Key) -> None:
+        if event.key == "escape":
+            event.stop()
+            event.prevent_default()
+            await self.app.action_back()
 
 
 class ConfigScreen(ModeScreen):
@@ -44,7 +57,9 @@ dataset.toml and prompts.txt, and back. `s` saves, `u` takes that back, `R` star
     BINDINGS: ClassVar = [
         Binding("R", "start", "start", id="run.start"),
         Binding("s", "save", "save", id="config.save"),
-        *FIND,
+        Binding("slash", "find", "find", id="find.open", key_display="/"),
+        Binding("n", "next_match", "next problem", show=False, id="find.next"),
+        Binding("N", "previous_match", "previous problem", show=False, id="find.previous"),
         Binding("ctrl+t", "next_view", "raw", id="config.raw", key_display="^t", priority=True),
         Binding("x", "unset", "remove", show=False, id="tag.remove"),
         Binding("d", "diff", "diff", show=False, id="config.diff"),
@@ -255,10 +270,9 @@ dataset.toml and prompts.txt, and back. `s` saves, `u` takes that back, `R` star
 
     @work(thread=True, exclusive=True, group="config-check", exit_on_error=False)
     def _check(self, folder: Any, texts: dict[FileName, str], broken: dict[FileName, UserError]) -> None:
-        from core.config.preflight import check
-
         from core.config.documents import Config
         from core.config.plan import plan
+        from core.config.preflight import check
 
         workspace = self.app.workspace
         assert workspace is not None
@@ -397,7 +411,7 @@ dataset.toml and prompts.txt, and back. `s` saves, `u` takes that back, `R` star
                 area.language = None if view == "prompts" else "toml"
                 area.focus()
             else:
-                area = TextArea.code_editor(
+                area = Raw.code_editor(
                     text, language=None if view == "prompts" else "toml", id="config-raw", soft_wrap=view == "prompts"
                 )
                 self.query_one("#config-left").mount(area, before=0)

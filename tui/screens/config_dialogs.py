@@ -147,8 +147,7 @@ async def choose_base(app: KohyaApp, now: str) -> str | None:
         found: str | None = await app.push_screen_wait(Choose("Base model", entries, chosen=now))
         if found != OTHER:
             return found
-    path: str | None = await app.push_screen_wait(Ask("Base model", "Path of a .safetensors or .ckpt file", now))
-    return path
+    return await app.push_screen_wait(Ask("Base model", "Path of a .safetensors or .ckpt file", now))
 
 
 async def ask_new(app: KohyaApp) -> str | None:
@@ -183,11 +182,9 @@ async def ask_new(app: KohyaApp) -> str | None:
         return f"{name} is there already" if name in workspace.config_names() else None
 
     base = dataset or "lora"
-    free = next(
-        name
-        for number in range(1, 1000)
-        if (name := base if number == 1 else f"{base}-{number}") not in workspace.config_names()
-    )
+    taken = set(workspace.config_names())
+    numbered = (base if number == 1 else f"{base}-{number}" for number in range(1, len(taken) + 2))
+    free = next(each for each in numbered if each not in taken)
     name = await app.push_screen_wait(Ask("New config", "Its name", free, check=wrong))
     if name is None:
         return None
