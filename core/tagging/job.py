@@ -9,11 +9,13 @@ Exit status: 0 done, 1 some images failed or the run could not be done.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
 import threading
 import warnings
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -22,13 +24,14 @@ from core.files import read_json
 from core.problems import UserError
 from core.settings import load
 from core.tagging.listing import caption_path, find_images, last_of_each, shared_stems
-from core.tagging.models import TaggerModel, find_model
+from core.tagging.models import TaggerModel, find_model, fingerprint
 from core.tagging.options import caption_options
-from core.tagging.results import Results
 from core.text import count_of, human_bytes, printable
 from core.workspace import Workspace
 
 if TYPE_CHECKING:
+    from core.tagging.pipeline import Tagged
+    from core.tagging.results import Results
     from core.tagging.session import TaggerSession
 
 _GIVES_UP_AFTER = 3
@@ -52,10 +55,52 @@ class Stop:
 
     def _handle(self, number: int, _frame: FrameType | None) -> None:
         if self.signal is not None or not self.is_tagging:
-            raise SystemExit(128 + number)
+            os._exit(
+                128 + number
+            )  # no unwinding: threads may sit in the model for seconds; the journal recovers its group
         self.signal = number
         self.event.set()
-        say("Stopping: the images under way are still written.")
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What spec.json asks for. `images` maps every image to the name that `--output_path` gives it, in order."""
+
+    run_dir: Path
+    spec: dict[str, Any]
+    workspace: Workspace | None
+    images: dict[Path, str]
+    skipped: int
+
+    @classmethod
+    def read(cls, run_dir: Path) -> Job:
+        """Raises UserError when there is no such spec, and when there is no image."""
+        spec = (read_json(run_dir / "spec.json") or {}).get("tag")
+        if not isinstance(spec, dict):
+            raise UserError(
+                f"{run_dir / 'spec.json'} describes no tag run", "Start it again: kohya-tui tag DATASET-OR-DIR"
+            )
+        workspace = Workspace(Path(spec["workspace"])) if spec.get("workspace") else None
+        listed = _listed(spec)
+        kept = dict(listed)
+        if spec.get("policy") == "skip" and not spec["options"].get("output_path"):
+            extension = spec["options"].get("caption_extension") or ".txt"
+            kept = {image: name for image, name in listed.items() if not _has_text(caption_path(image, extension))}
+        return cls(run_dir, spec, workspace, kept, len(listed) - len(kept))
+
+    @property
+    def options(self) -> dict[str, Any]:
+        options: dict[str, Any] = self.spec["options"]
+        return options
+
+    @property
+    def extension(self) -> str:
+        return self.options.get("caption_extension") or ".txt"
+
+    @property
+    def label(self) -> str:
+        """What the history shows."""
+        return f"Tag {self.spec.get('target') or count_of(len(self.images), 'image')}"
 
 
 def say(text: str) -> None:
@@ -64,11 +109,11 @@ def say(text: str) -> None:
 
 
 def main(argv: list[str]) -> int:
-    """Run the tag run in the folder `argv[0]`."""
+    """Do the tag run in the folder `argv[0]`."""
     # Before numpy is imported: its own threads would fight with the decoding threads over tiny matrices.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    # Pillow warns above 89 million pixels, in a form that no reader of the log understands; what it refuses is told per
+    # Pillow warns above 89 million pixels in words that no reader of the log understands; what it refuses is told per
     # file.
     warnings.filterwarnings("ignore", message=".*decompression bomb.*")
     stop = Stop()
@@ -84,141 +129,124 @@ def main(argv: list[str]) -> int:
 
 def run(run_dir: Path, stop: Stop) -> int:
     """The whole run. Raises UserError for what keeps it from starting or ends it early."""
-    document = read_json(run_dir / "spec.json")
-    spec = (document or {}).get("tag")
-    if not isinstance(spec, dict):
-        raise UserError(f"{run_dir / 'spec.json'} describes no tag run", "Start it again: kohya-tui tag DATASET-OR-DIR")
-    options: dict[str, Any] = spec.get("options") or {}
-    workspace = Workspace(Path(spec["workspace"])) if spec.get("workspace") else None
-    names = _listed(spec, options)
-    images = list(names)
-    extension = options.get("caption_extension") or ".txt"
-    skipped = 0
-    if spec.get("policy") == "skip" and not options.get("output_path"):
-        images = [image for image in images if not _has_text(caption_path(image, extension))]
-        skipped = len(names) - len(images)
-        say(f"{count_of(skipped, 'image')} with a caption skipped.")
-    for caption, group in shared_stems(images, extension).items() if not options.get("output_path") else ():
-        shared = ", ".join(path.name for path in group)
-        say(f"Warning: {shared} share one caption {caption.name}; the last one writes it.")
-    say(f"{count_of(len(images), 'image')} to tag in {count_of(len(spec['folders']), 'folder')}.")
+    from core.tagging.results import Results
 
-    model = _model(spec, options, workspace)
-    from core.tagging.session import open_session
-
-    session = open_session(model, spec.get("provider") or "auto")
-    _announce(session, options)
+    job = Job.read(run_dir)
+    if job.skipped:
+        say(f"{count_of(job.skipped, 'image')} with a caption skipped.")
+    if not job.options.get("output_path"):
+        for caption, group in shared_stems(job.images, job.extension).items():
+            shared = ", ".join(path.name for path in group)
+            say(f"Warning: {shared} share one caption {caption.name}; the last one writes it.")
+    say(f"{count_of(len(job.images), 'image')} to tag in {count_of(len(job.spec['folders']), 'folder')}.")
+    session = _session(job)
     results = Results(run_dir / "results.jsonl")
     results.begin(
-        total=len(images),
-        skipped=skipped,
-        model=model.name,
+        total=len(job.images),
+        skipped=job.skipped,
+        model=session.model.name,
         provider=session.provider,
         fallback=session.fallback,
     )
-    return _tag(run_dir, spec, session, images, names, workspace, results, stop)
-
-
-def _tag(
-    run_dir: Path,
-    spec: dict[str, Any],
-    session: TaggerSession,
-    images: list[Path],
-    names: dict[Path, str],
-    workspace: Workspace | None,
-    results: Results,
-    stop: Stop,
-) -> int:
-    from core.dataset.edits import Journal
-    from core.tagging.captioning import Captioner
-    from core.tagging.models import fingerprint
-    from core.tagging.pipeline import one_line, tag_images
-    from core.tagging.scores import ScoreStore, stamp_of
-    from core.tagging.session import physical_cores
-    from core.tagging.writing import CaptionFiles, CaptionTable
-
-    options: dict[str, Any] = spec.get("options") or {}
-    wanted = caption_options(options)
-    captioner = Captioner(session.labels, wanted, by_probability=session.model.format.by_probability)
-    extension = options.get("caption_extension") or ".txt"
-    trigger = spec.get("trigger")
-    store = None
-    if workspace is not None and session.model.onnx is not None:
-        store = ScoreStore(workspace, fingerprint(session.model.onnx), session.model.name, session.labels)
-    pause = float(os.environ.get("KOHYA_TUI_DEMO_TAG_SECONDS") or 0)
-    # Outside a workspace the images' own folder gets no .kohya-tui: the run's folder keeps the journal.
-    journal = Journal(workspace or Workspace(run_dir))
-    failed_writes = 0
-    stop.is_tagging = True
-    with journal.begin(f"Tag {spec.get('target') or count_of(len(images), 'image')}", "tag") as group:
-        table = None
-        if options.get("output_path"):
-            table = CaptionTable(Path(options["output_path"]), run_dir / "captions.jsonl", wanted, names, trigger)
-        output = table or CaptionFiles(
-            group, wanted, last_of_each(images, extension), extension, spec.get("policy") or "overwrite", trigger
-        )
-        batches = tag_images(
-            images,
-            session,
-            batch=options.get("batch_size") or _batch_for(session),
-            threads=options.get("max_data_loader_n_workers") or max(2, physical_cores()),
-            clip_16_bit=wanted.sd_compat,
-            should_stop=stop.asked,
-        )
-        for batch in batches:
-            for item in batch:
-                if item.scores is None:
-                    results.failed(item.path, item.error or "unreadable")
-                    say(f"FAILED {item.error}")
-                    continue
-                tags = captioner.tags(item.scores)
-                try:
-                    output.write(item.path, tags.tags, item.size)
-                except UserError as error:
-                    failed_writes += 1
-                    results.failed(item.path, one_line(error))
-                    say(f"FAILED {one_line(error)}")
-                    if failed_writes >= _GIVES_UP_AFTER:
-                        results.save()
-                        raise UserError(
-                            f"{failed_writes} captions could not be written one after another", error.hint
-                        ) from error
-                    continue
-                failed_writes = 0
-                results.tagged(item.path, tags)
-                for kind, words in tags.groups:
-                    say(f"{item.path.name}: {kind}: {', '.join(words)}")
-                if store is not None and workspace is not None:
-                    store.add(workspace.key_of(item.path), stamp_of(item.path), item.scores)
-                if pause > 0:
-                    results.save()
-                    stop.event.wait(pause)
-            if table is not None:
-                table.flush()
-            if store is not None:
-                store.save()
-            results.save()
-        if table is not None:
-            table.finish(group)
-    if store is not None:
-        store.close()
-    results.end(stopped=stop.signal is not None)
-    _conclude(results, options, stop)
+    _tag(job, session, results, stop)
+    results.end(stopped=stop.asked())
+    _conclude(job, results, stop)
     if stop.signal is not None:
         return 128 + stop.signal
     return 1 if results.failures else 0
 
 
-def _listed(spec: dict[str, Any], options: dict[str, Any]) -> dict[Path, str]:
-    """Every image with the name that `--output_path` gives it, in order. Raises UserError when there is none."""
+def _tag(job: Job, session: TaggerSession, results: Results, stop: Stop) -> None:
+    from core.dataset.edits import Journal
+    from core.tagging.captioning import Captioner
+    from core.tagging.pipeline import one_line, tag_images
+    from core.tagging.scores import ScoreStore, stamp_of
+    from core.tagging.session import physical_cores
+    from core.tagging.writing import CaptionFiles, CaptionTable
+
+    wanted = caption_options(job.options)
+    captioner = Captioner(session.labels, wanted, by_probability=session.model.format.by_probability)
+    trigger = job.spec.get("trigger")
+    pause = float(os.environ.get("KOHYA_TUI_DEMO_TAG_SECONDS") or 0)
+    batches = tag_images(
+        list(job.images),
+        session,
+        batch=job.options.get("batch_size") or _batch_for(session),
+        threads=job.options.get("max_data_loader_n_workers") or max(2, physical_cores()),
+        clip_16_bit=wanted.sd_compat,
+        should_stop=stop.asked,
+    )
+    # Outside a workspace the images' own folder gets no .kohya-tui: the run's folder keeps the journal.
+    journal = Journal(job.workspace or Workspace(job.run_dir))
+    with contextlib.ExitStack() as closing, journal.begin(job.label, "tag") as group:
+        store = None
+        if job.workspace is not None and session.model.onnx is not None:
+            key = fingerprint(session.model.onnx)
+            store = ScoreStore(job.workspace, key, session.model.name, session.labels)
+            closing.callback(store.close)
+        table = None
+        output: CaptionTable | CaptionFiles
+        if job.options.get("output_path"):
+            rows = job.run_dir / "captions.jsonl"
+            output = table = CaptionTable(Path(job.options["output_path"]), rows, wanted, job.images, trigger)
+        else:
+            writers = last_of_each(list(job.images), job.extension)
+            output = CaptionFiles(group, wanted, writers, job.extension, job.spec.get("policy") or "overwrite", trigger)
+        failed_writes = 0
+
+        def finish(item: Tagged) -> None:
+            nonlocal failed_writes
+            if item.scores is None:
+                results.failed(item.path, item.error or "unreadable")
+                say(f"FAILED {item.error}")
+                return
+            tags = captioner.tags(item.scores)
+            try:
+                output.write(item.path, tags.tags, item.size)
+            except UserError as error:
+                failed_writes += 1
+                results.failed(item.path, one_line(error))
+                say(f"FAILED {one_line(error)}")
+                if failed_writes < _GIVES_UP_AFTER:
+                    return
+                results.save()
+                message = f"{failed_writes} captions could not be written one after another; the run ends here"
+                raise UserError(message, error.hint) from error
+            failed_writes = 0
+            results.tagged(item.path, tags)
+            for kind, words in tags.groups:
+                say(f"{item.path.name}: {kind}: {', '.join(words)}")
+            if store is not None and job.workspace is not None:
+                store.add(job.workspace.key_of(item.path), stamp_of(item.path), item.scores)
+
+        stop.is_tagging = True
+        with contextlib.closing(batches):
+            for batch in batches:
+                for item in batch:
+                    finish(item)
+                    if pause > 0:
+                        results.save()
+                        stop.event.wait(pause)
+                if table is not None:
+                    table.flush()
+                if store is not None:
+                    store.save()
+                results.save()
+        if table is not None:
+            table.finish(group)
+
+
+def _listed(spec: dict[str, Any]) -> dict[Path, str]:
+    """Every image with its name in the output file, in order. Raises UserError when there is none."""
     found: dict[Path, str] = {}
     folders = [Path(folder) for folder in spec.get("folders") or ()]
     written = spec.get("names") or [str(folder) for folder in folders]
-    compat = bool(options.get("sd_compat"))
+    options = spec["options"] = dict(spec.get("options") or {})
     for folder, name in zip(folders, written, strict=True):
         if not folder.is_dir():
             raise UserError(f"The folder {folder} does not exist (any more)", "Name a dataset or a folder with images.")
-        for image in find_images(folder, recursive=bool(options.get("recursive")), sd_compat=compat):
+        is_recursive, is_compat = bool(options.get("recursive")), bool(options.get("sd_compat"))
+        for image in find_images(folder, recursive=is_recursive, sd_compat=is_compat):
             found.setdefault(image, str(Path(name) / image.relative_to(folder)))
     if not found:
         where = ", ".join(map(str, folders)) or "(no folder)"
@@ -226,22 +254,37 @@ def _listed(spec: dict[str, Any], options: dict[str, Any]) -> dict[Path, str]:
     return found
 
 
-def _model(spec: dict[str, Any], options: dict[str, Any], workspace: Workspace | None) -> TaggerModel:
-    """The model on disk, downloaded where it is missing (or asked for with `--force_download`)."""
-    settings = load(None if workspace is None else workspace.root)
-    model_dir = Path(options["model_dir"]) if options.get("model_dir") else None
-    model = find_model(spec.get("model"), workspace, settings, model_dir)
+def _session(job: Job) -> TaggerSession:
+    """The model found (fetched where it is missing), loaded and announced."""
+    from core.tagging.providers import CUDA
+    from core.tagging.session import open_session
+
+    settings = load(None if job.workspace is None else job.workspace.root)
+    model_dir = Path(job.options["model_dir"]) if job.options.get("model_dir") else None
+    model = find_model(job.spec.get("model"), job.workspace, settings, model_dir)
     say(f"Model: {model.name}")
-    if model.is_local:
-        if options.get("force_download"):
-            say("--force_download has nothing to fetch: the model is a folder on this machine.")
-        return model
-    if model.is_on_disk and not options.get("force_download"):
-        return model
-    return _fetched(model, model_dir, workspace)
+    if job.options.get("force_download") and model.is_local:
+        say("--force_download has nothing to fetch: the model is a folder on this machine.")
+    elif job.options.get("force_download") or not model.is_on_disk:
+        _fetch(model, model_dir)
+        model = find_model(model.name, job.workspace, settings, model_dir)
+    session = open_session(model, job.spec.get("provider") or "auto")
+    if session.provider != CUDA and job.options.get("require_gpu"):
+        raise UserError(
+            session.fallback or "The model would run on the CPU, and --require-gpu was given",
+            "Leave out --require-gpu to run on the CPU.",
+        )
+    say(f"Provider: {'GPU (CUDA)' if session.provider == CUDA else 'CPU'}")
+    if session.fallback:
+        say(f"WARNING: {session.fallback}")
+    asked = job.options.get("batch_size")
+    if session.fixed_batch is not None and asked not in (None, session.fixed_batch):
+        say(f"The model takes {session.fixed_batch} at once; --batch_size {asked} is not used.")
+    return session
 
 
-def _fetched(model: TaggerModel, model_dir: Path | None, workspace: Workspace | None) -> TaggerModel:
+def _fetch(model: TaggerModel, model_dir: Path | None) -> None:
+    """Download the model; a copy on this machine is good enough when the hub cannot be asked."""
     from core.tagging.download import download
 
     shown = -1
@@ -255,25 +298,7 @@ def _fetched(model: TaggerModel, model_dir: Path | None, workspace: Workspace | 
     except UserError as error:
         if not model.is_on_disk:
             raise
-        say(f"Warning: {error.message} The copy on this machine is used: {model.onnx}")
-        return model
-    return find_model(model.name, workspace, load(None if workspace is None else workspace.root), model_dir)
-
-
-def _announce(session: TaggerSession, options: dict[str, Any]) -> None:
-    from core.tagging.providers import CUDA
-
-    if session.provider != CUDA and options.get("require_gpu"):
-        raise UserError(
-            session.fallback or "The model runs on the CPU, and --require-gpu was given",
-            None if session.fallback else "Leave out --require-gpu or --provider cpu.",
-        )
-    say(f"Provider: {'GPU (CUDA)' if session.provider == CUDA else 'CPU'}")
-    if session.fallback:
-        say(f"WARNING: {session.fallback}")
-    asked = options.get("batch_size")
-    if session.fixed_batch is not None and asked not in (None, session.fixed_batch):
-        say(f"The model takes {session.fixed_batch} at once; --batch_size {asked} is not used.")
+        say(f"Warning: {error.message}. The copy on this machine is used: {model.onnx}")
 
 
 def _batch_for(session: TaggerSession) -> int:
@@ -290,12 +315,12 @@ def _has_text(path: Path) -> bool:
         return False
 
 
-def _conclude(results: Results, options: dict[str, Any], stop: Stop) -> None:
-    if options.get("frequency_tags"):
+def _conclude(job: Job, results: Results, stop: Stop) -> None:
+    if job.options.get("frequency_tags"):
         print("Tag frequencies:")
         for tag, number in results.frequencies.most_common():
             print(f"{printable(tag)}: {number}")
-    word = "Stopped" if stop.signal is not None else "Done"
+    word = "Stopped" if stop.asked() else "Done"
     rate = f" at {results.rate:.1f} images/s" if results.rate else ""
     failed = f", {len(results.failures)} failed (FAILED above)" if results.failures else ""
     say(f"{word}: {count_of(results.count, 'image')} tagged{rate}{failed}.")

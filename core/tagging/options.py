@@ -276,7 +276,7 @@ def _unpasted(argv: Sequence[str]) -> list[str]:
     words: list[str] = []
     for word in argv:
         is_value = bool(words) and words[-1] in takes_value  # `--caption_separator " "` is meant
-        if is_value or word.strip().strip("\\"):
+        if word.strip().strip("\\") or (is_value and "\\" not in word):
             words.append(word.lstrip() if word.lstrip().startswith("--") and not is_value else word)
     if words and _PYTHON.fullmatch(words[0]):
         words = words[1:]

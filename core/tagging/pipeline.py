@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,8 +79,8 @@ def tag_images(
     threads: int = 2,
     clip_16_bit: bool = False,
     should_stop: Callable[[], bool] = lambda: False,
-) -> Iterator[list[Tagged]]:
-    """One list of results per batch, in the order of `paths`; after `should_stop` the batches under way are still
+) -> Generator[list[Tagged], None, None]:
+    """One list of results per batch, in the order of `paths`; after `should_stop` only what is in the model is still
     given.
 
     Raises UserError when the model itself fails.
@@ -136,7 +136,9 @@ def tag_images(
             if group and not should_stop():
                 running.append(inference.submit(infer, group))
             while running:
-                yield running.popleft().result()
+                work = running.popleft()
+                if not (should_stop() and work.cancel()):
+                    yield work.result()
         finally:
             for picture in decoding:
                 picture.cancel()

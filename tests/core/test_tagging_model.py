@@ -1,0 +1,281 @@
+"""From pixels to scores: preprocessing, models on disk, sessions, pipeline."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from core.problems import UserError
+from core.settings import Settings
+from core.tagging import providers
+from core.tagging.models import KNOWN, TaggerModel, find_model, list_models
+from core.tagging.pipeline import Tagged, tag_images
+from core.tagging.preprocess import load_image, prepare
+from core.tagging.session import TaggerSession, open_session
+from core.workspace import Workspace
+
+GOLDENS = Path(__file__).parent.parent / "data" / "goldens"
+GOOD, BAD = GOLDENS / "images" / "good", GOLDENS / "images" / "bad"
+PREPARED = json.loads((GOLDENS / "prepared_sha256.json").read_text("utf-8"))
+
+
+def test_prepared_pixels_equal_opencvs_to_one_step() -> None:
+    """The input of the model differs from sd-scripts' by at most 1 of 255, in less than one value of a thousand."""
+    with np.load(GOLDENS / "preprocessed_examples.npz") as examples:
+        for name in examples.files:
+            ours = prepare(load_image(GOOD / name), 448).astype(int)
+            off = np.abs(ours - examples[name])
+            assert off.max() <= 1 and np.count_nonzero(off) / off.size < 1e-3, name
+
+
+def test_most_pictures_are_prepared_to_the_same_bytes() -> None:
+    """Every enlarged picture and most shrunk ones equal sd-scripts' input bit for bit; in 11 to 13 of 70, depending on
+    the matrix library's threads, a few values are off by one.
+    """
+    different = [
+        name
+        for name, golden in PREPARED.items()
+        if hashlib.sha256(prepare(load_image(GOOD / name, clip_16_bit=True), 448).tobytes()).hexdigest()
+        != golden["sha256"]
+    ]
+    assert len(different) <= 20
+    assert not [name for name in different if PREPARED[name]["upscaled"]]
+
+
+def test_sixteen_bits_are_scaled_unless_sd_scripts_is_imitated() -> None:
+    """A 16-bit grey picture keeps its greys; sd-scripts sees it almost white."""
+    path = GOOD / "i16_gray.png"
+    assert np.asarray(load_image(path)).mean() < 200
+    assert np.asarray(load_image(path, clip_16_bit=True)).mean() > 250
+
+
+def test_transparency_is_white_and_rotation_is_not_applied(tmp_path: Path) -> None:
+    """What is transparent is white for the model; EXIF rotation is left to the trainer, which ignores it, too."""
+    assert prepare(load_image(GOOD / "rgba_fully_transparent.png"), 448).min() == 255
+    assert load_image(GOOD / "exif_orient6.jpg").size == Image.open(GOOD / "exif_orient6.jpg").size
+
+
+def test_huge_pictures_are_read_in_strips(tmp_path: Path) -> None:
+    """A picture above the strip limit gives the same pixels as one read at once."""
+    from core.tagging import preprocess
+
+    image = load_image(GOOD / "larger_1800x1200.jpg")
+    at_once = prepare(image, 448)
+    limit, preprocess._LARGE = preprocess._LARGE, 1000
+    try:
+        assert np.array_equal(prepare(image, 448), at_once)
+    finally:
+        preprocess._LARGE = limit
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("zero.png", "is empty"),
+        ("text.png", "is not an image"),
+        ("html.jpg", "is not an image"),
+        ("truncated.jpg", "is damaged"),
+        ("crc_error.png", "is damaged"),
+        ("bomb_huge.png", "larger than 178 million pixels"),
+        ("nothing.png", "does not exist"),
+    ],
+)
+def test_unreadable_images_are_told_apart(name: str, message: str) -> None:
+    """One sentence that names the file and what is wrong with it, and what helps."""
+    with pytest.raises(UserError, match=message) as caught:
+        load_image(BAD / name)
+    assert name in caught.value.message and caught.value.hint
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty current folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
+    return tmp_path
+
+
+def test_models_of_sd_scripts_are_adopted(here: Path, workspace: Workspace) -> None:
+    """A wd14_tagger_model folder beside the checkout, in the workspace or here is used without a download."""
+    name = KNOWN[0].name
+    assert not find_model(name, workspace, Settings()).is_on_disk
+    for folder, settings in (
+        (here / "kohya_ss", Settings(sd_scripts=here / "kohya_ss" / "sd-scripts")),
+        (workspace.root, Settings()),
+        (here, Settings()),
+    ):
+        target = folder / "wd14_tagger_model" / name.replace("/", "_")
+        shutil.copytree(GOLDENS / "model" / "SmilingWolf_tiny-dyn", target)
+        assert find_model(name, workspace, settings).folder == target
+        shutil.rmtree(target)
+
+
+def test_a_copy_in_the_hubs_cache_is_used(here: Path) -> None:
+    """What another program downloaded is found, the revision of `main` first."""
+    cache = here / "hf" / "hub" / "models--SmilingWolf--wd-vit-tagger-v3"
+    for revision in ("aaa", "bbb"):
+        shutil.copytree(GOLDENS / "model" / "SmilingWolf_tiny-dyn", cache / "snapshots" / revision)
+    (cache / "refs").mkdir()
+    (cache / "refs" / "main").write_text("bbb", "utf-8")
+    model = find_model("SmilingWolf/wd-vit-tagger-v3", None, Settings())
+    assert model.onnx == cache / "snapshots" / "bbb" / "model.onnx"
+    listed = {model.name: model for model in list_models(None, Settings())}
+    assert listed["SmilingWolf/wd-vit-tagger-v3"].is_on_disk
+    assert not listed["SmilingWolf/wd-eva02-large-tagger-v3"].is_on_disk
+    assert listed["SmilingWolf/wd-eva02-large-tagger-v3"].threshold == 0.5296
+
+
+def test_a_folder_without_labels_is_refused(here: Path) -> None:
+    """The sentence says which of the two files is missing."""
+    (here / "mine").mkdir()
+    (here / "mine" / "model.onnx").write_bytes(b"x")
+    with pytest.raises(UserError, match="lacks a label file"):
+        find_model("mine", None, Settings())
+
+
+def tiny(name: str = "SmilingWolf_tiny-dyn") -> TaggerModel:
+    return find_model(str(GOLDENS / "model" / name), None, Settings())
+
+
+def opened(model: TaggerModel, provider: str = "cpu") -> TaggerSession:
+    pytest.importorskip("onnxruntime")
+    return open_session(model, provider, 1)
+
+
+def test_a_damaged_model_is_one_sentence(here: Path) -> None:
+    """Half a model file: told so with the remedy, no traceback of ONNX Runtime."""
+    shutil.copytree(GOLDENS / "model" / "SmilingWolf_tiny-dyn", here / "half")
+    onnx = here / "half" / "model.onnx"
+    onnx.write_bytes(onnx.read_bytes()[:100_000])
+    with pytest.raises(UserError, match="Cannot load the model") as caught:
+        opened(find_model("half", None, Settings()))
+    assert "--force_download" in (caught.value.hint or "")
+
+
+def test_labels_that_do_not_fit_are_refused(here: Path) -> None:
+    """One row too few: both numbers are named."""
+    shutil.copytree(GOLDENS / "model" / "SmilingWolf_tiny-dyn", here / "less")
+    labels = here / "less" / "selected_tags.csv"
+    labels.write_text("".join(labels.read_text("utf-8").splitlines(keepends=True)[:-1]), "utf-8")
+    with pytest.raises(UserError, match="313 tags, but the model has 314 outputs"):
+        opened(find_model("less", None, Settings()))
+
+
+def test_a_model_of_another_kind_than_its_labels_is_refused(here: Path) -> None:
+    """cl_tagger's network with WD's label file: the shapes are named, nothing is tagged with nonsense."""
+    shutil.copytree(GOLDENS / "model" / "SmilingWolf_tiny-dyn", here / "mixed")
+    shutil.copyfile(GOLDENS / "model/cella_tiny-cl/v1/model_optimized.onnx", here / "mixed" / "model.onnx")
+    with pytest.raises(UserError, match="takes tensor"):
+        opened(find_model("mixed", None, Settings()))
+
+
+def test_scores_do_not_depend_on_the_batch() -> None:
+    """One by one, in eights, or filled up to a fixed batch of four: the same numbers, in the order of the files."""
+    paths = sorted(GOOD.glob("rgb_*.*"))
+    runs = []
+    for name, batch in (("SmilingWolf_tiny-dyn", 1), ("SmilingWolf_tiny-dyn", 8), ("SmilingWolf_tiny-fixed4", 3)):
+        items = [item for group in tag_images(paths, opened(tiny(name)), batch=batch) for item in group]
+        assert [item.path for item in items] == paths
+        runs.append(np.stack([item.scores for item in items if item.scores is not None]))
+    assert np.allclose(runs[0], runs[1], atol=1e-6) and np.allclose(runs[0], runs[2], atol=1e-6)
+    assert runs[0].min() >= 0 and runs[0].max() <= 1
+
+
+def test_a_stopped_pipeline_ends_soon_and_leaves_no_thread() -> None:
+    """Few pictures are decoded ahead, and closing the generator ends its threads."""
+    before = threading.active_count()
+    batches = tag_images([GOOD / "rgb_square.jpg"] * 1000, opened(tiny()), batch=1)
+    assert isinstance(next(batches)[0], Tagged)
+    batches.close()
+    assert threading.active_count() == before
+
+
+def test_asking_for_the_gpu_without_one_says_why_and_how(monkeypatch: pytest.MonkeyPatch) -> None:
+    """--provider cuda on a machine without NVIDIA driver runs on the CPU and says so."""
+    monkeypatch.setattr(providers, "driver_version", lambda: None)
+    session = opened(tiny(), "cuda")
+    assert session.provider == "cpu" and "No NVIDIA driver" in (session.fallback or "")
+    assert opened(tiny(), "auto").fallback is None
+
+
+class Runtime:
+    """What `why_not_cuda` asks of the module onnxruntime."""
+
+    def __init__(self, *names: str) -> None:
+        self.names = list(names)
+        self.__file__ = __file__
+
+    def get_available_providers(self) -> list[str]:
+        return self.names
+
+
+@pytest.mark.parametrize(
+    ("driver", "wheels", "available", "failed", "expected"),
+    [
+        (570, {"onnxruntime": "1"}, False, False, ["build for the CPU", "onnxruntime-gpu[cuda,cudnn]<1.27"]),
+        (590, {"onnxruntime": "1"}, False, False, ["build for the CPU", "install 'onnxruntime-gpu[cuda,cudnn]'"]),
+        (
+            590,
+            {"onnxruntime": "1", "onnxruntime-gpu": "1"},
+            False,
+            False,
+            ["both installed", "uninstall -y onnxruntime"],
+        ),
+        (590, {"onnxruntime-gpu": "1"}, True, True, ["libonnxruntime_providers_cuda.so", "is missing", "uninstall -y"]),
+    ],
+    ids=["old driver", "new driver", "both wheels", "library missing"],
+)
+def test_a_fallback_to_the_cpu_names_the_command_that_repairs_it(
+    monkeypatch: pytest.MonkeyPatch,
+    driver: int,
+    wheels: dict[str, str],
+    available: bool,
+    failed: bool,
+    expected: list[str],
+) -> None:
+    """Which wheel is wrong, and the exact line that puts it right, for the CUDA that this driver can do."""
+    monkeypatch.setattr(providers, "driver_version", lambda: driver)
+    monkeypatch.setattr(providers, "installed_wheels", lambda: wheels)
+    runtime = Runtime("CPUExecutionProvider", *(["CUDAExecutionProvider"] if available else []))
+    sentence = providers.why_not_cuda(runtime, asked=False, failed=failed) or ""
+    assert all(part in sentence for part in expected), sentence
+
+
+def test_without_onnxruntime_everything_but_the_model_works() -> None:
+    """A base install: every module is imported, and opening a model names the command that helps."""
+    program = """
+import sys
+sys.modules["onnxruntime"] = None
+import core.tagging.captioning, core.tagging.download, core.tagging.job, core.tagging.options, core.tagging.pipeline
+import core.tagging.scores, core.tagging.session, core.tagging.writing
+from core.problems import UserError
+from core.tagging.models import TaggerModel
+from pathlib import Path
+try:
+    core.tagging.session.open_session(TaggerModel("x", onnx=Path("x"), labels=Path("y")))
+except UserError as error:
+    print(error.message, "|", error.hint)
+"""
+    done = subprocess.run([sys.executable, "-P", "-c", program], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert "onnxruntime is not installed" in done.stdout and "-m pip install" in done.stdout
+
+
+def test_reading_options_and_models_imports_nothing_heavy() -> None:
+    """What the command line and the screens need before a run costs no numpy, Pillow, onnxruntime or hub client."""
+    program = """
+import sys
+import core.tagging.options, core.tagging.models, core.tagging.scores, core.tagging.listing
+print([name for name in ("numpy", "PIL", "onnxruntime", "huggingface_hub", "psutil") if name in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-P", "-c", program], capture_output=True, text=True, timeout=60)
+    assert done.stdout.strip() == "[]", done.stdout + done.stderr
