@@ -6,10 +6,9 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
-from safetensors.numpy import save
 
 from core.demo.trainer.model import CANVAS, MEAN_KEY, WORDS_KEY, Array, make_words
+from core.demo.trainer.weights import pack
 
 SEED = 15
 
@@ -34,17 +33,17 @@ def write_base(path: Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(SEED)
 
-    def small(*shape: int) -> NDArray[np.float16]:
-        return (rng.standard_normal(shape) * 0.02).astype(np.float16)
+    def small(*shape: int) -> Array:
+        return np.asarray(rng.standard_normal(shape) * 0.02, dtype=np.float32)
 
-    tensors: dict[str, NDArray[np.float16]] = {
+    tensors = {
         "model.diffusion_model.input_blocks.0.0.weight": small(8, 4, 3, 3),
         "model.diffusion_model.input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight": small(2, 768),
         "model.diffusion_model.out.2.weight": small(4, 8, 3, 3),
         "first_stage_model.decoder.conv_out.weight": small(3, 4, 3, 3),
         "cond_stage_model.transformer.text_model.final_layer_norm.weight": small(768),
-        WORDS_KEY: make_words(SEED).astype(np.float16),
-        MEAN_KEY: make_mean().astype(np.float16),
+        WORDS_KEY: make_words(SEED),
+        MEAN_KEY: make_mean(),
     }
     metadata = {
         "modelspec.sai_model_spec": "1.0.1",
@@ -53,7 +52,7 @@ def write_base(path: Path) -> Path:
         "modelspec.description": "A tiny stand-in for an SD1.5 checkpoint; only kohya-tui's demo trainer trains on it.",
         "modelspec.prediction_type": "epsilon",
     }
-    path.write_bytes(save(tensors, metadata))
+    path.write_bytes(pack(tensors, "fp16", metadata))
     return path
 
 

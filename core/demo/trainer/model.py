@@ -17,6 +17,7 @@ import hashlib
 import math
 import random
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -167,17 +168,14 @@ class Network:
             out[f"{TEXT_MODULE}.lora_up.weight"] = self.weights["te_up"]
         return out
 
-    def load(self, path: Path) -> int:
-        """Take over the matrices of a file that fit by name and shape; returns how many there were."""
+    def load(self, tensors: Mapping[str, Array]) -> int:
+        """Take over the matrices that fit by name and shape; returns how many there were."""
         found = 0
-        with safe_open(str(path), framework="numpy") as file:
-            names = set(file.keys())
-            for key, target in self.tensors().items():
-                if key in names and not key.endswith(".alpha"):
-                    value = file.get_tensor(key)
-                    if value.shape == target.shape:
-                        target[...] = value
-                        found += 1
+        for key, target in self.tensors().items():
+            value = tensors.get(key)
+            if value is not None and not key.endswith(".alpha") and value.shape == target.shape:
+                target[...] = value
+                found += 1
         return found
 
 

@@ -13,12 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-from safetensors.numpy import save
 
 from core.demo.trainer.log import logger, say
 from core.demo.trainer.model import Network
 from core.demo.trainer.optim import Optimizer
+from core.demo.trainer.weights import pack, unpack
 
 
 def epoch_name(args: Namespace, epoch: int) -> str:
@@ -37,21 +36,9 @@ def last_name(args: Namespace) -> str:
 
 
 def write_checkpoint(path: Path, network: Network, precision: str | None, metadata: dict[str, str]) -> None:
-    """A safetensors file in fp16, bf16 (rounded to its precision, stored as float32) or float32."""
-    tensors = network.tensors()
-    with np.errstate(all="ignore"):
-        stored: dict[str, NDArray[Any]]
-        if precision == "fp16":
-            stored = {name: value.astype(np.float16) for name, value in tensors.items()}
-        elif precision == "bf16":  # NumPy has no bfloat16: the values are cut to its 8 bits
-            stored = {
-                name: (np.ascontiguousarray(value).view(np.uint32) & np.uint32(0xFFFF0000)).view(np.float32)
-                for name, value in tensors.items()
-            }
-        else:
-            stored = dict(tensors)
+    """A safetensors file in fp16, bf16 or float32."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(save({name: np.ascontiguousarray(value) for name, value in stored.items()}, metadata))
+    path.write_bytes(pack(network.tensors(), precision, metadata))
 
 
 def remove_checkpoint(path: Path) -> None:
@@ -70,9 +57,8 @@ def save_state(
     path = folder / "train_state.json"
     logger.info(f"save train state to {path} at epoch {epoch} step {step}")
     path.write_text(json.dumps({"current_epoch": epoch, "current_step": step}), encoding="utf-8")
-    weights = {name: np.ascontiguousarray(value) for name, value in network.tensors().items()}
     path = folder / "model.safetensors"
-    path.write_bytes(save(weights))
+    path.write_bytes(pack(network.tensors(), None, {}))
     logger.info(f"Model weights saved in {path}")
     path = folder / "optimizer.bin"
     moments = {f"first.{name}": value for name, value in optimizer.first.items()}
@@ -105,7 +91,7 @@ def load_state(folder: Path, network: Network, optimizer: Optimizer, rng: np.ran
         data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         step = int(data["current_step"])
         logger.info(f"load train state from {path}: {data}")
-    network.load(folder / "model.safetensors")
+    network.load(unpack(folder / "model.safetensors"))
     logger.info("All model weights loaded successfully")
     with np.load(folder / "optimizer.bin", allow_pickle=False) as moments:
         optimizer.steps = int(moments["steps"])

@@ -26,6 +26,7 @@ from core.demo.trainer.model import (
 )
 from core.demo.trainer.optim import Optimizer, schedule
 from core.demo.trainer.run import STEP_SECONDS, LossRecorder, Run
+from core.demo.trainer.weights import unpack
 
 
 def train(args: Namespace) -> None:
@@ -138,7 +139,7 @@ def _prepare(args: Namespace, datasets: Sequence[data.Dataset], base: Base, star
     if with_unet:
         logger.info(f"enable LoRA for U-Net: {TILES} modules")
     if args.network_weights is not None:
-        count = network.load(Path(args.network_weights))
+        count = network.load(unpack(Path(args.network_weights)))
         say(f"load network weights from {args.network_weights}: {count} matrices")
     say("prepare optimizer, data loader etc.")
     optimizer = Optimizer(args, network)
