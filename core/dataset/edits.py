@@ -7,7 +7,7 @@ is kept as far as it went, undoable.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from core.dataset import changes as _changes
@@ -25,6 +25,7 @@ from core.dataset.journal import (
     read_mark,
     refused_line,
 )
+from core.dataset.replay import replay
 from core.dataset.stream import OpenGroup
 from core.files import locked
 from core.problems import UserError
@@ -198,8 +199,7 @@ class Journal:
     def _finish_recovered(self, head: Head, record: Record, wanted: Sequence[Change]) -> EditGroup:
         refused: list[int] = []
         conflicts: list[Conflict] = []
-        for at, change in enumerate(wanted):
-            outcome = _attempt(_changes.do, change, self.trash(head.id))
+        for at, outcome in replay(wanted, self.trash(head.id), backwards=False):
             if isinstance(outcome, Conflict):
                 refused.append(at)
                 conflicts.append(outcome)
@@ -228,15 +228,13 @@ class Journal:
             record.release()
 
     def _run(self, head: Head, record: Record, all_changes: Sequence[Change], way: str) -> UndoResult:
-        step = _changes.undo if way == "undo" else _changes.do
         changed: dict[Path, None] = {}
         conflicts: dict[Path, Conflict] = {}
-        for change in reversed(all_changes) if way == "undo" else all_changes:
-            outcome = _attempt(step, change, self.trash(head.id))
+        for at, outcome in replay(all_changes, self.trash(head.id), backwards=way == "undo"):
             if isinstance(outcome, Conflict):
                 conflicts.setdefault(outcome.path, outcome)
             elif outcome:
-                changed.update(dict.fromkeys(_shown(change, way)))
+                changed.update(dict.fromkeys(_shown(all_changes[at], way)))
         files = count_files(all_changes)
         failed = any(conflict.is_error for conflict in conflicts.values())
         # After a failed write the group stays as it was, so that the same step can be tried again.
@@ -286,18 +284,11 @@ def _with_folders(edits: Iterable[Change]) -> Iterable[Change]:
         target = change.target if isinstance(change, Move) else change.path
         is_new = isinstance(change, Move) or (isinstance(change, Edit) and change.before is None)
         if is_new and target.parent not in known:
+            missing = [folder for folder in _changes.missing_folders(target) if folder.path not in known]
+            known.update(folder.path for folder in missing)
             known.add(target.parent)
-            yield from (folder for folder in _changes.missing_folders(target) if folder.path not in known)
+            yield from missing
         yield change
-
-
-def _attempt(step: Callable[[Change, Path], bool | Conflict], change: Change, trash: Path) -> bool | Conflict:
-    """One step of a replay: a failed write is told as a conflict, so that one bad file does not hold up the others."""
-    try:
-        return step(change, trash)
-    except UserError as error:
-        path = next(iter(_changes.paths_of(change)), trash)
-        return Conflict(path, None, None, error.message, is_error=True)
 
 
 def _shown(change: Change, way: str) -> tuple[Path, ...]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,19 +15,13 @@ MAX_PIXELS = 178_956_970
 """Pillow's own limit for an error (twice its MAX_IMAGE_PIXELS): above it a header is not believed and never decoded."""
 
 
-@functools.cache
-def _prepare() -> None:
-    from PIL import Image
-
-    # Pillow warns on stderr from half the limit on: that would tear a full screen.
-    warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
-
-
 def open_picture(path: Path) -> Image.Image:
     """The image in `path`, its header read and its pixels not. Raises UserError when it is none or far too large."""
     from PIL import Image, UnidentifiedImageError
 
-    _prepare()
+    # Pillow warns on stderr from half the limit on, which would tear a full screen; set each time, since other code
+    # may put the filters back
+    warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
     try:
         image = Image.open(path)
     except UnidentifiedImageError as error:

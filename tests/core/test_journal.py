@@ -1,0 +1,372 @@
+"""Undo and redo on disk."""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import json
+import os
+import tempfile
+import threading
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from core.dataset import changes
+from core.dataset.edits import Added, Edit, Journal, Move
+from core.problems import UserError
+from core.workspace import Workspace, create
+
+
+@pytest.fixture
+def folder(workspace: Workspace) -> Path:
+    path = workspace.train_data / "rinni" / "10_rinni"
+    path.mkdir(parents=True)
+    return path
+
+
+def files_in(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def lines(workspace: Workspace, group_id: str) -> list[dict[str, object]]:
+    text = (workspace.own / "journal" / f"{group_id}.jsonl").read_text("utf-8")
+    return [json.loads(line) for line in text.rstrip("\n").split("\n")]
+
+
+def test_one_action_is_undone_and_redone_in_one_step(workspace: Workspace, folder: Path) -> None:
+    """u takes an edit of several captions back, U brings it again."""
+    (folder / "a.txt").write_bytes(b"1girl\r\n")
+    journal = Journal(workspace)
+    group = journal.apply(
+        "Add smile",
+        [
+            Edit(folder / "a.txt", b"1girl\r\n", b"1girl, smile\r\n"),
+            Edit(folder / "b.txt", None, b"smile"),
+            Edit(folder / "c.txt", None, None),
+        ],
+    )
+    assert (group.files, group.state, group.label, group.conflicts) == (2, "done", "Add smile", ())
+    assert files_in(folder) == {"a.txt": b"1girl, smile\r\n", "b.txt": b"smile"}
+    result = journal.undo()
+    assert result.group.state == "undone"
+    assert sorted(path.name for path in result.changed) == ["a.txt", "b.txt"]
+    assert files_in(folder) == {"a.txt": b"1girl\r\n"}
+    assert journal.redo().group.id == group.id
+    assert files_in(folder) == {"a.txt": b"1girl, smile\r\n", "b.txt": b"smile"}
+
+
+def test_nothing_to_undo_or_redo_is_said(workspace: Workspace) -> None:
+    """An empty history answers with a sentence."""
+    journal = Journal(workspace)
+    with pytest.raises(UserError, match="Nothing to undo"):
+        journal.undo()
+    with pytest.raises(UserError, match="Nothing to redo"):
+        journal.redo()
+    assert journal.history() == []
+    assert journal.recover() == []
+    assert journal.apply("Nothing", []).id == ""
+    assert journal.history() == []
+
+
+def test_history_lists_the_newest_first_and_undo_walks_back(workspace: Workspace, folder: Path) -> None:
+    """Three edits, two undos, one redo: each takes the neighbour."""
+    journal = Journal(workspace)
+    path = folder / "a.txt"
+    contents: list[bytes | None] = [None, b"1", b"2", b"3"]
+    for before, after in itertools.pairwise(contents):
+        journal.apply(f"to {after!r}", [Edit(path, before, after)])
+    assert [group.label for group in journal.history()] == ["to b'3'", "to b'2'", "to b'1'"]
+    assert [group.label for group in journal.history(2)] == ["to b'3'", "to b'2'"]
+    ids = [group.id for group in journal.history()]
+    assert ids == sorted(ids, reverse=True)
+    journal.undo()
+    journal.undo()
+    assert path.read_bytes() == b"1"
+    assert [group.state for group in journal.history()] == ["undone", "undone", "done"]
+    journal.redo()
+    assert path.read_bytes() == b"2"
+    journal.redo()
+    assert path.read_bytes() == b"3"
+    with pytest.raises(UserError):
+        journal.redo()
+
+
+def test_a_new_action_after_an_undo_ends_the_redo(workspace: Workspace, folder: Path) -> None:
+    """What was undone before a new edit does not come back by U."""
+    journal = Journal(workspace)
+    journal.apply("one", [Edit(folder / "a.txt", None, b"1")])
+    journal.undo()
+    journal.apply("two", [Edit(folder / "b.txt", None, b"2")])
+    with pytest.raises(UserError, match="Nothing to redo"):
+        journal.redo()
+    journal.undo()
+    assert journal.redo().group.label == "two"
+    assert files_in(folder) == {"b.txt": b"2"}
+
+
+def test_a_file_changed_by_somebody_else_is_refused_and_shown(workspace: Workspace, folder: Path) -> None:
+    """Undo leaves a caption that another editor changed, says so with both versions, and undoes the rest."""
+    journal = Journal(workspace)
+    journal.apply("two files", [Edit(folder / name, None, b"ours") for name in ("a.txt", "b.txt")])
+    (folder / "a.txt").write_bytes(b"theirs")
+    result = journal.undo()
+    assert files_in(folder) == {"a.txt": b"theirs"}
+    (conflict,) = result.conflicts
+    assert (conflict.path.name, conflict.ours, conflict.theirs) == ("a.txt", None, b"theirs")
+    assert "somebody else" in conflict.reason
+
+
+def test_an_edit_of_a_file_that_changed_meanwhile_is_refused(workspace: Workspace, folder: Path) -> None:
+    """A bulk edit goes on around the one file that is not as it was when the edit was made."""
+    (folder / "a.txt").write_bytes(b"newer")
+    journal = Journal(workspace)
+    group = journal.apply("bulk", [Edit(folder / "a.txt", b"old", b"x"), Edit(folder / "b.txt", None, b"x")])
+    assert group.files == 1
+    assert [(one.path.name, one.ours, one.theirs) for one in group.conflicts] == [("a.txt", b"x", b"newer")]
+    assert files_in(folder) == {"a.txt": b"newer", "b.txt": b"x"}
+    assert journal.undo().conflicts == ()
+    assert files_in(folder) == {"a.txt": b"newer"}
+    only = journal.apply("bulk", [Edit(folder / "new" / "a.txt", b"old", b"x")])
+    assert (only.id, only.files, len(only.conflicts)) == ("", 0, 1)
+
+
+def test_texts_are_readable_in_the_journal(workspace: Workspace, folder: Path) -> None:
+    """Somebody without this program finds the old caption in the journal as text."""
+    (folder / "a.txt").write_bytes("ユキ, \u2028 smile".encode())
+    (folder / "b.txt").write_bytes(b"\xff\x00")
+    journal = Journal(workspace)
+    group = journal.apply(
+        "x", [Edit(folder / "a.txt", "ユキ, \u2028 smile".encode(), b"1"), Edit(folder / "b.txt", b"\xff\x00", b"1")]
+    )
+    head, first, second, ready, commit = lines(workspace, group.id)
+    assert (head["v"], head["id"], head["label"]) == (1, group.id, "x")
+    assert head["pid"] == os.getpid()
+    assert first == {
+        "op": "edit",
+        "path": "train_data/rinni/10_rinni/a.txt",
+        "before": "ユキ, \u2028 smile",
+        "after": "1",
+    }
+    assert second["before_base64"] == "/wA="
+    assert "ready" in ready
+    assert commit["files"] == 2
+    journal.undo()
+    assert (folder / "b.txt").read_bytes() == b"\xff\x00"
+    assert "undone" in lines(workspace, group.id)[-1]
+
+
+def test_moves_are_renamed_back_and_never_overwrite(workspace: Workspace, folder: Path) -> None:
+    """A moved image comes back; one whose place is taken is refused."""
+    (folder / "a.png").write_bytes(b"a")
+    (folder / "b.png").write_bytes(b"b")
+    other = folder.parent / "5_other"
+    journal = Journal(workspace)
+    group = journal.apply("move", [Move(folder / f"{name}.png", other / f"{name}.png") for name in "ab"], kind="move")
+    assert files_in(folder.parent) == {"5_other/a.png": b"a", "5_other/b.png": b"b"}
+    (folder / "b.png").write_bytes(b"new")
+    result = journal.undo(group.id[:20])
+    assert files_in(folder.parent) == {"10_rinni/a.png": b"a", "10_rinni/b.png": b"new", "5_other/b.png": b"b"}
+    assert len(result.conflicts) == 1
+    (folder / "b.png").unlink()
+    with pytest.raises(UserError, match="undone already"):
+        journal.undo(group.id)
+    with pytest.raises(UserError, match="no action"):
+        journal.undo("2020")
+
+
+def test_what_was_added_and_changed_since_stays(workspace: Workspace, folder: Path) -> None:
+    """Undo of an import takes untouched files to the trash and leaves the one that was worked on."""
+    for name in ("a.png", "b.png"):
+        (folder / name).write_bytes(name.encode())
+    journal = Journal(workspace)
+    journal.apply("import", [Added.of(folder / "a.png"), Added.of(folder / "b.png")])
+    (folder / "b.png").write_bytes(b"painted over")
+    os.utime(folder / "a.png", ns=(1, 1))
+    result = journal.undo()
+    assert files_in(folder) == {"b.png": b"painted over"}
+    assert [conflict.path.name for conflict in result.conflicts] == ["b.png"]
+    journal.redo()
+    assert files_in(folder) == {"a.png": b"a.png", "b.png": b"painted over"}
+
+
+def test_a_stream_is_undone_in_one_step(workspace: Workspace, folder: Path) -> None:
+    """A tag run is one action, also when it wrote a file twice; a run that wrote nothing leaves no trace."""
+    (folder / "a.txt").write_bytes(b"old")
+    journal = Journal(workspace)
+    with journal.begin("Tag rinni", kind="tag") as group:
+        assert group.write(folder / "a.txt", "once")
+        assert group.write(folder / "a.txt", "twice")
+        assert not group.write(folder / "a.txt", "twice")
+        assert group.write(folder / "b.txt", "new")
+        assert [known.state for known in journal.history()] == ["open"]
+    assert [(known.kind, known.files, known.state) for known in journal.history()] == [("tag", 2, "done")]
+    journal.undo()
+    assert files_in(folder) == {"a.txt": b"old"}
+    journal.redo()
+    assert files_in(folder) == {"a.txt": b"twice", "b.txt": b"new"}
+    with journal.begin("Nothing") as group:
+        group.folder(folder.parent / "5_empty")
+    assert group.commit().id == ""
+    assert len(journal.history()) == 1
+    assert not (folder.parent / "5_empty").exists()
+
+
+def test_a_stream_that_fails_stays_undoable(workspace: Workspace, folder: Path) -> None:
+    """An import that stops half-way keeps what it did as an action."""
+    journal = Journal(workspace)
+    with pytest.raises(RuntimeError), journal.begin("Tag") as group:
+        group.write(folder / "a.txt", "tagged")
+        raise RuntimeError
+    assert [known.state for known in journal.history()] == ["done"]
+    journal.undo()
+    assert files_in(folder) == {}
+
+
+def test_a_full_disk_changes_nothing_and_says_so(
+    workspace: Workspace, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When the disk fills up in the middle of a bulk edit, every caption is as it was before."""
+    before = {f"{number}.txt": b"old" for number in range(5)}
+    for name, data in before.items():
+        (folder / name).write_bytes(data)
+    real = changes.write_atomic
+    left = 3
+
+    def filling(path: Path, data: bytes | str, *, fsync: bool = True) -> None:
+        nonlocal left
+        left -= 1
+        if left == 0:
+            raise changes.write_error(path, OSError(errno.ENOSPC, "No space left on device"))
+        real(path, data, fsync=fsync)
+
+    monkeypatch.setattr(changes, "write_atomic", filling)
+    journal = Journal(workspace)
+    with pytest.raises(UserError, match=r"Nothing was changed") as caught:
+        journal.apply("bulk", [Edit(folder / name, data, b"new") for name, data in before.items()])
+    assert "disk is full" in str(caught.value)
+    assert files_in(folder) == before
+    assert journal.history() == []
+
+
+def test_a_failed_undo_can_be_tried_again(workspace: Workspace, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A write error during undo is told, and the next undo takes up the same action."""
+    journal = Journal(workspace)
+    journal.apply("new", [Edit(folder / "a.txt", None, b"1")])
+    journal.apply("edit", [Edit(folder / "a.txt", b"1", b"2")])
+    with monkeypatch.context() as patch:
+
+        def failing(path: Path, data: bytes | str, *, fsync: bool = True) -> None:
+            raise UserError(f"Cannot write {path}: No space left on device")
+
+        patch.setattr(changes, "write_atomic", failing)
+        result = journal.undo()
+    assert [conflict.is_error for conflict in result.conflicts] == [True]
+    assert (folder / "a.txt").read_bytes() == b"2"
+    assert journal.undo().group.label == "edit"
+    assert (folder / "a.txt").read_bytes() == b"1"
+
+
+def test_a_journal_of_a_newer_version_is_shown_and_not_touched(workspace: Workspace, folder: Path) -> None:
+    """History lists it; undo says what to do."""
+    journal = Journal(workspace)
+    group = journal.apply("future", [Edit(folder / "a.txt", None, b"1")])
+    path = workspace.own / "journal" / f"{group.id}.jsonl"
+    path.write_text(path.read_text("utf-8").replace('"v": 1', '"v": 2', 1), "utf-8")
+    assert [known.label for known in journal.history()] == ["future"]
+    with pytest.raises(UserError, match="newer kohya-tui"):
+        journal.undo()
+    assert (folder / "a.txt").exists()
+
+
+def test_damaged_and_foreign_files_in_the_journal_do_no_harm(workspace: Workspace, folder: Path) -> None:
+    """A stray file in the journal folder does not stop the history or an edit."""
+    journal = Journal(workspace)
+    journal.folder.mkdir(parents=True)
+    (journal.folder / "notes.jsonl").write_text("hello")
+    (journal.folder / "20200101T000000-000000.jsonl").write_bytes(b"\x00\xff\n")
+    (journal.folder / "20200101T000000-000001.open.jsonl").write_bytes(b"\x00\xff\nmore\n")
+    (journal.folder / "20200101T000000-000002.open.jsonl").write_bytes(b'{"v": 1, "id"')
+    group = journal.apply("fine", [Edit(folder / "a.txt", None, b"1")])
+    assert [known.id for known in journal.history()] == [group.id]
+    journal.undo()
+    assert not (journal.folder / "20200101T000000-000002.open.jsonl").exists()
+    assert (journal.folder / "20200101T000000-000001.open.jsonl").exists()
+
+
+def test_history_of_a_huge_group_reads_only_its_ends(workspace: Workspace, folder: Path) -> None:
+    """A group of many megabytes is listed without reading it."""
+    journal = Journal(workspace)
+    group = journal.apply("huge", [Edit(folder / f"{n}.txt", None, b"x" * 200_000) for n in range(20)])
+    path = workspace.own / "journal" / f"{group.id}.jsonl"
+    with path.open("r+b") as stream:  # the middle is unreadable now; whoever read it would stumble
+        stream.seek(100_000)
+        stream.write(b"\xff" * 1_000_000)
+    assert [(known.files, known.state) for known in journal.history()] == [(20, "done")]
+    with pytest.raises(UserError, match="cannot be read"):
+        journal.undo()
+
+
+def test_links_are_written_through(workspace: Workspace, folder: Path, tmp_path: Path) -> None:
+    """A caption that is a symbolic link stays one; its target is edited and restored."""
+    target = tmp_path / "shared.txt"
+    target.write_bytes(b"old")
+    (folder / "a.txt").symlink_to(target)
+    journal = Journal(workspace)
+    journal.apply("edit", [Edit(folder / "a.txt", b"old", b"new")])
+    assert (folder / "a.txt").is_symlink()
+    assert target.read_bytes() == b"new"
+    journal.undo()
+    assert target.read_bytes() == b"old"
+
+
+def test_two_writers_at_once_lose_nothing(workspace: Workspace, folder: Path) -> None:
+    """The app and a command edit at the same time: every edit is in the history, and all undo to nothing."""
+
+    def work(name: str) -> None:
+        journal = Journal(workspace)
+        for number in range(15):
+            journal.apply(f"{name}{number}", [Edit(folder / f"{name}{number}.txt", None, b"x")])
+
+    threads = [threading.Thread(target=work, args=(name,)) for name in "abc"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    journal = Journal(workspace)
+    assert len(files_in(folder)) == len(journal.history()) == 45
+    for _ in range(45):
+        journal.undo()
+    assert files_in(folder) == {}
+
+
+NAMES = st.sampled_from(["a.txt", "b.txt", "ü [red].txt", "line\nbreak.txt"])
+CONTENTS = st.none() | st.binary(max_size=40) | st.text(max_size=40).map(lambda text: text.encode("utf-8", "replace"))
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    start=st.dictionaries(NAMES, st.binary(max_size=20)), actions=st.lists(st.dictionaries(NAMES, CONTENTS), max_size=4)
+)
+def test_apply_then_undo_restores_the_bytes(start: dict[str, bytes], actions: list[dict[str, bytes | None]]) -> None:
+    """Any edits of any bytes, undone one by one, leave every file as it was; redone, as they were made."""
+    with tempfile.TemporaryDirectory() as base:
+        workspace = create(Path(base) / "w")
+        folder = workspace.train_data
+        for name, data in start.items():
+            (folder / name).write_bytes(data)
+        journal = Journal(workspace)
+        states = [files_in(folder)]
+        for action in actions:
+            now = files_in(folder)
+            group = journal.apply("any", [Edit(folder / name, now.get(name), data) for name, data in action.items()])
+            if group.id:
+                states.append(files_in(folder))
+        for state in reversed(states[:-1]):
+            assert journal.undo().conflicts == ()
+            assert files_in(folder) == state
+        for state in states[1:]:
+            journal.redo()
+            assert files_in(folder) == state
