@@ -230,9 +230,8 @@ class Config:
         """Remove a key wherever the trainer would find it; nothing happens when it is not there."""
         self._refuse_broken(file)
         if file == "train":
-            for container in _sections(self.train):
-                if key in container:
-                    container.remove(key)
+            for container in _holders(self.train, key):
+                container.remove(key)
         else:
             for name, container in self._places(key)[:1]:
                 if name in container:
@@ -306,7 +305,7 @@ class Config:
             raise self.broken[file]
 
     def _set_train(self, key: str, value: Any) -> None:
-        holders = [container for container in _sections(self.train) if key in container]
+        holders = _holders(self.train, key)
         if holders:
             _assign(holders[-1], key, value, [])
             return
@@ -316,10 +315,11 @@ class Config:
             near = _neighbours(container, known, key)
             if near and (best is None or len(near) > best[0]):
                 best = (len(near), container, near)
-        if best is None:
-            _assign(_sections(self.train)[0], key, value, [])
-        else:
+        if best is not None:
             _assign(best[1], key, value, best[2])
+        else:
+            taken = self.train.get(key)  # a section of that name: the key can only stand inside
+            _assign(self.train if taken is None else taken.value, key, value, [])
 
     def _target(self, key: str) -> tuple[str, Container]:
         """Name and container to write a dataset key into; makes [general], [[datasets]] and a subset when missing."""
@@ -398,6 +398,13 @@ def _sections(document: Any) -> list[Any]:
 
     tables = [item.value for item in document.values() if isinstance(item, Table)]
     return [document, *tables]
+
+
+def _holders(document: Any, key: str) -> list[Any]:
+    """The containers in which `key` has a value; a section that is named like it is none."""
+    from tomlkit.items import Table
+
+    return [each for each in _sections(document) if key in each and not isinstance(each[key], Table)]
 
 
 def _neighbours(container: Any, known: Any, key: str) -> list[str]:

@@ -132,7 +132,7 @@ def plan(config: Config, workspace: Workspace, processes: int = 1) -> Plan:
     train = config.effective()
     problems: list[Problem] = []
     script = script_of(config, workspace)
-    found = [_sizes(dataset, workspace, problems) for dataset in resolve(config, workspace)]
+    found = [_sizes(dataset, train, workspace, problems) for dataset in resolve(config, workspace)]
     datasets = [dataset for dataset in found if dataset is not None]
     images = sum(len(subset.sizes) for dataset in datasets for subset in dataset.subsets)
     steps = _count(datasets, train, script, processes, problems) if len(datasets) == len(found) else None
@@ -216,11 +216,15 @@ def _count(
         return count_steps(datasets, schedule)
     except BucketError as error:
         code = {"no_data": "KT207", "ValueError": "KT233"}.get(error.kind, "KT211")
-        problems.append(Problem(Severity.ERROR, code, "dataset.toml", error.message, error.hint))
+        empty = "validation_split meets a folder without pictures: the trainer stops"
+        message = empty if code == "KT233" else error.message
+        problems.append(Problem(Severity.ERROR, code, "dataset.toml", message, error.hint))
         return None
 
 
-def _sizes(dataset: ResolvedDataset, workspace: Workspace, problems: list[Problem]) -> DatasetSizes | None:
+def _sizes(
+    dataset: ResolvedDataset, train: Mapping[str, Any], workspace: Workspace, problems: list[Problem]
+) -> DatasetSizes | None:
     values = dataset.values
     resolution = dataset.resolution
     if resolution is None:
@@ -235,6 +239,8 @@ def _sizes(dataset: ResolvedDataset, workspace: Workspace, problems: list[Proble
         _whole(values["bucket_reso_steps"]) or 0,
         bool(values["bucket_no_upscale"]),
     )
+    # train_util.py, __getitem__: without buckets and without cached latents a picture is only cropped, never scaled
+    uncropped = not settings.enable and not train.get("cache_latents") and not train.get("cache_latents_to_disk")
     subsets: list[SubsetSizes] = []
     seen: set[Path] = set()
     for subset in dataset.subsets:
@@ -242,6 +248,7 @@ def _sizes(dataset: ResolvedDataset, workspace: Workspace, problems: list[Proble
             continue  # sd-scripts drops a folder that comes twice
         seen.add(subset.folder)
         sizes: list[Size] = []
+        large: Path | None = None
         for name in images_in(subset.folder) or []:
             size = image_size(subset.folder / name)
             if size is None:
@@ -250,6 +257,16 @@ def _sizes(dataset: ResolvedDataset, workspace: Workspace, problems: list[Proble
                 problems.append(Problem(Severity.ERROR, "KT133", where, "is not an image that can be read", hint))
             else:
                 sizes.append(size)
+                if size[0] > resolution[0] or size[1] > resolution[1]:
+                    large = large or subset.folder / name
+        if (
+            large is not None
+            and uncropped
+            and not (subset.values.get("random_crop") or subset.values.get("face_crop_aug_range"))
+        ):
+            message = f"is larger than {resolution[0]}×{resolution[1]}: the trainer stops at it"
+            hint = "Set enable_bucket = true in dataset.toml, or cache_latents = true in train.toml."
+            problems.append(Problem(Severity.ERROR, "KT236", workspace.key_of(large), message, hint, True))
         subsets.append(SubsetSizes(tuple(sizes), subset.repeats, bool(subset.values.get("is_reg"))))
     split = values.get("validation_split")
     return DatasetSizes(

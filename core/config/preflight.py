@@ -87,9 +87,11 @@ def _check(
     if "dataset" in config.broken:
         return
     yield from check_dataset_file(config, workspace, script)
-    yield from check_folders(config, workspace, settings.trigger)
+    folders = list(check_folders(config, workspace, settings.trigger))
+    yield from folders
     planned = planned if planned is not None else plan(config, workspace)
-    yield from (problem for problem in planned.problems if problem.code in {"KT133", "KT211", "KT233"})
+    codes = {"KT133", "KT236"} | (set() if any(problem.code == "KT120" for problem in folders) else {"KT233"})
+    yield from (problem for problem in planned.problems if problem.code in codes)
     yield from check_output(config, workspace, planned)
 
 
