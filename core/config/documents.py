@@ -408,8 +408,11 @@ def _holders(document: Any, key: str) -> list[Any]:
 
 
 def _neighbours(container: Any, known: Any, key: str) -> list[str]:
-    group = known[key].group if key in known else None
-    return [name for name in container if name in known and known[name].group == group]
+    if key not in known:
+        return []
+    group = known[key].group
+    alike = [name for name in container if name in known and known[name].group == group]
+    return [name for name in alike if not isinstance(container[name], dict)]  # a section is no neighbour
 
 
 def _assign(container: Any, key: str, value: Any, near: list[str]) -> None:
