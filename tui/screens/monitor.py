@@ -33,6 +33,7 @@ from tui.screens.monitor_parts import (
     result_lines,
     sample_label,
 )
+from tui.trim import trim
 from tui.widgets.chart import LossChart
 from tui.widgets.gauges import Gauges
 from tui.widgets.item_list import ItemList
@@ -95,6 +96,7 @@ class MonitorScreen(ModeScreen):
 
     def __init__(self) -> None:
         super().__init__()
+        trim(self)
         self.news: News | None = None
         """The last poll of the run that is shown; None while the list is."""
         self.runs: list[Run] = []
@@ -384,7 +386,7 @@ class MonitorScreen(ModeScreen):
         self.query_one("#side").styles.width = "100%" if stacked else side
         strip = self.query_one("#strip", TileGrid)
         body = self.query_one("#body").size.height or height // 2
-        tall = 4 if body < 22 else 7 if body < 30 else 10
+        tall = 4 if body < 17 else 6 if body < 24 else 9 if body < 32 else 11
         strip.tile_size = (2 * tall, tall)
         strip.styles.height = tall + 1
         self.call_after_refresh(self._show_again)

@@ -129,10 +129,11 @@ def reason_lines(snapshot: RunSnapshot, width: int, *, states: int = 0) -> list[
     if snapshot.reason and state in ENDED:
         role = {"failed": "bad", "lost": "caution"}.get(state, "muted")
         lines += [[(" " + part, role)] for part in wrapped(printable(snapshot.reason), width - 2, 3)]
-    for problem in snapshot.problems[:2]:
+    for problem in snapshot.problems[:2] if state not in ENDED else ():
         if problem.code == "KT513":  # said with the images that failed
             continue
-        text = f"This run {problem.message}" if problem.where == snapshot.run.id else problem.message
+        text = problem.message
+        text = f"This run {text}" if text.startswith(("is ", "has ")) else text[:1].upper() + text[1:]
         role = "bad" if problem.severity is Severity.ERROR or problem.code == "KT512" else "caution"
         text = printable(f"{text}. {problem.hint}" if problem.hint else text)
         lines += [[(" ! ", role), (part, role)] for part in wrapped(text, width - 4, 2)]
@@ -201,8 +202,6 @@ def checkpoint_lines(checkpoints: Sequence[Checkpoint], width: int, height: int,
             (human_bytes(item.bytes) if item.complete else "incomplete", "text" if item.complete else "caution")
         ]
         lines.append(spread(name, size, width))
-    if len(checkpoints) > height - 1 and height > 1:
-        lines[-1] = [(f"… and {len(checkpoints) - height + 2} older", "muted")]
     return lines
 
 

@@ -77,13 +77,17 @@ class Gauge:
     def load_role(self) -> str:
         return "muted" if not self.gpu.utilization else "good"
 
-    def memory_bar(self, width: int) -> Cells:
-        """Own memory in the accent, that of others beside it."""
+    def memory_bar(self, width: int, *, thin: bool = False) -> Cells:
+        """Own memory in the accent, that of others beside it; `thin` where bars lie below each other."""
         used, total = self.gpu.memory_used, self.gpu.memory_total
         if used is None or not total:
             return [("·" * width, "rule")]
         role = "caution" if used > 0.96 * total else "second"
         own = min(self.own or 0, used)
+        if thin:
+            filled = round(used / total * width)
+            mine = round(own / total * width)
+            return [("━" * mine, "accent"), ("━" * (filled - mine), role), ("─" * (width - filled), "rule")]
         return bar([(own / total, "accent"), ((used - own) / total, role)] if own else [(used / total, role)], width)
 
     def heat(self) -> Cells:
@@ -123,13 +127,13 @@ class Gauge:
             line.append((fit(short_name(gpu.name), min(16, width // 6)) + " ", "text"))
         line += [(f"{number(gpu.utilization):>3} %", "text"), ("  ", "text")]
         amount: Cells = [(f" {gib(gpu.memory_used)}/{gib(gpu.memory_total)} G", "text")]
-        tail = [("  ", "text"), *self.heat()] if width >= 56 else []
+        tail = [("  ", "text"), *(self.heat() if width >= 56 else self.heat()[:2])] if width >= 44 else []
         if width >= 76 and self.own:
             tail += [("  ours ", "muted"), (gib(self.own), "accent"), (" G", "muted")]
         room = min(24, width - width_of([*line, *amount, *tail]))
         if room < 6:
             tail, room = [], min(24, width - width_of([*line, *amount]))
-        return cut([*line, *self.memory_bar(max(0, room)), *amount, *tail], width)
+        return cut([*line, *self.memory_bar(max(0, room), thin=True), *amount, *tail], width)
 
 
 def host_line(host: HostSnapshot, width: int) -> Cells:
@@ -206,9 +210,8 @@ class Gauges(LiveLines):
         elif self._reading is not None:
             reason = self._reading.message
             text = "no NVIDIA GPU here" + (f": {reason}" if reason else "")
-            lines += [[(f"{'GPU':<7}", "muted"), (part, "muted")] for part in wrapped(text, max(10, width - 7), 2)]
-            if len(lines) == 2:
-                lines[1][0] = ("       ", "muted")
+            parts = wrapped(text, max(10, width - 7), 3)
+            lines += [[("GPU    " if part is parts[0] else "       ", "muted"), (part, "muted")] for part in parts]
         if gauges and self._reading is not None and self._reading.message:  # a driver that hangs: values are old
             lines += [[(part, "caution")] for part in wrapped(self._reading.message, width, 2)]
         if self._host is not None:

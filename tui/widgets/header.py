@@ -8,7 +8,8 @@ from rich.cells import cell_len
 from textual import events
 
 from tui.theme import Cells
-from tui.widgets.line import Lines, cut
+from tui.widgets.line import cut
+from tui.widgets.lines import LiveLines
 
 MODES = (("dataset", "Dataset"), ("tag", "Tag"), ("review", "Review"), ("config", "Config"), ("monitor", "Monitor"))
 
@@ -21,8 +22,8 @@ def short_path(path: Path) -> str:
         return str(path)
 
 
-class Header(Lines):
-    """Drawn from the app's facts; `update` repaints it only when a cell of it changed."""
+class Header(LiveLines):
+    """Drawn from the app's facts; `update` repaints only the cells that changed."""
 
     DEFAULT_CSS = "Header { dock: top; height: 2; width: 100%; }"
 

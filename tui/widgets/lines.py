@@ -7,14 +7,18 @@ changed means no byte sent.
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from rich.cells import cell_len
 from textual.geometry import Region
 
 from tui.theme import Cells
 from tui.widgets.line import Lines
 
-# A stretch of its own costs a cursor move and two colour sequences, about 45 bytes: nearer ones are sent as one.
-MERGE_GAP = 12
+MOVE_BYTES = 48
+COLOUR_BYTES = 40
+"""A stretch of its own costs a cursor move and the colours; going on through unchanged cells costs these and each change
+of colour among them. The cheaper way is taken."""
 
 
 def width_of(line: Cells) -> int:
@@ -51,12 +55,20 @@ def changed_stretches(old: Cells, new: Cells, width: int) -> list[tuple[int, int
     for x, (one, two) in enumerate(zip(before, after, strict=True)):
         if one == two or one[0] == two[0] == " ":  # a blank has no colour of its own
             continue
-        if found and x - sum(found[-1]) <= MERGE_GAP:
+        if found and _bridge(after, sum(found[-1]), x) < MOVE_BYTES:
             found[-1] = (found[-1][0], x + 1 - found[-1][0])
         else:
             found.append((x, 1))
     # A wide character is repainted whole: start before it when its second half is where the stretch begins.
     return [(x - 1, size + 1) if x and "" in (after[x][0], before[x][0]) else (x, size) for x, size in found]
+
+
+def _bridge(cells: Cells, start: int, end: int) -> int:
+    """Bytes of the cells between two stretches."""
+    if end - start >= MOVE_BYTES:
+        return MOVE_BYTES
+    roles = [role for character, role in cells[start - 1 : end + 1] if character != " "]
+    return end - start + COLOUR_BYTES * sum(one != two for one, two in pairwise(roles))
 
 
 class LiveLines(Lines):

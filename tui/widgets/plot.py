@@ -319,13 +319,18 @@ def draw(columns: Columns, scale: Scale, width: int, height: int) -> Picture:
     above: set[int] = set()
     below: set[int] = set()
     bottom_row = scale.rows - 1
+    gaps: set[int] = set()
+    gap: int | None = None  # where the present stretch of NaN was last met
     before: tuple[int, int, int] | None = None  # column, top, bottom
     smooth_before: tuple[int, int] | None = None
     for x, low in enumerate(columns.low):
         if x in columns.broken:
             before = smooth_before = None
+            gaps.update(range((x if gap is None else gap) >> 1, (x >> 1) + 1))
+            gap = x
         if low != low:
             continue
+        gap = None
         top, bottom = scale.row(columns.high[x]), scale.row(low)
         if top < 0:
             above.add(x >> 1)
@@ -347,4 +352,4 @@ def draw(columns: Columns, scale: Scale, width: int, height: int) -> Picture:
         else:
             smooth.column(x, y, y)
         smooth_before = (x, y)
-    return Picture(raw, smooth, above, below, {x >> 1 for x in columns.broken})
+    return Picture(raw, smooth, above, below, gaps)

@@ -56,7 +56,7 @@ class RunRows:
         age = human_age(max(0.0, self.now - (run.status.started or run.spec.created)))
         took = human_seconds(seconds) if seconds is not None else ""
         word = "unsupervised" if run.unsupervised else state
-        room = max(12, min(36, width - 62))
+        room = max(12, min(36, width - 62, max(len(each.spec.name) for each in self.runs) + 2))
         line: Cells = [(f" {glyph} ", role), (fit(printable(run.spec.name), room), "text"), (" ", "text")]
         line.append((fit(word, 13), role if state in {"failed", "lost"} else "muted"))
         if width >= 60:

@@ -93,8 +93,8 @@ class TileGrid(Widget):
             top, left = 0, max(0, len(self._columns) - columns)
         else:
             row, column = self.cursor
-            top = min(max(top, row - rows + 1), row)
-            left = min(max(left, column - columns + 1), column)
+            top = min(max(top, row - rows + 1), row, max(0, len(self._grid) - rows))
+            left = min(max(left, column - columns + 1), column, max(0, len(self._columns) - columns))
         self._first = (top, left)
         self.refresh()
         self._request()
