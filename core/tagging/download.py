@@ -1,4 +1,4 @@
-"""Fetching a tagger model through huggingface_hub, in a child process.
+"""Fetching models through huggingface_hub, in a child process.
 
 `python -P -m core.tagging.download REQUEST` prints one JSON object a line: progress, then the end or an error. A
 child, because its import costs 0.5 s and 18 MiB, it writes warnings to the terminal, and cancelling it is ending it.
@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,23 +21,38 @@ from core.tagging.models import TaggerModel
 
 @dataclass(frozen=True, slots=True)
 class DownloadProgress:
-    """Bytes of all files of the model together; `total` is 0 until the hub has told the sizes."""
+    """Bytes of all files together; `total` is 0 until the hub has told the sizes, `path` is set when a file is
+    complete.
+    """
 
     file: str
     done: int
     total: int
+    path: Path | None = None
 
 
-def download(model: TaggerModel, model_dir: Path | None = None) -> Iterator[DownloadProgress]:
+def download(model: TaggerModel, model_dir: Path | None = None) -> Generator[DownloadProgress, None, None]:
     """Fetch the files of `model` into the Hugging Face cache, or below `model_dir` as sd-scripts lays them out.
 
-    Files that are there and right are not fetched again. `HF_ENDPOINT`, `HF_TOKEN`, `HF_HOME` and `HF_HUB_OFFLINE`
-    count. Closing the iterator ends the download. Raises UserError with the reason and the remedy.
+    Files that are there and right are not fetched again. Otherwise as `fetch`.
+    """
+    folder = None if model_dir is None else model_dir / model.repo_id.replace("/", "_")
+    return fetch(model.repo_id, model.files, folder=folder)
+
+
+def fetch(
+    repo_id: str, files: Sequence[str], *, folder: Path | None = None, force: bool = False
+) -> Generator[DownloadProgress, None, None]:
+    """Fetch files of a repository into the Hugging Face cache, or into `folder` under their names in the repository.
+
+    What is there is compared with the hub's checksum and fetched again when it differs, or with `force`.
+    `HF_ENDPOINT`, `HF_TOKEN`, `HF_HOME` and `HF_HUB_OFFLINE` count. Closing the iterator ends the download. Raises
+    UserError with the reason and the remedy.
     """
     import os
 
-    target = None if model_dir is None else str(model_dir / model.repo_id.replace("/", "_"))
-    request = json.dumps({"repo_id": model.repo_id, "files": model.files, "local_dir": target})
+    target = None if folder is None else str(folder)
+    request = json.dumps({"repo_id": repo_id, "files": list(files), "local_dir": target, "force": force})
     # xet, the hub's other protocol, reports no progress by bytes and ignores proxies and mirrors.
     environment = os.environ | {"HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "PYTHONUTF8": "1"}
     child = subprocess.Popen(
@@ -60,10 +75,11 @@ def download(model: TaggerModel, model_dir: Path | None = None) -> Iterator[Down
                 raise UserError(event["error"], event.get("hint"))
             ended = ended or bool(event.get("end"))
             if "done" in event:
-                yield DownloadProgress(event["file"], event["done"], event["total"])
+                path = event.get("path")
+                yield DownloadProgress(event["file"], event["done"], event["total"], Path(path) if path else None)
         if child.wait() != 0 or not ended:
             last = (child.stderr.read().strip().splitlines() or ["no reason given"])[-1]
-            raise UserError(f"The download of {model.name} ended early: {last}", "Try it again.")
+            raise UserError(f"The download of {repo_id} ended early: {last}", "Try it again.")
     finally:
         if child.poll() is None:
             child.terminate()

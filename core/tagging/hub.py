@@ -43,7 +43,7 @@ def main(request_text: str) -> int:
     request = json.loads(request_text)
     local_dir = Path(request["local_dir"]) if request.get("local_dir") else None
     try:
-        _fetch(request["repo_id"], list(request["files"]), local_dir)
+        _fetch(request["repo_id"], list(request["files"]), local_dir, force=bool(request.get("force")))
     except UserError as error:
         _say(error=error.message, hint=error.hint)
         return 1
@@ -59,7 +59,7 @@ def _say(**event: Any) -> None:
     print(json.dumps(event), flush=True)
 
 
-def _fetch(repo_id: str, files: list[str], local_dir: Path | None) -> None:
+def _fetch(repo_id: str, files: list[str], local_dir: Path | None, *, force: bool) -> None:
     from huggingface_hub import constants
 
     constants.DOWNLOAD_CHUNK_SIZE = CHUNK
@@ -70,10 +70,15 @@ def _fetch(repo_id: str, files: list[str], local_dir: Path | None) -> None:
     done = 0
     for remote in remotes:
         report = _Reporter(remote.name, done, total)
-        attempt = partial(_one, repo_id, remote, local_dir, report)
+        attempt = partial(_one, repo_id, remote, local_dir, report, force=force)
         path = _retried(repo_id, remote.name, attempt)
         done += remote.size
         _say(file=remote.name, done=done, total=total, path=str(path))
+    if local_dir is not None:
+        # The client's own notes; without them it compares checksums, as we do anyway.
+        shutil.rmtree(local_dir / ".cache" / "huggingface", ignore_errors=True)
+        with contextlib.suppress(OSError):
+            (local_dir / ".cache").rmdir()
 
 
 class _Reporter:
@@ -101,9 +106,9 @@ def _describe(repo_id: str, name: str) -> _Remote:
     return _Remote(name, facts.size, facts.etag)
 
 
-def _one(repo_id: str, remote: _Remote, local_dir: Path | None, report: _Reporter) -> Path:
+def _one(repo_id: str, remote: _Remote, local_dir: Path | None, report: _Reporter, *, force: bool) -> Path:
     """The checked file; fetched when it is missing, and once more when it is not what the hub announces."""
-    for again in (False, True):
+    for again in (force, True):
         path = _download(repo_id, remote.name, local_dir, report, force=again)
         if _is_right(path, remote):
             return path

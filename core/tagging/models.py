@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,8 +18,11 @@ from core.problems import UserError
 from core.settings import Settings
 
 if TYPE_CHECKING:
+    from core.tagging.download import DownloadProgress
     from core.workspace import Workspace
 
+TAGGER_FILES = ("model.onnx", "selected_tags.csv")
+"""What a repository in WD14 format holds: model file and label file."""
 DEMO = "demo"
 DEMO_FOLDER = Path(__file__).resolve().parent.parent / "demo" / "tagger"
 SD_SCRIPTS_FOLDER = "wd14_tagger_model"
@@ -59,7 +63,7 @@ class TaggerModel:
     bytes: int | None = None
     """Size of the model file: on disk, or as announced."""
     note: str = ""
-    files: tuple[str, ...] = ("model.onnx", "selected_tags.csv")
+    files: tuple[str, ...] = TAGGER_FILES
     """Model file and label file inside the repository."""
     format: InputFormat = WD
     is_local: bool = False
@@ -131,6 +135,13 @@ def find_model(
     for folder in _folders_named(name, workspace):
         if folder.is_dir():
             return _in_folder(name, folder)
+    return _located(_described(name), workspace, settings, model_dir)
+
+
+def _described(name: str) -> TaggerModel:
+    """The descriptor of a repository: the known one, or what its name says (three parts: cl_tagger's format, as
+    sd-scripts).
+    """
     parts = name.split("/")
     if len(parts) < 2 or name.startswith((".", "/", "~")) or not all(parts):
         raise UserError(
@@ -139,8 +150,22 @@ def find_model(
             "selected_tags.csv, or `demo`. The known ones: kohya-tui models",
         )
     known = next((model for model in KNOWN if model.name == name), None)
-    model = known or (TaggerModel(name) if len(parts) == 2 else replace(_cl("/".join(parts[2:])), name=name, note=""))
-    return _located(model, workspace, settings, model_dir)
+    return known or (TaggerModel(name) if len(parts) == 2 else replace(_cl("/".join(parts[2:])), name=name, note=""))
+
+
+def download(
+    repo_id: str, files: Sequence[str] = TAGGER_FILES, *, folder: Path | None = None, force: bool = False
+) -> Generator[DownloadProgress, None, None]:
+    """Fetch a tagger (its own two files, whatever they are called), or other `files` of any repository.
+
+    As core.tagging.download.fetch.
+    """
+    from core.tagging.download import fetch
+
+    if tuple(files) == TAGGER_FILES:
+        model = _described(repo_id)
+        repo_id, files = model.repo_id, model.files
+    return fetch(repo_id, files, folder=folder, force=force)
 
 
 def list_models(workspace: Workspace | None, settings: Settings) -> list[TaggerModel]:

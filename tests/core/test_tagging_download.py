@@ -11,6 +11,7 @@ from core.problems import UserError
 from core.settings import Settings
 from core.tagging.download import DownloadProgress, download
 from core.tagging.models import TaggerModel, find_model, hub_cache
+from core.tagging.models import download as fetch_files
 from tests.fake_hub import FakeHub
 
 REPO = "org/wd-test-tagger"
@@ -142,6 +143,18 @@ def test_closing_the_iterator_ends_the_download(hub: FakeHub, tmp_path: Path) ->
     for step in steps:
         if step.done > 0:
             break
-    steps.close()  # type: ignore[attr-defined]
+    steps.close()
     assert not list((tmp_path / "hf").rglob("*.incomplete"))
     assert not find_model(REPO, None, Settings()).is_on_disk
+
+
+def test_any_file_can_be_fetched_into_a_folder(hub: FakeHub, tmp_path: Path) -> None:
+    """A base checkpoint lands in the folder under its own name, with no notes of the client beside it."""
+    hub.repos["org/base"] = {"anime.safetensors": MODEL}
+    steps = list(fetch_files("org/base", ["anime.safetensors"], folder=tmp_path / "models"))
+    assert steps[-1].path == tmp_path / "models" / "anime.safetensors"
+    assert [path.name for path in (tmp_path / "models").iterdir()] == ["anime.safetensors"]
+    list(fetch_files("org/base", ["anime.safetensors"], folder=tmp_path / "models"))
+    assert len(hub.sent("anime.safetensors")) == 1
+    list(fetch_files("org/base", ["anime.safetensors"], folder=tmp_path / "models", force=True))
+    assert len(hub.sent("anime.safetensors")) == 2
