@@ -51,6 +51,7 @@ if TYPE_CHECKING:
 
 POLL = 0.25
 """Seconds between two looks at a live run; an ended one is looked at every two seconds."""
+HEAD_SECONDS = 0.9
 LIST_EVERY = 5.0
 _EMPTY = "No runs yet. R in Config (4) starts one, or in a shell: kohya-tui train NAME"
 
@@ -107,6 +108,7 @@ class MonitorScreen(ModeScreen):
         self._ticks = 0
         self._progress: dict[str, str] = {}
         self._chosen = False
+        self._head_shown: tuple[object, float] = (None, 0.0)
 
     def compose_body(self) -> Iterable[Widget]:
         with Vertical(id="runs"):
@@ -326,7 +328,12 @@ class MonitorScreen(ModeScreen):
             self.refresh_bindings()
 
     def _show_head(self, news: News, now: float) -> None:
-        width = self.size.width
+        """Numbers that only go on are drawn once a second; another state or phase at once."""
+        width, run = self.size.width, news.snapshot.run
+        key = (run.id, run.status.state, run.status.stop_after_checkpoint, run.supervised, news.snapshot.phase, width)
+        if key == self._head_shown[0] and now - self._head_shown[1] < HEAD_SECONDS:
+            return
+        self._head_shown = (key, now)
         head = [head_line(news.snapshot, width, now, len(news.failed)), progress_line(news.snapshot, width)]
         self.query_one("#head", LiveLines).show(head)
         why = self.query_one("#why", LiveLines)

@@ -17,8 +17,8 @@ from tui.widgets.line import Lines
 
 MOVE_BYTES = 48
 COLOUR_BYTES = 40
-"""A stretch of its own costs a cursor move and the colours; going on through unchanged cells costs these and each change
-of colour among them. The cheaper way is taken."""
+"""A stretch of its own costs a cursor move and the colours; going on through unchanged cells costs these and each
+change of colour among them. The cheaper way is taken."""
 
 
 def width_of(line: Cells) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
@@ -10,6 +11,7 @@ from rich.cells import cell_len
 from textual import events
 from textual.binding import Binding, BindingType
 from textual.message import Message
+from textual.timer import Timer
 
 from tui.theme import Cells
 from tui.widgets.line import Lines
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from core.runs.progress import LogLine
 
 LIMIT = 5000
+BAR_SECONDS = 1.0  # a bar that only goes on is drawn once a second; a new line at once
 _SIDEWAYS = 16
 _ROLES = {"WARNING": "caution", "ERROR": "bad", "CRITICAL": "bad"}
 _SHORT = {"WARNING": "WARN", "ERROR": "ERR", "CRITICAL": "CRIT", "DEBUG": "DBG"}
@@ -73,6 +76,8 @@ class LogView(LiveLines, can_focus=True):
         self._cursor: int | None = None
         self._shift = 0
         self.query_text = ""
+        self._drawn_at = 0.0
+        self._pending: Timer | None = None
         self._in_traceback = False
         self.following = True
 
@@ -96,19 +101,25 @@ class LogView(LiveLines, can_focus=True):
     def extend(self, lines: Iterable[LogLine]) -> None:
         """Append lines; one with `replace` takes the place of the last (a progress bar that was drawn again)."""
         entries = self._entries
+        only_bars = True
         for line in lines:
             entry = self._entry(line)
             if line.replace and entries:
                 entries[-1] = entry
             else:
                 entries.append(entry)
+                only_bars = False
         if len(entries) > LIMIT + 500:
             gone = len(entries) - LIMIT
             del entries[:gone]
             self._top = max(0, self._top - gone)
             if self._cursor is not None:
                 self._cursor = max(0, self._cursor - gone)
-        self._draw()
+        wait = self._drawn_at + BAR_SECONDS - time.monotonic() if only_bars else 0.0
+        if wait <= 0:
+            self._draw()
+        elif self._pending is None:
+            self._pending = self.set_timer(wait, self._draw)
 
     def _entry(self, line: LogLine) -> Entry:
         from core.text import printable
@@ -252,6 +263,10 @@ class LogView(LiveLines, can_focus=True):
         return self._entries[self._top : self._top + height]
 
     def _draw(self) -> None:
+        if self._pending is not None:
+            self._pending.stop()
+            self._pending = None
+        self._drawn_at = time.monotonic()
         width = self.size.width
         self.show([self._line(entry, width, self._top + y == self._cursor) for y, entry in enumerate(self._visible())])
         self.post_message(self.Changed(self))
