@@ -111,6 +111,7 @@ class Recorded:
         "sigterm": "sd15_sigterm",
         "sigint": "sd15_sigint",
         "nan": "sd15_nan",
+        "validation": "sd15_validation",
         "resume": "sd15_resume",
         "resume_skip": "sd15_resume_skip",
         "resume_again": "sd15_resume_again_fixed",
@@ -346,6 +347,11 @@ CASES: dict[str, Case] = {
     "samples_without_prompts": Case({"sample_every_n_epochs": 1}),
     "sigterm": Case({"max_train_epochs": 2}, subset={"num_repeats": 5}, environment=SLOW, signal=signal.SIGTERM),
     "sigint": Case({"max_train_epochs": 2}, subset={"num_repeats": 5}, environment=SLOW, signal=signal.SIGINT),
+    "validation": Case(
+        {"max_train_epochs": 2, "validate_every_n_steps": 2},
+        dataset={**DATASET, "validation_split": 0.34},
+        environment={},
+    ),
     "nan": Case({"max_train_epochs": 3, "learning_rate": 1e20, "max_grad_norm": 0.0}),
     "resume_first": Case({"max_train_epochs": 4, "save_state": True}),
     "resume": Case(

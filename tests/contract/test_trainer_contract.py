@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from core.runs.diagnose import find_cause
 from core.runs.progress import PHASES
 
 Observe = Callable[[str], Any]
@@ -311,6 +312,27 @@ def test_sampling_says_what_it_draws(observe: Observe) -> None:
     ) in log
 
 
+def test_images_held_back_are_validated_on(observe: Observe) -> None:
+    """4 images to train on, 2 held back, 4 timesteps each: bars below the step bar, scalars by step and by epoch."""
+    seen = observe("validation")
+    assert finished(seen)
+    assert "  num train images * repeats / 学習画像の数×繰り返し回数: 4\n" in seen.stdout
+    assert "  num validation images * repeats / 学習画像の数×繰り返し回数: 2\n" in seen.stdout
+    assert "2 validation images with repeats." in seen.log
+    assert "[Validation Dataset 0]" in seen.log
+    steps = {tag: [step for step, _ in values] for tag, values in seen.scalars.items() if "validation" in tag}
+    assert steps == {
+        "loss/validation/step_average": [2, 4, 6, 8],
+        "loss/validation/step_divergence": [2, 4, 6, 8],
+        "loss/validation/epoch_average": [1, 2],
+        "loss/validation/epoch_divergence": [1, 2],
+    }
+    assert re.search(r"validation steps: 100%\|█+\| 8/8 \[[^]]*, val_avg_loss=[\d.]+, timestep=800\]", seen.stderr)
+    reader, phases = seen.progress()
+    assert reader.state.step == 8
+    assert "validating" in phases
+
+
 # How it ends otherwise
 
 
@@ -364,6 +386,32 @@ def test_an_unknown_key_of_the_dataset_file_is_named_with_its_place(observe: Obs
     place = "data['datasets'][0]['subsets'][0]['num_repeat']"
     assert seen.returncode == 1
     assert seen.last_error == f"voluptuous.error.MultipleInvalid: extra keys not allowed @ {place}"
+
+
+@pytest.mark.parametrize(
+    ("case", "kind"),
+    [
+        ("plain", None),
+        ("no_data", "no-data"),
+        ("bad_argument", "bad-option"),
+        ("model_missing", "model-missing"),
+        ("bad_precision", "precision"),
+        ("network_args_text", "network-args"),
+        ("workers_0", "workers"),
+        ("too_large", "image-too-large"),
+        ("samples_without_prompts", "sample-prompts"),
+        ("sigterm", "signal"),
+        ("sigint", "signal"),
+        ("nan", "nan"),
+        ("resume_finished", "resumed-finished"),
+        ("guide_as_written", "resolution"),
+    ],
+)
+def test_the_reason_is_found_in_the_output(observe: Observe, case: str, kind: str | None) -> None:
+    """What our own diagnosis makes of the output and the status."""
+    seen = observe(case)
+    cause = find_cause(seen.stderr + seen.stdout, seen.returncode)
+    assert (cause.kind if cause else None) == kind
 
 
 def test_a_missing_model_is_named_in_an_error_line(observe: Observe) -> None:

@@ -269,6 +269,17 @@ def test_captions_with_another_extension_are_warned_of(folder: Path) -> None:
     assert "No caption file found for 4 images." in log
 
 
+def test_resuming_needs_a_state_that_fits(folder: Path) -> None:
+    """A folder that is not there, and a state of another rank: said, not trained over."""
+    status, _, log = train(folder, "--resume", "out/nope-state")
+    assert status == 1
+    assert log.splitlines()[-1] == "ValueError: Tried to find out/nope-state but folder does not exist"
+    assert train(folder, "--max_train_steps", "5", "--save_state_on_train_end")[0] == 0
+    status, _, log = train(folder, "--network_dim", "4", "--resume", "out/rinni-state")
+    assert status == 1
+    assert "RuntimeError: Error(s) in loading state_dict" in log.splitlines()[-1]
+
+
 @pytest.mark.parametrize(
     ("data", "error"),
     [(b"", "AssertionError: caption file is empty"), (b"caf\xe9", "UnicodeDecodeError: 'utf-8' codec can't decode")],

@@ -6,7 +6,7 @@ import math
 import random
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from PIL import Image
 from core.demo.trainer.buckets import Bucketing, Placement, Size, adjusted_limits
 from core.demo.trainer.dataset_config import DatasetConfig, SubsetConfig
 from core.demo.trainer.log import logger, track
-from core.demo.trainer.model import CANVAS, POSES
+from core.demo.trainer.model import CANVAS, POSES, Array, to_tiles
 
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 TILE_SIZE = 64  # what bucket_reso_steps must be divisible by for SD1.5
@@ -69,8 +69,11 @@ class Dataset:
         return sum(math.ceil(len(bucket) / self.config.batch_size) for bucket in self.buckets)
 
 
-def open_dataset(config: DatasetConfig) -> Dataset:
-    """Find the images and read their captions; a subset without images is dropped with a warning."""
+def open_dataset(config: DatasetConfig, *, validation: bool = False) -> Dataset:
+    """Find the images and read their captions; a subset without images is dropped with a warning.
+
+    With a validation_split, the part that is trained on, or (`validation`) the part that is not.
+    """
     assert config.resolution is not None, "resolution is required / resolution（解像度）指定は必須です"
     low: int | None = None
     high: int | None = None
@@ -84,6 +87,8 @@ def open_dataset(config: DatasetConfig) -> Dataset:
     regular: list[Picture] = []
     for subset in config.subsets:
         where = f"ignore subset with image_dir='{subset.image_dir}'"
+        if validation:
+            subset = replace(subset, num_repeats=1)
         if subset.num_repeats < 1:
             logger.warning(
                 f"{where}: num_repeats is less than 1 / "
@@ -96,7 +101,7 @@ def open_dataset(config: DatasetConfig) -> Dataset:
                 "既にサブセットが登録されているため、重複した後発のサブセットを無視します"
             )
             continue
-        found = _read_folder(subset, dataset)
+        found = _read_folder(subset, dataset, validation)
         if not found:
             logger.warning(f"{where}: no images found / 画像が見つからないためサブセットを無視します")
             continue
@@ -108,7 +113,8 @@ def open_dataset(config: DatasetConfig) -> Dataset:
             dataset.train_images += subset.num_repeats * len(found)
         subset.image_count = len(found)
         dataset.subsets.append(subset)
-    logger.info(f"{dataset.train_images} train images with repeats.")
+    kind = "validation" if validation else "train"
+    logger.info(f"{dataset.train_images} {kind} images with repeats.")
     logger.info(f"{dataset.reg_images} reg images with repeats.")
     if dataset.train_images < dataset.reg_images:
         logger.warning(
@@ -138,7 +144,7 @@ def _balance(dataset: Dataset, regular: Sequence[Picture]) -> None:
         first = False
 
 
-def _read_folder(subset: SubsetConfig, dataset: Dataset) -> list[Picture]:
+def _read_folder(subset: SubsetConfig, dataset: Dataset, validation: bool) -> list[Picture]:
     folder = Path(subset.image_dir)
     if not folder.is_dir():
         logger.warning(f"not directory: {subset.image_dir}")
@@ -149,6 +155,8 @@ def _read_folder(subset: SubsetConfig, dataset: Dataset) -> list[Picture]:
     for _ in track(paths):
         pass  # the demo trainer keeps no cache files; the line is there because readers of the log know it
     logger.info(f"set image size from cache files: 0/{len(paths)}")
+    if dataset.config.validation_split > 0:
+        paths = _part(paths, subset, dataset.config, validation)
     logger.info(f"found directory {subset.image_dir} contains {len(paths)} image files")
     pictures: list[Picture] = []
     missing: list[str] = []
@@ -180,6 +188,20 @@ def _read_folder(subset: SubsetConfig, dataset: Dataset) -> list[Picture]:
         if len(missing) > 5:
             logger.warning(f"{missing[5]}... and {len(missing) - 5} more")
     return pictures
+
+
+def _part(paths: list[str], subset: SubsetConfig, config: DatasetConfig, validation: bool) -> list[str]:
+    """The trained or the held-back part. Without validation_seed the two shuffles differ and the parts may overlap."""
+    if subset.is_reg:
+        return [] if validation else paths
+    if not paths:
+        raise ValueError("not enough values to unpack (expected 2, got 0)")
+    shuffled = list(paths)
+    (random if config.validation_seed is None else random.Random(config.validation_seed)).shuffle(shuffled)
+    split = config.validation_split
+    if validation:
+        return shuffled[len(paths) - round(len(paths) * split) :]
+    return shuffled[: math.ceil(len(paths) * (1 - split))]
 
 
 def _read_caption(image: str, subset: SubsetConfig) -> str | None:
@@ -301,6 +323,30 @@ def epoch_batches(datasets: Sequence[Dataset], seed: int, epoch: int, max_steps:
                 out.append((dataset, Batch(shape, pictures, captions, mirrored, poses)))
     rng.shuffle(out)
     return out
+
+
+def plain_batches(datasets: Sequence[Dataset]) -> list[tuple[Dataset, Batch]]:
+    """Batches in their own order, captions as they are: for validation."""
+    out: list[tuple[Dataset, Batch]] = []
+    for dataset in datasets:
+        size = dataset.config.batch_size
+        for bucket in dataset.buckets:
+            for start in range(0, len(bucket), size):
+                part = tuple(bucket[start : start + size])
+                shape = part[0].placement.bucket if part[0].placement else dataset.resolution
+                captions = tuple(picture.caption for picture in part)
+                poses = tuple(picture.poses[0] for picture in part)
+                out.append((dataset, Batch(shape, part, captions, (False,) * len(part), poses)))
+    return out
+
+
+def pixels(batch: Batch) -> Array:
+    """What the model shall draw: float32 [B, 16, 3072] in -1..1."""
+    wanted = np.stack([read_canvas(picture) for picture in batch.pictures]).astype(np.float32) / np.float32(127.5) - 1
+    for index, mirrored in enumerate(batch.mirrored):
+        if mirrored:
+            wanted[index] = wanted[index, :, ::-1]
+    return to_tiles(wanted)
 
 
 def assign_poses(datasets: Sequence[Dataset]) -> None:

@@ -67,6 +67,7 @@ class DatasetConfig:
     bucket_reso_steps: int
     bucket_no_upscale: bool
     validation_split: float
+    validation_seed: int | None
     resize_interpolation: str | None
     subsets: list[SubsetConfig]
 

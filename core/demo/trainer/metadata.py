@@ -94,7 +94,12 @@ MINIMUM = (
 
 
 def make(
-    args: Namespace, datasets: Sequence[Dataset], optimizer: Optimizer, started: float, network_args: Mapping[str, str]
+    args: Namespace,
+    datasets: Sequence[Dataset],
+    held_back: Sequence[Dataset],
+    optimizer: Optimizer,
+    started: float,
+    network_args: Mapping[str, str],
 ) -> dict[str, str]:
     """What is known before the first step; `finish` adds what is known when a checkpoint is written."""
     batches = sum(dataset.batches for dataset in datasets)
@@ -107,7 +112,7 @@ def make(
         "ss_training_started_at": started,
         "ss_debiased_estimation": bool(args.debiased_estimation_loss),
         "ss_num_train_images": sum(dataset.train_images for dataset in datasets),
-        "ss_num_validation_images": 0,
+        "ss_num_validation_images": sum(dataset.train_images for dataset in held_back),
         "ss_num_reg_images": sum(dataset.reg_images for dataset in datasets),
         "ss_num_batches_per_epoch": batches,
         "ss_num_epochs": -(-args.max_train_steps // updates),
@@ -119,10 +124,11 @@ def make(
         values["ss_network_args"] = json.dumps(dict(network_args))
     values |= _about_data(args, datasets)
     path = Path(args.pretrained_model_name_or_path)
-    data = path.read_bytes()
     values["ss_sd_model_name"] = path.name
-    values["ss_sd_model_hash"] = hashlib.sha256(data[0x100000 : 0x100000 + 0x10000]).hexdigest()[:8]
-    values["ss_new_sd_model_hash"] = hashlib.sha256(data).hexdigest()
+    with path.open("rb") as file:
+        values["ss_new_sd_model_hash"] = hashlib.file_digest(file, "sha256").hexdigest()
+        file.seek(0x100000)  # the short hash is that of 64 KiB behind the first MiB
+        values["ss_sd_model_hash"] = hashlib.sha256(file.read(0x10000)).hexdigest()[:8]
     return {name: str(value) for name, value in values.items()}
 
 

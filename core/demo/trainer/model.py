@@ -17,7 +17,7 @@ import hashlib
 import math
 import random
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -223,6 +223,35 @@ def trust(kept: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(np.sqrt(kept) * SPREAD / (kept * SPREAD + 1.0 - kept))
 
 
+@dataclass(frozen=True, slots=True)
+class Error:
+    """How far the guessed noise is off: the loss of each picture, and what a gradient needs."""
+
+    each: Array
+    thought: Thought
+    miss: Array
+    gap: Array
+    snr: NDArray[np.float64]
+
+
+def measure(
+    base: Base, network: Network, features: Array, wanted: Array, times: NDArray[np.int64], rng: np.random.Generator
+) -> Error:
+    """The squared error of the noise that the denoiser guesses in pictures noised to the timesteps `times`, [B]."""
+    thought = imagine(base, network, features)
+    kept = signal()[times]
+    noise = rng.standard_normal(wanted.shape, dtype=np.float32)
+    belief = trust(kept)
+    # noise - guessed noise, with sqrt(kept)·wanted + sigma·noise seen and wanted guessed as picture + belief·(the rest)
+    snr = kept / (1.0 - kept)
+    miss = (np.sqrt(snr) * (1.0 - belief * np.sqrt(kept))).astype(np.float32)[:, None, None]
+    blur = (np.sqrt(kept) * belief).astype(np.float32)[:, None, None]
+    gap = wanted - thought.picture
+    error = miss * gap - blur * noise
+    each = np.mean(np.square(error), axis=(1, 2), dtype=np.float32)
+    return Error(np.where(np.isfinite(each), each, np.float32(np.nan)), thought, miss, gap, snr)
+
+
 def learn(
     base: Base,
     network: Network,
@@ -230,34 +259,23 @@ def learn(
     wanted: Array,
     rng: np.random.Generator,
     *,
+    weights: Sequence[float] | None = None,
     min_snr_gamma: float | None = None,
-    weight: float = 1.0,
     share: float = 1.0,
 ) -> float:
-    """One pass: noise at random timesteps, the squared error of the guessed noise, gradients added to the network.
+    """One pass at random timesteps: the loss, and gradients added to the network.
 
-    `weight` goes into the loss, `share` (of an accumulated step) into the gradient only.
+    `weights` count pictures more or less, `share` (of an accumulated step) goes into the gradient only. A loss that
+    overflows is NaN, which is what becomes of it inside a deep network.
     """
-    thought = imagine(base, network, features)
     count = len(features)
-    kept = signal()[rng.integers(0, TIMESTEPS, count)]
-    noise = rng.standard_normal(wanted.shape, dtype=np.float32)
-    belief = trust(kept)
-    # noise - guessed noise, with sqrt(kept)·wanted + sigma·noise seen and wanted guessed as picture + belief·(the rest)
-    ratio = np.sqrt(kept / (1.0 - kept))
-    miss = (ratio * (1.0 - belief * np.sqrt(kept))).astype(np.float32)[:, None, None]
-    blur = (np.sqrt(kept) * belief).astype(np.float32)[:, None, None]
-    error = miss * (wanted - thought.picture) - blur * noise
-    weights = np.full(count, weight / count)
+    error = measure(base, network, features, wanted, rng.integers(0, TIMESTEPS, count), rng)
+    factors = np.ones(count) if weights is None else np.array(weights)
     if min_snr_gamma:
-        snr = kept / (1.0 - kept)
-        weights = weights * np.minimum(snr, min_snr_gamma) / snr
-    each = np.mean(np.square(error), axis=(1, 2), dtype=np.float32)
-    loss = float(np.sum(each * weights.astype(np.float32)))
-    loss = loss if math.isfinite(loss) else math.nan  # what overflows here turns to NaN inside a deep network
-    factor = (-2.0 / (TILES * PIXELS) * share * weights).astype(np.float32)[:, None, None]
-    _backward(network, thought, factor * miss * miss * (wanted - thought.picture))  # the mean over all noise
-    return loss
+        factors = factors * np.minimum(error.snr, min_snr_gamma) / error.snr
+    slope = (-2.0 / (TILES * PIXELS * count) * share * factors).astype(np.float32)[:, None, None]
+    _backward(network, error.thought, slope * error.miss * error.miss * error.gap)  # the mean over all noise
+    return float(np.mean(error.each * factors.astype(np.float32)))
 
 
 def _backward(network: Network, thought: Thought, slope: Array) -> None:
@@ -267,8 +285,7 @@ def _backward(network: Network, thought: Thought, slope: Array) -> None:
     inner = np.matmul(weights["up"].transpose(0, 2, 1), slope)  # [16, rank, B]
     network.add_gradient("down", np.matmul(inner, thought.bent))
     if "te_up" in weights:
-        bent = np.matmul(weights["down"].transpose(0, 2, 1), inner).sum(axis=0).T * np.float32(
-            network.scale
-        )  # [B, 128]
+        bent = np.matmul(weights["down"].transpose(0, 2, 1), inner).sum(axis=0).T  # [B, 128]
+        bent = bent * np.float32(network.scale)
         network.add_gradient("te_up", bent.T @ (thought.features @ weights["te_down"].T))
         network.add_gradient("te_down", (bent @ weights["te_up"]).T @ thought.features)

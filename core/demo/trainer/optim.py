@@ -16,6 +16,14 @@ from core.demo.trainer.model import Array, Network
 
 ADAM = ("adamw", "adam", "adamw8bit", "pagedadamw", "pagedadamw8bit", "pagedadamw32bit")
 LION = ("lion", "lion8bit", "pagedlion8bit")
+SHOWN = {
+    "adamw8bit": "8-bit AdamW",
+    "pagedadamw8bit": "8-bit PagedAdamW",
+    "lion8bit": "8-bit Lion",
+    "pagedlion8bit": "8-bit Paged Lion",
+    "sgdnesterov": "SGD with Nesterov",
+    "sgdnesterov8bit": "8-bit SGD with Nesterov",
+}
 SGD = ("sgd", "sgdnesterov", "sgdnesterov8bit")
 
 
@@ -25,7 +33,8 @@ class Optimizer:
     def __init__(self, args: Namespace, network: Network) -> None:
         name = (args.optimizer_type or ("AdamW8bit" if args.use_8bit_adam else "AdamW")).lower()
         options: dict[str, Any] = {key: ast.literal_eval(value) for key, value in pairs(args.optimizer_args).items()}
-        logger.info(f"use {args.optimizer_type or 'AdamW'} optimizer | {options}")
+        shown = SHOWN.get(name, args.optimizer_type or "AdamW")
+        logger.info(f"use {shown} optimizer | {options}")
         if name not in (*ADAM, *LION, *SGD):
             logger.warning(f"the demo trainer has no {args.optimizer_type}: it trains with AdamW")
         self.kind = "lion" if name in LION else "sgd" if name in SGD else "adam"

@@ -23,13 +23,13 @@ SHOWN = (
 )
 
 
-def describe(datasets: Sequence[Dataset]) -> str:
+def describe(datasets: Sequence[Dataset], kind: str = "Dataset") -> str:
     """The block with every dataset's and subset's settings that is logged before the buckets are made."""
     lines: list[str] = []
     for number, dataset in enumerate(datasets):
         config = dataset.config
         lines += [
-            f"[Dataset {number}]",
+            f"[{kind} {number}]",
             f"  batch_size: {config.batch_size}",
             f"  resolution: {dataset.resolution}",
             f"  resize_interpolation: {config.resize_interpolation}",
@@ -45,7 +45,7 @@ def describe(datasets: Sequence[Dataset]) -> str:
         lines.append("")
         for index, subset in enumerate(dataset.subsets):
             lines += [
-                f"  [Subset {index} of Dataset {number}]",
+                f"  [Subset {index} of {kind} {number}]",
                 f'    image_dir: "{subset.image_dir}"',
                 f"    image_count: {subset.image_count}",
                 *(f"    {name}: {getattr(subset, name)}" for name in SHOWN),
@@ -62,12 +62,12 @@ def describe(datasets: Sequence[Dataset]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def say_totals(datasets: Sequence[Dataset], epochs: int, accumulation: int, total: int) -> None:
-    """The `running training` block on stdout."""
+def say_totals(datasets: Sequence[Dataset], held_back: int, epochs: int, accumulation: int, total: int) -> None:
+    """The `running training` block on stdout; `held_back` is the number of validation images."""
     say("running training / 学習開始")
     trained = sum(dataset.train_images for dataset in datasets)
     say(f"  num train images * repeats / 学習画像の数×繰り返し回数: {trained}")
-    say("  num validation images * repeats / 学習画像の数×繰り返し回数: 0")
+    say(f"  num validation images * repeats / 学習画像の数×繰り返し回数: {held_back}")
     say(f"  num reg images / 正則化画像の数: {sum(dataset.reg_images for dataset in datasets)}")
     say(f"  num batches per epoch / 1epochのバッチ数: {sum(dataset.batches for dataset in datasets)}")
     say(f"  num epochs / epoch数: {epochs}")

@@ -50,6 +50,7 @@ class Run:
 
     args: Namespace
     datasets: Sequence[Dataset]
+    held_back: Sequence[Dataset]
     base: Base
     network: Network
     optimizer: Optimizer

@@ -84,6 +84,8 @@ def remove_state(folder: Path) -> None:
 def load_state(folder: Path, network: Network, optimizer: Optimizer, rng: np.random.Generator) -> int | None:
     """Put the state back; returns the step that its train_state.json names, None where it has none."""
     logger.info(f"resume training from local state: {folder}")
+    if not folder.is_dir():
+        raise ValueError(f"Tried to find {folder} but folder does not exist")
     logger.info(f"Loading states from {folder}")
     step: int | None = None
     path = folder / "train_state.json"
@@ -91,7 +93,10 @@ def load_state(folder: Path, network: Network, optimizer: Optimizer, rng: np.ran
         data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         step = int(data["current_step"])
         logger.info(f"load train state from {path}: {data}")
-    network.load(unpack(folder / "model.safetensors"))
+    if network.load(unpack(folder / "model.safetensors")) != sum(
+        not name.endswith(".alpha") for name in network.tensors()
+    ):
+        raise RuntimeError("Error(s) in loading state_dict for LoRANetwork: size mismatch, is network_dim another one?")
     logger.info("All model weights loaded successfully")
     with np.load(folder / "optimizer.bin", allow_pickle=False) as moments:
         optimizer.steps = int(moments["steps"])

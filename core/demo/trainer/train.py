@@ -17,15 +17,14 @@ from core.demo.trainer.events import EventWriter
 from core.demo.trainer.log import Bar, logger, say, track
 from core.demo.trainer.model import (
     TILES,
-    Array,
     Base,
     learn,
     load_base,
     make_network,
-    to_tiles,
 )
 from core.demo.trainer.optim import Optimizer, schedule
 from core.demo.trainer.run import STEP_SECONDS, LossRecorder, Run
+from core.demo.trainer.validation import Validator
 from core.demo.trainer.weights import unpack
 
 
@@ -39,7 +38,7 @@ def train(args: Namespace) -> None:
     )
     random.seed(args.seed)
     logger.info("Using v2 tokenizer" if args.v2 else "Using v1 tokenizer")
-    datasets = _open_data(args)
+    datasets, held_back = _open_data(args)
     if sum(dataset.batches for dataset in datasets) == 0:
         logger.error(
             "No data found. Please verify arguments (train_data_dir must be the parent of folders with images) / "
@@ -47,7 +46,7 @@ def train(args: Namespace) -> None:
             "画像があるフォルダの親フォルダを指定する必要があります）"
         )
         return
-    for dataset in datasets:
+    for dataset in (*datasets, *held_back):
         if args.cache_latents:
             assert not any(subset.color_aug or subset.random_crop for subset in dataset.subsets), (
                 "when caching latents, either color_aug or random_crop cannot be used / "
@@ -59,6 +58,13 @@ def train(args: Namespace) -> None:
         raise ValueError(
             f"Unknown mixed_precision mode: {args.mixed_precision}. Choose between ['no', 'fp8', 'fp16', 'bf16']"
         )
+    if args.log_with in ("tensorboard", "all") and args.logging_dir is None:
+        raise ValueError(
+            "logging_dir is required when log_with is tensorboard / "
+            "Tensorboardを使う場合、logging_dirを指定してください"
+        )
+    if args.save_model_as not in (None, "safetensors"):
+        logger.warning(f"the demo trainer writes safetensors only, not {args.save_model_as}")
     folder: Path | None = None
     if args.logging_dir is not None:
         stamp = time.strftime("%Y%m%d%H%M%S", time.localtime())
@@ -67,20 +73,35 @@ def train(args: Namespace) -> None:
     base = _load_base(args)
     if args.cache_latents:
         _cache(datasets)
-    run = _prepare(args, datasets, base, started)
+        _cache(held_back)
+    run = _prepare(args, datasets, held_back, base, started)
     _loop(run, folder)
 
 
-def _open_data(args: Namespace) -> list[data.Dataset]:
+def _open_data(args: Namespace) -> tuple[list[data.Dataset], list[data.Dataset]]:
+    """The datasets to train on, and those that are held back for validation."""
     configs = dataset_config.load(args)
     assert configs, "datasets should not be an empty iterable"
     datasets = [data.open_dataset(config) for config in configs]
+    held_back: list[data.Dataset] = []
+    for config in configs:
+        if not 0 <= config.validation_split <= 1:
+            logger.warning(
+                f"Dataset param `validation_split` ({config.validation_split}) is not a valid number between 0.0 and "
+                "1.0, skipping validation split..."
+            )
+        elif config.validation_split > 0:
+            held_back.append(data.open_dataset(config, validation=True))
     logger.info(report.describe(datasets))
-    for number, dataset in enumerate(datasets):
-        logger.info(f"[Prepare dataset {number}]")
-        data.make_buckets(dataset)
+    if held_back:
+        logger.info(report.describe(held_back, "Validation Dataset"))
+    for kind, group in (("dataset", datasets), ("validation dataset", held_back)):
+        for number, dataset in enumerate(group):
+            logger.info(f"[Prepare {kind} {number}]")
+            data.make_buckets(dataset)
     data.assign_poses(datasets)
-    return datasets
+    data.assign_poses(held_back)
+    return datasets, held_back
 
 
 def _load_base(args: Namespace) -> Base:
@@ -120,7 +141,13 @@ def _cache(datasets: Sequence[data.Dataset]) -> None:
             data.read_canvas(picture)
 
 
-def _prepare(args: Namespace, datasets: Sequence[data.Dataset], base: Base, started: float) -> Run:
+def _prepare(
+    args: Namespace,
+    datasets: Sequence[data.Dataset],
+    held_back: Sequence[data.Dataset],
+    base: Base,
+    started: float,
+) -> Run:
     say(f"import network module: {args.network_module}")
     network_args = arguments.pairs(args.network_args)
     rank = 4 if args.network_dim is None else args.network_dim
@@ -156,12 +183,13 @@ def _prepare(args: Namespace, datasets: Sequence[data.Dataset], base: Base, star
     return Run(
         args=args,
         datasets=datasets,
+        held_back=held_back,
         base=base,
         network=network,
         optimizer=optimizer,
         factor=factor,
         rng=np.random.default_rng(args.seed),
-        metadata=metadata.make(args, datasets, optimizer, started, network_args),
+        metadata=metadata.make(args, datasets, held_back, optimizer, started, network_args),
         events=None,
         pace=float(os.environ.get(STEP_SECONDS) or 0.0),
         tag_rng=random.Random(args.seed),
@@ -209,7 +237,8 @@ def _loop(run: Run, log_folder: Path | None) -> None:
     epochs = math.ceil(args.max_train_steps / updates)
     if args.save_n_epoch_ratio:
         args.save_every_n_epochs = math.floor(epochs / args.save_n_epoch_ratio) or 1
-    report.say_totals(run.datasets, epochs, args.gradient_accumulation_steps, args.max_train_steps)
+    validation_images = sum(dataset.train_images for dataset in run.held_back)
+    report.say_totals(run.datasets, validation_images, epochs, args.gradient_accumulation_steps, args.max_train_steps)
     first_epoch, skip = _start_from(run, updates, loaded)
     if log_folder is not None:
         run.events = EventWriter(log_folder)
@@ -223,11 +252,14 @@ def _loop(run: Run, log_folder: Path | None) -> None:
     logger.info("text_encoder [0] dtype: float32, device: cpu")
     bar = Bar(args.max_train_steps - skip, "steps")
     recorder = LossRecorder()
+    validator = Validator(run, run.held_back)
     for epoch in range(first_epoch, epochs):
         say(f"\nepoch {epoch + 1}/{epochs}\n")
         run.epoch = epoch + 1
-        _epoch(run, bar, recorder, epoch, skip, seen=0 if epoch == first_epoch else epoch)
+        _epoch(run, bar, recorder, validator, epoch, skip, seen=0 if epoch == first_epoch else epoch)
         skip = 0
+        if validator.after_epoch(epoch, recorder.average):
+            bar.unpause()
         if run.events is not None:
             run.events.add(epoch + 1, {"loss/epoch_average": recorder.average})
         _end_of_epoch(run, epoch + 1, epochs)
@@ -243,7 +275,7 @@ def _loop(run: Run, log_folder: Path | None) -> None:
     bar.close()
 
 
-def _epoch(run: Run, bar: Bar, recorder: LossRecorder, epoch: int, skip: int, seen: int) -> None:
+def _epoch(run: Run, bar: Bar, recorder: LossRecorder, validator: Validator, epoch: int, skip: int, seen: int) -> None:
     args = run.args
     batches = data.epoch_batches(run.datasets, args.seed, epoch + 1, args.max_train_steps)
     logger.info(f"epoch is incremented. current_epoch: {seen}, epoch: {epoch + 1}")
@@ -272,6 +304,8 @@ def _epoch(run: Run, bar: Bar, recorder: LossRecorder, epoch: int, skip: int, se
         bar.set_postfix(avr_loss=recorder.average)
         if run.events is not None:
             run.events.add(run.step, {"loss/current": loss, "loss/average": recorder.average, **_rates(run)})
+        if synced and validator.after_step(epoch, run.step, recorder.average):
+            bar.unpause()
         if run.step >= args.max_train_steps:
             return
 
@@ -280,25 +314,20 @@ def _learn(run: Run, dataset: data.Dataset, batch: data.Batch) -> float:
     args = run.args
     if not args.cache_latents:
         data.check_uncached(dataset, batch)
-    canvases = np.stack([data.read_canvas(picture) for picture in batch.pictures])
-    wanted: Array = canvases.astype(np.float32) / np.float32(127.5) - 1
-    for index, mirrored in enumerate(batch.mirrored):
-        if mirrored:
-            wanted[index] = wanted[index, :, ::-1]
     shown = [
         run.base.features(caption, pose, batch.bucket, run.tag_rng)
         for caption, pose in zip(batch.captions, batch.poses, strict=True)
     ]
-    prior = args.prior_loss_weight if batch.pictures[0].subset.is_reg else 1.0
+    weights = [args.prior_loss_weight if picture.subset.is_reg else 1.0 for picture in batch.pictures]
     with np.errstate(all="ignore"):
         return learn(
             run.base,
             run.network,
             np.stack(shown),
-            to_tiles(wanted),
+            data.pixels(batch),
             run.rng,
+            weights=weights,
             min_snr_gamma=args.min_snr_gamma,
-            weight=prior,
             share=1 / args.gradient_accumulation_steps,
         )
 
