@@ -6,19 +6,23 @@ import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from core.cli.main import JsonFlag, place_of
+from core.cli.main import JsonFlag, WrongUsage, place_of
 from core.cli.output import emit, problem_lines, say, table
-from core.config.documents import Config, FileName
+from core.config.documents import Config, FileName, open_config
 from core.problems import Problem, Severity, UserError
-from core.text import printable
+from core.text import count_of, printable
 from core.workspace import Workspace
+
+if TYPE_CHECKING:
+    from core.config.split import Moved
 
 PANEL = "Config and training"
 config_app = typer.Typer(help="The config files of a training.", no_args_is_help=True)
+FILES: tuple[FileName, ...] = ("train", "dataset", "prompts")
 Assignments = Annotated[list[str], typer.Argument(metavar="KEY=VALUE…", help="dataset:KEY=VALUE for dataset.toml.")]
 
 
@@ -27,19 +31,6 @@ def register(app: typer.Typer) -> None:
     app.add_typer(config_app, name="config", rich_help_panel=PANEL)
     app.command("plan", rich_help_panel=PANEL)(plan)
     app.command("check", rich_help_panel=PANEL)(check)
-
-
-def load_config(workspace: Workspace, name: str) -> Config:
-    """The config of that name; UserError lists the ones there are."""
-    names = workspace.config_names()
-    if name not in names:
-        hint = (
-            f"Configs here: {', '.join(names)}"
-            if names
-            else "Make one: kohya-tui config new NAME --preset sd15-character"
-        )
-        raise UserError(f"There is no config {name!r} in {workspace.configs}", hint)
-    return Config.load(workspace.configs / name)
 
 
 @config_app.command("new")
@@ -53,13 +44,14 @@ def new(
 ) -> None:
     """Write configs/NAME/ from a preset."""
     from core.config.presets import create
+    from core.dataset.edits import Journal
 
     workspace = place_of(context).workspace()
     overrides: dict[str, Any] = {"pretrained_model_name_or_path": base} if base else {}
     if dataset is None and name in workspace.dataset_names():
         dataset = name
-    config = create(workspace, name, preset, dataset, overrides)
-    _written(workspace, config, [], [], json_)
+    config = create(workspace, name, preset, dataset, overrides, journal=Journal(workspace))
+    _written(workspace, config, FILES, [], _problems(config, workspace), json_)
 
 
 @config_app.command("presets")
@@ -83,8 +75,9 @@ def import_(
     json_: JsonFlag = False,
 ) -> None:
     """Split a one-file guide into the files that sd-scripts reads, and say what moved and why."""
-    from core.config.guide import convert, read_guide
+    from core.config.guide import convert, default_answers, read_guide
     from core.config.presets import write_config
+    from core.dataset.edits import Journal
 
     workspace = place_of(context).workspace()
     try:
@@ -93,30 +86,24 @@ def import_(
         raise UserError(f"Cannot read {file}: {error}", "Name a Markdown guide or a TOML file, in UTF-8.") from error
     guide = read_guide(text)
     answers = dict(_pairs(answer or []))
+    likely = default_answers(guide, workspace, name)
     for placeholder in guide.placeholders:
         if placeholder in answers:
             continue
-        suggestion = _suggestion(workspace, placeholder)
-        if not sys.stdin.isatty():
-            if suggestion is None:
-                raise UserError(
-                    f"{file}: the placeholder {placeholder!r} needs a value",
-                    f"Add: --set '{placeholder}=VALUE'",
-                )
+        suggestion = likely.get(placeholder)
+        if sys.stdin.isatty():
+            question = f"What stands for {printable(placeholder)}?"
+            answers[placeholder] = typer.prompt(question, default=suggestion, err=True)
+        elif suggestion is not None:
             answers[placeholder] = suggestion
             say(f"{printable(placeholder)} = {printable(suggestion)}")
-            continue
-        answers[placeholder] = typer.prompt(f"What stands for {printable(placeholder)}?", default=suggestion, err=True)
+        else:
+            raise UserError(
+                f"{file}: the placeholder {placeholder!r} needs a value", f"Add: --set '{placeholder}=VALUE'"
+            )
     result = convert(guide, answers, name, workspace)
-    config = write_config(workspace, result.name, result.train, result.dataset, result.prompts)
-    _written(workspace, config, result.moved, result.problems, json_)
-
-
-def _suggestion(workspace: Workspace, placeholder: str) -> str | None:
-    if "/" in placeholder:
-        return str(workspace.root)
-    names = workspace.dataset_names()
-    return names[0] if len(names) == 1 else None
+    config = write_config(workspace, result.name, result.train, result.dataset, result.prompts, Journal(workspace))
+    _written(workspace, config, FILES, result.moved, result.problems, json_)
 
 
 @config_app.command("show")
@@ -127,8 +114,10 @@ def show(
     json_: JsonFlag = False,
 ) -> None:
     """The files of a config, or the value of one key."""
+    from core.config.values import shown
+
     workspace = place_of(context).workspace()
-    config = load_config(workspace, name)
+    config = open_config(workspace, name)
     if key is not None:
         file, plain = _target(key)
         value = config.get(file, plain)
@@ -136,10 +125,14 @@ def show(
             raise UserError(
                 f"{plain} is not set in {file}.toml of {name}", f"Set it: kohya-tui config set {name} {key}=VALUE"
             )
-        emit({"key": plain, "value": value}, [printable(str(value))], as_json=json_)
+        emit(
+            {"key": plain, "value": value},
+            [printable(value if isinstance(value, str) else shown(value))],
+            as_json=json_,
+        )
         return
     lines = []
-    for file in ("train", "dataset", "prompts"):
+    for file in FILES:
         lines += [
             f"── {printable(workspace.key_of(config.path(file)))}",
             printable(config.text(file), newlines=True).rstrip(),
@@ -156,12 +149,13 @@ def set_(context: typer.Context, name: str, assignments: Assignments, json_: Jso
     from core.dataset.edits import Journal
 
     workspace = place_of(context).workspace()
-    config = load_config(workspace, name)
+    config = open_config(workspace, name)
     for key, text in _pairs(assignments):
         file, plain = _target(key)
         config.set(file, plain, parse_value(file, plain, text))
+    changed = [file for file in FILES if file in config.changed]
     config.save(Journal(workspace))
-    _written(workspace, config, [], _problems(config, workspace), json_)
+    _written(workspace, config, changed, [], _problems(config, workspace), json_)
 
 
 @config_app.command("unset")
@@ -172,23 +166,26 @@ def unset(
     from core.dataset.edits import Journal
 
     workspace = place_of(context).workspace()
-    config = load_config(workspace, name)
+    config = open_config(workspace, name)
     for key in keys:
         config.unset(*_target(key))
+    changed = [file for file in FILES if file in config.changed]
     config.save(Journal(workspace))
-    _written(workspace, config, [], _problems(config, workspace), json_)
+    _written(workspace, config, changed, [], _problems(config, workspace), json_)
 
 
 @config_app.command("diff")
 def diff(context: typer.Context, name: str, other: str, json_: JsonFlag = False) -> None:
     """What two configs would do differently."""
+    from core.config.values import shown
+
     workspace = place_of(context).workspace()
-    ours, theirs = (load_config(workspace, each).effective() for each in (name, other))
+    ours, theirs = (open_config(workspace, each).effective() for each in (name, other))
     changed = {
         key: (ours.get(key), theirs.get(key)) for key in sorted({*ours, *theirs}) if ours.get(key) != theirs.get(key)
     }
     rows = [("option", name, other)]
-    rows += [(key, printable(str(a)), printable(str(b))) for key, (a, b) in changed.items()]
+    rows += [(printable(key), printable(shown(a)), printable(shown(b))) for key, (a, b) in changed.items()]
     document = {"changed": {key: list(pair) for key, pair in changed.items()}}
     emit(document, table(rows) if changed else ["no difference"], as_json=json_)
 
@@ -198,7 +195,7 @@ def plan(context: typer.Context, name: str, json_: JsonFlag = False) -> None:
     from core.config.plan import plan as make_plan
 
     workspace = place_of(context).workspace()
-    found = make_plan(load_config(workspace, name), workspace)
+    found = make_plan(open_config(workspace, name), workspace)
     lines = found.lines()
     lines += problem_lines(found.problems)
     emit(found.as_json(), lines, as_json=json_)
@@ -217,15 +214,21 @@ def check(
 
     place = place_of(context)
     workspace = place.workspace()
-    problems: list[Problem] = []
-    if dataset is None and config is None:
-        for name in workspace.config_names():
-            problems += _problems(load_config(workspace, name), workspace)
-    if dataset is not None:
-        problems += check_dataset(workspace, dataset)
-    if config is not None:
-        problems += _problems(load_config(workspace, config), workspace)
-    lines = problem_lines(problems) or ["nothing to complain about"]
+    datasets = [dataset] if dataset is not None else []
+    configs = [config] if config is not None else []
+    if not datasets and not configs:
+        datasets, configs = workspace.dataset_names(), workspace.config_names()
+        if not datasets and not configs:
+            raise UserError(f"There is nothing to check in {workspace.root}", "Bring images in: kohya-tui import NAME")
+    checked = [(name, check_dataset(workspace, name)) for name in datasets]
+    checked += [(f"config {name}", _problems(open_config(workspace, name), workspace)) for name in configs]
+    problems: dict[Problem, None] = {}
+    lines = []
+    for name, found in checked:
+        fresh = [problem for problem in found if problem not in problems]
+        problems.update(dict.fromkeys(fresh))
+        lines.append(f"{printable(name)}: {count_of(len(fresh), 'problem') if fresh else 'nothing to complain about'}")
+        lines += [f"  {line}" for line in problem_lines(fresh)]
     emit({"problems": [problem.as_json() for problem in problems]}, lines, as_json=json_)
     if any(problem.severity is Severity.ERROR for problem in problems):
         raise typer.Exit(1)
@@ -243,7 +246,7 @@ def _pairs(assignments: Sequence[str]) -> list[tuple[str, str]]:
     for assignment in assignments:
         key, equals, value = assignment.partition("=")
         if not equals or not key.strip():
-            raise UserError(f"{assignment!r} is not KEY=VALUE", "For example: learning_rate=1e-4")
+            raise WrongUsage(f"{assignment!r} is not KEY=VALUE", "For example: learning_rate=1e-4")
         pairs.append((key.strip(), value.strip()))
     return pairs
 
@@ -257,10 +260,16 @@ def _target(key: str) -> tuple[FileName, str]:
 
 
 def _written(
-    workspace: Workspace, config: Config, moved: Sequence[Any], problems: Sequence[Problem], as_json: bool
+    workspace: Workspace,
+    config: Config,
+    changed: Sequence[FileName],
+    moved: Sequence[Moved],
+    problems: Sequence[Problem],
+    as_json: bool,
 ) -> None:
-    files = [workspace.key_of(config.path(file)) for file in ("train", "dataset", "prompts")]
-    lines = [printable(file) for file in files]
+    """What was written, what an import moved, and what the preflight thinks of it."""
+    files = [workspace.key_of(config.path(file)) for file in changed]
+    lines = [printable(file) for file in files] or ["nothing changed"]
     lines += [
         f"{printable(move.key)}: {printable(move.from_)} → {printable(move.to)}, {printable(move.why)}"
         for move in moved

@@ -1,4 +1,4 @@
-"""`import`, `trigger` and `tags`: images and their captions."""
+"""`import` and `trigger`: images and their captions."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ from typing import Annotated
 
 import typer
 
-from core.cli.main import JsonFlag, place_of
+from core.cli.main import JsonFlag, WrongUsage, place_of
 from core.cli.output import Bar, emit, problem_lines, say
-from core.problems import UserError
 from core.text import count_of, human_bytes, printable
 
 PANEL = "Dataset"
@@ -23,44 +22,55 @@ def register(app: typer.Typer) -> None:
 
 def import_(
     context: typer.Context,
-    name: Annotated[str, typer.Argument(help="The dataset (a character) to import into.")],
+    name: Annotated[str, typer.Argument(help="The dataset (a character) to import into.", show_default=False)],
     sources: Annotated[list[Path], typer.Argument(help="Images, or folders with images.", show_default=False)],
-    repeats: Annotated[int, typer.Option(min=1, help="The N of train_data/NAME/N_NAME.")] = 10,
+    repeats: Annotated[
+        int | None,
+        typer.Option(min=1, help="The N of train_data/NAME/N_NAME; else that of the folder there is, or 10."),
+    ] = None,
     link: Annotated[bool, typer.Option("--link", help="Hard links instead of copies.")] = False,
     move: Annotated[bool, typer.Option("--move", help="Move the files.")] = False,
     copy: Annotated[bool, typer.Option("--copy", help="Copy the files (the default).")] = False,
+    recursive: Annotated[bool, typer.Option("--recursive", help="Folders inside the folders, too.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List what would be done, do nothing.")] = False,
     json_: JsonFlag = False,
 ) -> None:
     """Bring images, and captions beside them, into train_data/NAME/N_NAME. Never overwrites."""
-    from core.dataset.importer import ImportMode, plan_import, run_import
+    from core.dataset.importer import plan_import, run_import
 
     if link + move + copy > 1:
         raise typer.BadParameter("choose one of --copy, --link and --move")
-    mode: ImportMode = "link" if link else "move" if move else "copy"
+    mode = "link" if link else "move" if move else "copy"
     workspace = place_of(context).workspace()
-    plan = plan_import(workspace, name, sources, repeats=repeats, mode=mode)
-    images = [step for step in plan.steps if step.kind == "image"]
-    say(
-        f"{mode}: {count_of(len(images), 'image')}, {count_of(len(plan.steps) - len(images), 'caption')}"
-        f" ({human_bytes(plan.bytes)}) into {printable(workspace.key_of(plan.target))}"
-    )
-    bar = Bar("importing")
+    plan = plan_import(workspace, name, sources, repeats, mode, recursive=recursive)
+    target = printable(workspace.key_of(plan.target))
+    captions = count_of(len(plan.steps) - plan.images, "caption")
+    say(f"{mode}: {count_of(plan.images, 'image')} and {captions} ({human_bytes(plan.bytes)}) into {target}")
+    steps, skipped, notes = plan.steps, plan.skipped, plan.notes
+    lines = [f"{printable(str(step.source))} → {printable(workspace.key_of(step.target))}" for step in steps]
     if not dry_run:
-        for progress in run_import(workspace, plan):
-            bar.update(progress.done, progress.total, progress.current)
-        bar.close()
-    lines = [f"{printable(str(step.source))} → {printable(workspace.key_of(step.target))}" for step in plan.steps]
-    if not dry_run:
-        lines = [f"{count_of(len(images), 'image')} imported into {printable(workspace.key_of(plan.target))}"]
-    lines += [f"skipped {printable(str(skip.path))}: {printable(skip.reason)}" for skip in plan.skipped]
+        bar = Bar("importing")
+        done = None
+        try:
+            for done in run_import(workspace, plan):
+                bar.update(done.done, done.total, done.current.name if done.current else "")
+        finally:
+            bar.close()
+        if done is not None:
+            skipped, notes = done.skipped, done.notes
+        left = {skip.path for skip in skipped}
+        steps = tuple(step for step in steps if step.source not in left)
+        lines = [f"{count_of(sum(step.kind == 'image' for step in steps), 'image')} imported into {target}"]
+    lines += [f"· {printable(note)}" for note in notes]
+    lines += [f"skipped {printable(str(skip.path))}: {printable(skip.reason)}" for skip in skipped]
     document = {
-        "imported": [workspace.key_of(step.target) for step in plan.steps],
-        "skipped": [{"path": str(skip.path), "reason": skip.reason} for skip in plan.skipped],
+        "imported": [workspace.key_of(step.target) for step in steps],
+        "skipped": [{"path": str(skip.path), "reason": skip.reason} for skip in skipped],
+        "notes": list(notes),
         "dry_run": dry_run,
     }
     emit(document, lines, as_json=json_)
-    if plan.skipped:
+    if skipped:
         raise typer.Exit(1)
 
 
@@ -74,7 +84,7 @@ def trigger(
     from core.dataset.trigger import set_trigger
 
     if not word.strip(" ,"):
-        raise UserError("The trigger word is empty", "Name a word: kohya-tui trigger rinni rinni")
+        raise WrongUsage("The trigger word is empty", "Name a word: kohya-tui trigger rinni rinni")
     result = set_trigger(place_of(context).workspace(), dataset, word)
     lines = [f"{count_of(result.changed, 'caption')} changed, {result.unchanged:,} already right"]
     lines += problem_lines(result.problems)

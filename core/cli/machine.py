@@ -9,23 +9,16 @@ from typing import Annotated, Any
 
 import typer
 
-from core.cli.main import JsonFlag, place_of
-from core.cli.output import emit, say, table
-from core.problems import UserError
+from core.cli.main import JsonFlag, WrongUsage, place_of
+from core.cli.output import emit, put, say, table
 from core.text import human_bytes, human_gib, printable
 
-PANEL = "Machine"
 
-
-def register_setup(app: typer.Typer) -> None:
-    """Add `setup` and `doctor`, which come early in the help."""
-    app.command("setup", rich_help_panel=PANEL)(setup)
-    app.command("doctor", rich_help_panel=PANEL)(doctor)
-
-
-def register_readings(app: typer.Typer) -> None:
-    """Add `gpu`."""
-    app.command("gpu", rich_help_panel=PANEL)(gpu)
+def register(app: typer.Typer) -> None:
+    """Add the commands of this group."""
+    app.command("setup", rich_help_panel="Workspace")(setup)
+    app.command("doctor", rich_help_panel="Workspace")(doctor)
+    app.command("gpu", rich_help_panel="Help and machine")(gpu)
 
 
 def setup(
@@ -47,7 +40,7 @@ def setup(
     from core.hardware import read_gpus
 
     if what != "sd-scripts":
-        raise UserError(f"setup does not know {what!r}", "It sets up sd-scripts: kohya-tui setup")
+        raise WrongUsage(f"setup does not know {what!r}", "It sets up sd-scripts: kohya-tui setup")
     place = place_of(context)
     if adopt is not None:
         found, its_python = room.adopt(adopt, python)
@@ -96,9 +89,9 @@ def doctor(context: typer.Context, json_: JsonFlag = False) -> None:
         found.append(check)
         if not json_:
             mark = {True: "✓", False: "✗", None: "·"}[check.ok]
-            typer.echo(f"{mark} {check.name:<15} {printable(check.message)}")
+            put(f"{mark} {check.name:<15} {printable(check.message)}")
             if check.hint:
-                typer.echo(f"  {'':<15} → {printable(check.hint)}")
+                put(f"  {'':<15} → {printable(check.hint)}")
     if json_:
         emit({"checks": [check.as_json() for check in found]}, [], as_json=True)
     if any(check.ok is False for check in found):

@@ -2,23 +2,55 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, cast
 
 import typer
+from typer.core import TyperGroup
 
+from core.cli.output import say
 from core.problems import UserError
 from core.settings import Settings, load
 from core.text import printable
 from core.workspace import Workspace, open_workspace
 
+PROGRAM = "kohya-tui"
+ORDER = (
+    *("demo", "init", "setup", "doctor"),
+    *("import", "tag", "models", "trigger"),
+    *("undo", "redo", "history"),
+    *("check", "config", "plan", "train", "runs", "status", "log", "stop", "metrics", "checkpoints"),
+    *("help", "gpu"),
+)
+"""CLI.md's; one line a panel of `--help`."""
+
+
+class WrongUsage(UserError):
+    """Words that no command understands: exit status 2, where every other UserError is 1."""
+
+
+class Interrupted(BaseException):
+    """SIGTERM or SIGHUP came; like KeyboardInterrupt it passes through everything that only handles errors."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+class _InOrder(TyperGroup):
+    def list_commands(self, ctx: Any) -> list[str]:
+        return [*(name for name in ORDER if name in self.commands), *(set(self.commands) - set(ORDER))]
+
+
 app = typer.Typer(
-    name="kohya-tui",
+    name=PROGRAM,
+    cls=_InOrder,
     help="Train character LoRAs with kohya-ss/sd-scripts. Without a command the app opens.",
     no_args_is_help=False,
     add_completion=True,
@@ -85,56 +117,69 @@ def _main(
 
 
 def _register() -> None:
-    """Load the groups in the order in which `--help` shows them (CLI.md)."""
-    from core.cli import config, dataset, journal, machine, runs, tagging, workspace
+    """Load the groups, once a process."""
+    if app.registered_commands:
+        return
+    from core.cli import config, dataset, journal, machine, models, runs, tagging, workspace
 
-    workspace.register(app)
-    machine.register_setup(app)
-    dataset.register(app)
-    tagging.register(app)
-    journal.register(app)
-    config.register(app)
-    runs.register(app)
-    machine.register_readings(app)
+    for group in (workspace, machine, dataset, tagging, models, journal, config, runs):
+        group.register(app)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit status: 0 done, 1 errors or partly done, 2 wrong usage, 128 + n a signal."""
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is signal.SIG_DFL:
-            signal.signal(number, _interrupted)
     _register()
     try:
-        code = app(args=list(arguments) if arguments is not None else None, standalone_mode=False)
-    except _Interrupted as stop:
+        with _signals():
+            code = app(
+                args=list(arguments) if arguments is not None else None, prog_name=PROGRAM, standalone_mode=False
+            )
+    except Interrupted as stop:
         return 128 + stop.number
     except (KeyboardInterrupt, typer.Abort):
         return 130
     except UserError as error:
-        sys.stderr.write(f"kohya-tui: {printable(error.message, newlines=True)}\n")
+        say(f"{PROGRAM}: {printable(error.message, newlines=True)}")
         if error.hint:
-            sys.stderr.write(f"  {printable(error.hint, newlines=True)}\n")
-        return 1
-    except BrokenPipeError:
+            say(f"  {printable(error.hint, newlines=True)}")
+        return 2 if isinstance(error, WrongUsage) else 1
+    except BrokenPipeError:  # the reader went away: `kohya-tui runs | head -1`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except Exception as error:
-        shown = getattr(error, "show", None)  # what typer raises for wrong usage
-        if shown is None:
-            from core.bugs import log_bug
+        if hasattr(error, "format_message"):
+            return _wrong_usage(error)
+        from core.bugs import log_bug
 
-            name = f"{type(error).__name__}: {printable(str(error))}"
-            sys.stderr.write(f"kohya-tui: something went wrong inside: {name}\n  The details are in {log_bug(error)}\n")
-            return 1
-        shown()
-        return int(getattr(error, "exit_code", 2))
+        name = f"{type(error).__name__}: {printable(str(error))}"
+        say(f"{PROGRAM}: something went wrong inside: {name}\n  The details are in {log_bug(error)}")
+        return 1
     return code if isinstance(code, int) else 0
 
 
-class _Interrupted(BaseException):
-    def __init__(self, number: int) -> None:
-        self.number = number
+def _wrong_usage(error: Any) -> int:
+    """What typer raises about the words of the command line, in one line and where to look."""
+    context = getattr(error, "ctx", None)
+    if type(error).__name__ == "NoArgsIsHelpError":
+        say(error.format_message())
+        return 2
+    say(f"{PROGRAM}: {printable(error.format_message())}")
+    say(f"  See: {context.command_path if context is not None else PROGRAM} --help")
+    return int(getattr(error, "exit_code", 2))
 
 
-def _interrupted(number: int, frame: object) -> None:
-    raise _Interrupted(number)
+@contextlib.contextmanager
+def _signals() -> Iterator[None]:
+    """SIGTERM and SIGHUP end a command as Ctrl-C does, unless the caller (nohup) ignores them."""
+    numbers = [number for number in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) is signal.SIG_DFL]
+    for number in numbers:
+        signal.signal(number, _interrupted)
+    try:
+        yield
+    finally:
+        for number in numbers:
+            signal.signal(number, signal.SIG_DFL)
+
+
+def _interrupted(number: int, _frame: object) -> None:
+    raise Interrupted(number)

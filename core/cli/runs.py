@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import math
 import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from core.cli.main import JsonFlag, Place, place_of
-from core.cli.output import emit, emit_line, problem_lines, say, table
+from core.cli.output import emit, emit_line, problem_lines, put, say, table
 from core.problems import Severity, UserError
 from core.text import human_age, human_bytes, human_seconds, printable
 
+if TYPE_CHECKING:
+    from core.runs.model import Run
+    from core.runs.watch import RunSnapshot
+
 PANEL = "Config and training"
-RunArgument = Annotated[str, typer.Argument(metavar="[RUN]", help="An id of `runs`, its beginning, or `last`.")]
+RunArgument = Annotated[
+    str, typer.Argument(metavar="[RUN]", help="An id of `runs`, its beginning, or `last`.", show_default=False)
+]
+TrainingArgument = Annotated[
+    str | None, typer.Argument(metavar="[RUN]", help="An id of `runs`, or its beginning; else the newest training.")
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -47,7 +57,7 @@ def train(
     json_: JsonFlag = False,
 ) -> None:
     """Check the config, then start a detached training; prints its id."""
-    from core.cli.config import load_config
+    from core.config.documents import open_config
     from core.config.preflight import check as preflight
     from core.runs.launch import check_trainer, start, train_spec
     from core.runs.store import create
@@ -55,7 +65,7 @@ def train(
     place = place_of(context)
     workspace = place.workspace()
     settings = place.settings(launcher=launcher)
-    config = load_config(workspace, name)
+    config = open_config(workspace, name)
     problems = [*check_trainer(settings), *preflight(config, workspace, settings)]
     for line in problem_lines(problems):
         say(line)
@@ -68,7 +78,9 @@ def train(
     document = {"run": run.id, "pid": run.status.pid, "state": str(run.status.state)}
     emit(document, [f"{run.id}  {run.status.state}  pid {run.status.pid}"], as_json=json_)
     if follow:
-        _follow(run.dir, 10)
+        from core.cli.following import follow as follow_log
+
+        follow_log(run.dir, 10)
 
 
 def runs(context: typer.Context, json_: JsonFlag = False) -> None:
@@ -87,7 +99,7 @@ def runs(context: typer.Context, json_: JsonFlag = False) -> None:
     emit({"runs": [seen.as_json() for seen in found]}, lines, as_json=json_)
 
 
-def _cells(seen: Any) -> tuple[str, ...]:
+def _cells(seen: RunSnapshot) -> tuple[str, ...]:
     step = "–"
     if seen.step is not None:
         step = f"{seen.step:,}/{seen.total_steps:,}" if seen.total_steps else f"{seen.step:,}"
@@ -131,7 +143,7 @@ def status(
         if json_:
             emit_line(seen.as_json())
         else:
-            typer.echo("  ".join(_cells(seen)))
+            put("  ".join(_cells(seen)))
         if seen.run.status.state not in LIVE_STATES:
             return
         time.sleep(1)
@@ -141,64 +153,27 @@ def log(
     context: typer.Context,
     run: RunArgument = "last",
     follow: Annotated[bool, typer.Option("-f", "--follow", help="Stay and print what comes.")] = False,
-    number: Annotated[int, typer.Option("-n", help="How many lines from the end.")] = 200,
+    number: Annotated[int, typer.Option("-n", min=0, help="How many lines from the end.")] = 200,
 ) -> None:
     """The output of a run as lines: carriage returns resolved, control sequences removed."""
+    from core.cli.following import follow as follow_log
+    from core.cli.following import last_lines
     from core.runs.store import open_run
 
     found = open_run(_folder(place_of(context)), run)
     if follow:
-        _follow(found.dir, number)
+        follow_log(found.dir, number)
         return
-    for line in _lines(found.dir)[-number:]:
-        typer.echo(line)
-
-
-def _lines(folder: Path) -> list[str]:
-    from core.runs.progress import LogReader
-
-    data = (folder / "output.log").read_bytes() if (folder / "output.log").exists() else b""
-    reader = LogReader()
-    lines: list[str] = []
-    for line in reader.feed(data, final=True):
-        if line.replace and lines:
-            lines[-1] = line.plain()
-        else:
-            lines.append(line.plain())
-    return lines
-
-
-def _follow(folder: Path, number: int) -> None:
-    from core.files import read_from
-    from core.runs.model import LIVE_STATES
-    from core.runs.progress import LogReader
-    from core.runs.store import observe
-
-    path = folder / "output.log"
-    for line in _lines(folder)[-number:]:
-        typer.echo(line)
-    offset = path.stat().st_size if path.exists() else 0
-    reader = LogReader()
-    held: str | None = None
-    while True:
-        live = observe(folder).status.state in LIVE_STATES
-        data, offset = read_from(path, offset)
-        for line in reader.feed(data):
-            if held is not None and not line.replace:
-                typer.echo(held)
-            held = line.plain()
-        if not data:
-            if held is not None:
-                typer.echo(held)
-                held: str | None = None
-            if not live:
-                return
-            time.sleep(0.25)
+    for line in last_lines(found.log_file, number):
+        put(line)
 
 
 def stop(
     context: typer.Context,
-    run: RunArgument = "last",
+    run: Annotated[
+        str | None,
+        typer.Argument(metavar="[RUN]", help="An id of `runs`, its beginning, or `last`; else the one that runs."),
+    ] = None,
     after_checkpoint: Annotated[
         bool, typer.Option("--after-checkpoint", help="Wait until the next checkpoint is saved.")
     ] = False,
@@ -208,11 +183,21 @@ def stop(
     """Stop a run: the whole process group."""
     from core.runs.launch import stop as stop_run
     from core.runs.model import LIVE_STATES
-    from core.runs.store import observe, open_run
+    from core.runs.store import list_runs, observe, open_run
 
     if now and after_checkpoint:
         raise typer.BadParameter("choose --now or --after-checkpoint")
-    found = open_run(_folder(place_of(context)), run)
+    folder = _folder(place_of(context))
+    if run is None:
+        going = [one for one in list_runs(folder) if one.status.state in LIVE_STATES]
+        if len(going) != 1:
+            names = ", ".join(one.id for one in going)
+            raise UserError(
+                f"{len(going)} runs are going: which one?" if going else f"Nothing runs in {folder}",
+                f"Name it: {names}" if going else "See: kohya-tui runs",
+            )
+        run = going[0].id
+    found = open_run(folder, run)
     if found.status.state not in LIVE_STATES:
         raise UserError(f"{found.id} is not running: it is {found.status.state}", "See: kohya-tui runs")
     stop_run(found, "stop-after-checkpoint" if after_checkpoint else "stop-now")
@@ -224,28 +209,49 @@ def stop(
     emit({"run": seen.id, "state": str(seen.status.state)}, [f"{seen.id}  {text}"], as_json=json_)
 
 
-def metrics(context: typer.Context, run: RunArgument = "last", json_: JsonFlag = False) -> None:
-    """Loss and learning rates as points."""
-    from core.runs.store import open_run
+def metrics(context: typer.Context, run: TrainingArgument = None, json_: JsonFlag = False) -> None:
+    """Loss and learning rates as points (null where a training diverged)."""
     from core.runs.watch import RunWatch
 
-    seen = RunWatch(open_run(_folder(place_of(context)), run).dir).poll()
-    series = {tag: [[step, value] for step, value in points] for tag, points in seen.series.items()}
-    lines = [f"{tag:<24} {len(points):>6} points  last {points[-1][1]:.6g}" for tag, points in series.items() if points]
-    emit({"series": series}, lines or ["no scalars yet"], as_json=json_)
+    seen = RunWatch(_training(place_of(context), run).dir).poll()
+    series = {
+        tag: [[step, value if math.isfinite(value) else None] for step, value in points]
+        for tag, points in seen.series.items()
+    }
+    rows = [("series", "points", "last")]
+    rows += [
+        (printable(tag), f"{len(points):,}", f"{points.last:.6g}") for tag, points in seen.series.items() if points
+    ]
+    lines = table(rows, frozenset({1, 2})) if len(rows) > 1 else ["no scalars yet"]
+    emit({"series": series}, lines, as_json=json_)
 
 
-def checkpoints(context: typer.Context, run: RunArgument = "last", json_: JsonFlag = False) -> None:
+def _training(place: Place, run: str | None) -> Run:
+    """The run of that name, or the newest training."""
+    from core.runs.model import RunKind
+    from core.runs.store import list_runs, open_run
+
+    folder = _folder(place)
+    if run is None:
+        newest = next((one for one in list_runs(folder) if one.spec.kind is RunKind.TRAIN), None)
+        if newest is None:
+            raise UserError(f"There is no training in {folder}", "Start one: kohya-tui train NAME")
+        return newest
+    return open_run(folder, run)
+
+
+def checkpoints(context: typer.Context, run: TrainingArgument = None, json_: JsonFlag = False) -> None:
     """The saved files with epoch and step."""
     from core.runs.artifacts import checkpoints as find_checkpoints
-    from core.runs.store import open_run
 
-    found = find_checkpoints(open_run(_folder(place_of(context)), run))
+    place = place_of(context)
+    workspace = place.workspace_or_none()
+    found = find_checkpoints(_training(place, run))
     rows = [("file", "epoch", "step", "size", "")]
     for one in found:
         rows.append(
             (
-                printable(str(one.path)),
+                printable(workspace.key_of(one.path) if workspace else str(one.path)),
                 str(one.epoch) if one.epoch is not None else "–",
                 str(one.step) if one.step is not None else "–",
                 human_bytes(one.bytes),

@@ -21,7 +21,7 @@ def register(app: typer.Typer) -> None:
     """Add the commands of this group."""
     app.command("demo", rich_help_panel=PANEL)(demo)
     app.command("init", rich_help_panel=PANEL)(init)
-    app.command("help", rich_help_panel=PANEL)(show_help)
+    app.command("help", rich_help_panel="Help and machine")(show_help)
 
 
 def demo(
