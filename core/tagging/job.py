@@ -176,6 +176,8 @@ def _tag(job: Job, session: TaggerSession, results: Results, stop: Stop) -> None
         clip_16_bit=wanted.sd_compat,
         should_stop=stop.asked,
     )
+    turned: list[str] = []
+    split_up: set[str] = set()
     # Outside a workspace the images' own folder gets no .kohya-tui: the run's folder keeps the journal.
     journal = Journal(job.workspace or Workspace(job.run_dir))
     with contextlib.ExitStack() as closing, journal.begin(job.label, "tag") as group:
@@ -193,6 +195,7 @@ def _tag(job: Job, session: TaggerSession, results: Results, stop: Stop) -> None
             writers = last_of_each(list(job.images), job.extension)
             output = CaptionFiles(group, wanted, writers, job.extension, job.spec.get("policy") or "overwrite", trigger)
         failed_writes = 0
+        splitter = wanted.caption_separator.strip() or wanted.caption_separator
 
         def finish(item: Tagged) -> None:
             nonlocal failed_writes
@@ -214,6 +217,9 @@ def _tag(job: Job, session: TaggerSession, results: Results, stop: Stop) -> None
                 raise UserError(message, error.hint) from error
             failed_writes = 0
             results.tagged(item.path, tags)
+            if item.is_turned:
+                turned.append(item.path.name)
+            split_up.update(tag for tag in tags.tags if splitter in tag)
             for kind, words in tags.groups:
                 say(f"{item.path.name}: {kind}: {', '.join(words)}")
             if store is not None and job.workspace is not None:
@@ -234,6 +240,19 @@ def _tag(job: Job, session: TaggerSession, results: Results, stop: Stop) -> None
                 results.save()
         if table is not None:
             table.finish(group)
+    if turned:
+        say(
+            f"Warning: {count_of(len(turned), 'image')} would be turned by viewers (EXIF), but not by the trainer, and "
+            f"tagged as stored: {_some(turned)}. Save them turned to train on what you see."
+        )
+    if split_up:
+        names = _some(sorted(split_up))
+        say(f"Warning: tags with the separator inside are written as they are, and read as two: {names}")
+
+
+def _some(names: list[str], limit: int = 5) -> str:
+    shown = ", ".join(names[:limit])
+    return shown if len(names) <= limit else f"{shown} and {len(names) - limit:,} more"
 
 
 def _listed(spec: dict[str, Any]) -> dict[Path, str]:

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.problems import UserError
-from core.tagging.preprocess import decode, open_image, prepare
+from core.tagging.preprocess import decode, is_turned, open_image, prepare
 from core.tagging.session import TaggerSession
 
 PIXEL_LIMIT = 200_000_000
@@ -35,6 +35,8 @@ class Tagged:
     scores: NDArray[np.float32] | None
     size: tuple[int, int] | None
     error: str | None = None
+    is_turned: bool = False
+    """Its EXIF data asks viewers to rotate or mirror it; neither the model nor the trainer does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,7 @@ class _Prepared:
     pixels: NDArray[np.uint8] | None
     size: tuple[int, int] | None
     error: str | None = None
+    is_turned: bool = False
 
 
 class _PixelGate:
@@ -94,17 +97,19 @@ def tag_images(
                 size = image.size
                 with gate.admit(size[0] * size[1]):
                     pixels = prepare(decode(image, path, clip_16_bit=clip_16_bit), session.input_size)
+                    turned = is_turned(image)
         except UserError as error:
             return _Prepared(path, None, None, one_line(error))
         except Exception as error:  # a broken file may raise anything in Pillow's decoders; the run goes on
             return _Prepared(path, None, None, f"{path} cannot be read: {type(error).__name__}: {error}")
-        return _Prepared(path, pixels, size)
+        return _Prepared(path, pixels, size, is_turned=turned)
 
     def infer(group: list[_Prepared]) -> list[Tagged]:
         readable = [item.pixels for item in group if item.pixels is not None]
         scores = iter(session.run(readable, batch) if readable else ())
         return [
-            Tagged(item.path, None if item.pixels is None else next(scores), item.size, item.error) for item in group
+            Tagged(item.path, None if item.pixels is None else next(scores), item.size, item.error, item.is_turned)
+            for item in group
         ]
 
     with (

@@ -21,6 +21,7 @@ from core.tagging.area import shrink_to_square
 VERSION = 1
 """Part of the key of stored scores: raise it when the same file gives other pixels."""
 _WHITE = (255, 255, 255)
+_ORIENTATION = 0x0112
 _LARGE = 8_000_000
 """Pixels from which a picture goes to numpy in strips: 100 megapixels cost 300 MB and 3 s more at once."""
 _REMEDY = "Open it in an image program and save it again as PNG, or remove it."
@@ -68,6 +69,16 @@ def prepare(image: Image.Image, size: int) -> NDArray[np.uint8]:
         canvas.paste(image, ((side - image.width) // 2, (side - image.height) // 2))
         square = np.asarray(canvas.resize((size, size), Image.Resampling.LANCZOS))
     return np.ascontiguousarray(square[:, :, ::-1])
+
+
+def is_turned(image: Image.Image) -> bool:
+    """Whether the EXIF data of a decoded image asks viewers to rotate or mirror it."""
+    if "exif" not in image.info and not image.info.get("XML:com.adobe.xmp"):
+        return False
+    try:
+        return int(image.getexif().get(_ORIENTATION, 1)) in range(2, 9)
+    except (ValueError, TypeError, SyntaxError, OSError):  # broken EXIF data turns nothing
+        return False
 
 
 def _rows_of(image: Image.Image) -> Callable[[int, int], NDArray[np.uint8]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +31,8 @@ def available_runtime() -> Any:
 
 def installed_wheels() -> dict[str, str]:
     """Which of the wheels that all own the module `onnxruntime` are installed, with their versions."""
+    from importlib import metadata  # 30 ms, only for a complaint
+
     found = {}
     for name in ("onnxruntime", "onnxruntime-gpu"):
         try:

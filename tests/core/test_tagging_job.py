@@ -23,7 +23,7 @@ pytest.importorskip("onnxruntime")
 GOLDENS = Path(__file__).parent.parent / "data" / "goldens"
 GOOD, BAD = GOLDENS / "images" / "good", GOLDENS / "images" / "bad"
 MODEL = ["--model_dir", str(GOLDENS / "model"), "--repo_id", "SmilingWolf/tiny-dyn"]
-SOME = ("rgb_square.jpg", "small_64.png", "all_black.png", "exact_448.png", "cmyk.jpg")
+SOME = ("rgb_square.jpg", "small_64.png", "all_black.png", "exact_448.png", "cmyk.jpg", "exif_orient3.jpg")
 
 
 def golden(case: str) -> dict[str, Any]:
@@ -77,6 +77,7 @@ def test_a_dataset_is_tagged_undoably_with_scores(workspace: Workspace, subset: 
     (subset / "cmyk.txt").write_text("mine, old\n", "utf-8")
     code, log, lines = tag(workspace, tmp_path / "run", "rinni", *MODEL, "--sd-compat")
     assert code == 0, log
+    assert "exif_orient3.jpg" in log and "1 image would be turned" in log
     expected = golden("01_default")["captions"]
     assert all(
         (subset / name).with_suffix(".txt").read_text("utf-8") == expected[f"{Path(name).stem}.txt"] for name in SOME
