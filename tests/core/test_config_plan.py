@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import struct
-import zlib
 from pathlib import Path
 from typing import Any
 
 import pytest
+from config_kit import picture
 
 from core.config.documents import Config
 from core.config.plan import Plan, lora_bytes, plan
@@ -18,13 +17,6 @@ from core.workspace import Workspace
 
 DATA = Path(__file__).parents[1] / "data"
 ROWS = [json.loads(line) for line in (DATA / "steps" / "given.jsonl").read_text("utf-8").splitlines()]
-
-
-def picture(path: Path, width: int, height: int) -> None:
-    """A PNG header of that size: all that the plan reads."""
-    head = b"IHDR" + struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + head + struct.pack(">I", zlib.crc32(head)))
 
 
 def config_of(row: dict[str, Any], workspace: Workspace) -> Config:
