@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,17 @@ def main(argv: list[str] | None = None) -> int:
     """Exit status as promised in `kohya-tui --help`: 143 and 129 after SIGTERM and SIGHUP."""
     arguments = sys.argv[1:] if argv is None else argv
     request = app_request(arguments)
-    if request is None:
+    if request is None or "_KOHYA_TUI_COMPLETE" in os.environ:  # the shell's completion asks without a word
         from core.cli.main import main as run_command
 
         return int(run_command(arguments) or 0)
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        print(
+            "kohya-tui: the app needs a terminal\n  For scripts there are commands: kohya-tui --help", file=sys.stderr
+        )
+        return 1
     folder, flags = request
-    return open_app(folder, flags)
+    return open_app(folder, flags, demo=bool(flags.pop("demo", False)))
 
 
 def app_request(arguments: list[str]) -> tuple[Path | None, dict[str, Any]] | None:
@@ -38,6 +44,8 @@ def app_request(arguments: list[str]) -> tuple[Path | None, dict[str, Any]] | No
                 flags[FLAGS[name]] = value
             else:
                 folder = Path(value)
+        elif word == "--demo":  # what `kohya-tui demo` opens the app with
+            flags["demo"] = True
         elif word.startswith("-C") and len(word) > 2:
             folder = Path(word[2:])
         else:
