@@ -146,8 +146,8 @@ def _has_image(folder: Path) -> bool:
 def scan(workspace: Workspace, name: str) -> Iterator[ScanBatch]:
     """The images of a dataset in batches, sorted by subset, then by name, both naturally. Links are followed.
 
-    Problems of a subset come with its first batch. The caller may stop between two batches. Raises UserError at once
-    when there is no such dataset.
+    What the names of a subset tell comes with its last batch, so that the first rows are there sooner. The caller may
+    stop between two batches. Raises UserError at once when there is no such dataset.
     """
     folder = dataset_dir(workspace, name)
     return _scan(folder)
@@ -171,7 +171,7 @@ def _scan_subset(subset: Subset, *, look_inside: bool) -> Iterator[ScanBatch]:
     images = sorted(filter(is_image_name, listing), key=natural_key)
     captions = {name for name in listing if name.endswith(CAPTION_EXTENSION)}
     folder = str(subset.path)
-    problems = _listing_problems(subset, listing, images, captions, look_inside=look_inside)
+    problems: list[Problem] = []
     items: list[ImageItem] = []
     due = time.monotonic() + SECONDS
     for name in images:
@@ -191,6 +191,7 @@ def _scan_subset(subset: Subset, *, look_inside: bool) -> Iterator[ScanBatch]:
             yield ScanBatch(tuple(items), tuple(problems))
             items, problems = [], []
             due = time.monotonic() + SECONDS
+    problems.extend(_listing_problems(subset, listing, images, captions, look_inside=look_inside))
     if items or problems:
         yield ScanBatch(tuple(items), tuple(problems))
 
