@@ -6,11 +6,11 @@ import struct
 from pathlib import Path
 
 import pytest
-from config_kit import SHAPES, checkpoint
 
 from core.config.base_models import SCRIPTS, USUAL, inspect, list_models
 from core.config.presets import create
 from core.workspace import Workspace
+from tests.core.config_kit import SHAPES, checkpoint
 
 
 @pytest.mark.parametrize("architecture", SHAPES)

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from config_kit import picture
 
 from core.config.documents import Config
 from core.config.plan import Plan, lora_bytes, plan
 from core.config.presets import PRESETS, create
 from core.problems import Severity, UserError
 from core.workspace import Workspace
+from tests.core.config_kit import picture
 
 DATA = Path(__file__).parents[1] / "data"
 ROWS = [json.loads(line) for line in (DATA / "steps" / "given.jsonl").read_text("utf-8").splitlines()]

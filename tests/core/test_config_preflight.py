@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from config_kit import SHAPES, checkpoint, picture
 
 from core.config.check_machine import LiveRun
 from core.config.documents import Config, FileName
@@ -20,6 +19,7 @@ from core.hardware import GpuReading, GpuSnapshot
 from core.problems import Problem, Severity
 from core.settings import Settings
 from core.workspace import Workspace
+from tests.core.config_kit import SHAPES, checkpoint, picture
 
 DATA = Path(__file__).parents[1] / "data"
 RECORDED: dict[str, Any] = json.loads((DATA / "configs" / "recorded.json").read_text("utf-8"))
