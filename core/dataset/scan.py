@@ -170,7 +170,6 @@ def _scan_subset(subset: Subset, *, look_inside: bool) -> Iterator[ScanBatch]:
         return
     images = sorted(filter(is_image_name, listing), key=natural_key)
     captions = {name for name in listing if name.endswith(CAPTION_EXTENSION)}
-    folder = str(subset.path)
     problems: list[Problem] = []
     items: list[ImageItem] = []
     due = time.monotonic() + SECONDS
@@ -185,7 +184,7 @@ def _scan_subset(subset: Subset, *, look_inside: bool) -> Iterator[ScanBatch]:
             continue  # a folder or a pipe named like an image
         caption = name[: name.rindex(".")] + CAPTION_EXTENSION
         items.append(
-            ImageItem(path, subset.name, Path(folder, caption), caption in captions, facts.st_size, facts.st_mtime_ns)
+            ImageItem(path, subset.name, subset.path / caption, caption in captions, facts.st_size, facts.st_mtime_ns)
         )
         if len(items) == BATCH or time.monotonic() >= due:
             yield ScanBatch(tuple(items), tuple(problems))
