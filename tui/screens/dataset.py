@@ -91,7 +91,8 @@ class DatasetScreen(ModeScreen):
 
     def on_mount(self) -> None:
         self.app.collection_signal.subscribe(self, self._collection_changed)
-        self.app.dataset_changed.subscribe(self, lambda _: self._files_changed())
+        # At once: `knows_change` holds only while the signal is published.
+        self.app.dataset_changed.subscribe(self, lambda _: self._files_changed(), immediate=True)
         self.app.runs_changed.subscribe(self, lambda _: self._files_changed())
         self.watch(self.app, "active_dataset", self._open, init=False)
         self._open()

@@ -96,9 +96,7 @@ class ReviewScreen(ModeScreen):
         yield Line(id="film")
 
     def on_mount(self) -> None:
-        self._edits = CaptionEdits(
-            self.app, self._row_changed, self._written, lambda clash: self._clash(clash) and None
-        )
+        self._edits = CaptionEdits(self.app, self._row_changed, self._written, self._clash)
         self.app.collection_signal.subscribe(self, self._collection_changed)
         self.app.dataset_changed.subscribe(self, lambda _: self._load_background())
         self.watch(self.app, "active_dataset", self._opened, init=False)
@@ -138,10 +136,13 @@ class ReviewScreen(ModeScreen):
         row = self._row
         if collection is None:
             self._show(None)
-        elif row is None or row not in collection.rows:
-            self._show(collection.row_of(row.item.path) if row is not None else None)
+        elif row is None:
+            self._show(None)
+        elif (now := collection.row_of(row.item.path)) is None:
+            self._show(None)
         else:
-            self._refresh(row)
+            self._row = now
+            self._refresh(now)
 
     def _show(self, row: Row | None) -> None:
         """Another image: tags in this frame, the picture when the key rests."""
