@@ -138,7 +138,6 @@ class MonitorScreen(ModeScreen):
     def on_screen_resume(self) -> None:
         wanted = self.app.active_run
         if wanted is not None and (self._feed is None or self._feed.run_dir.name != wanted):
-            self._chosen = True
             self.show_run(wanted)
         elif not self._chosen and self.app.pulse.run_id is not None:
             self.show_run(self.app.pulse.run_id)
@@ -168,6 +167,7 @@ class MonitorScreen(ModeScreen):
         """Watch this run from now on."""
         from core.runs.store import runs_dir
 
+        self._chosen = True
         self.app.active_run = run_id
         self._feed = RunFeed(runs_dir(self.app.workspace) / run_id, smoothing=self.chart.curve.smoothing)
         self.news = None
@@ -282,6 +282,9 @@ class MonitorScreen(ModeScreen):
     def _list_was_read(self, runs: list[Run], progress: dict[str, str]) -> None:
         if not self.is_attached:
             return
+        live_now = next((run for run in runs if run.live), None)
+        if live_now is not None and not self._chosen and self._feed is None:
+            self.show_run(live_now.id)
         here = self.selected_run()
         self.runs, self._progress = runs, progress
         self.run_list.empty = _EMPTY
@@ -302,7 +305,6 @@ class MonitorScreen(ModeScreen):
 
     @on(ItemList.Opened, "#run-list")
     def _open_listed(self, event: ItemList.Opened) -> None:
-        self._chosen = True
         self.show_run(self.runs[event.index].id)
 
     # Showing

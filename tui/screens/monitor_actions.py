@@ -29,10 +29,10 @@ def list_with_progress(
     workspace: Workspace | None, known: dict[str, str], detailed: bool
 ) -> tuple[list[Run], dict[str, str]]:
     """The runs, newest first, and how far the newest ones came; an ended run is looked into once."""
-    from core.runs.store import list_runs
+    from core.runs.store import list_runs, runs_dir
     from core.runs.watch import snapshot
 
-    runs = list_runs(workspace)
+    runs = list_runs(runs_dir(workspace))
     progress = {run.id: known[run.id] for run in runs if run.id in known and str(run.state) in ENDED}
     for run in runs[:_DETAILED] if detailed else ():
         if run.id not in progress and (run.live or str(run.state) in ENDED):

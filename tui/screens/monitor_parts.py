@@ -272,7 +272,8 @@ def result_lines(failed: Sequence[tuple[str, str]], last: Sequence[str], width: 
         lines.append([(f" {len(failed)} failed", "bad")])
         room = max(2, height // 2) if last else height - 1
         for path, why in list(failed)[-room:]:
-            lines.append([("   ", "text"), (f"{printable(Path(path).name)}  ", "text"), (printable(why), "muted")])
+            reason = why.replace(path, "").strip()
+            lines.append([("   ", "text"), (f"{printable(Path(path).name)}  ", "text"), (printable(reason), "muted")])
     if last:
         lines.append([(" tagged last", "muted")])
         lines += [[("   ", "text"), (printable(text), "text")] for text in list(last)[-max(1, height - len(lines)) :]]

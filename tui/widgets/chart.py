@@ -260,14 +260,14 @@ class LossChart(LiveLines):
         spans: Cells = []
         run, style = "", "text"
         for x in range(plot):
-            if smooth[offset + x]:
+            if y == 0 and x in picture.above:
+                character, kind = "↑", "caution"
+            elif smooth[offset + x]:
                 character, kind = chr(0x2800 + smooth[offset + x]), "accent"
             elif other is not None and other[offset + x]:
                 character, kind = chr(0x2800 + other[offset + x]), "second"
             elif x in top_labels:
                 character, kind = top_labels[x], "muted"
-            elif y == 0 and x in picture.above:
-                character, kind = "↑", "caution"
             elif y == rows - 1 and x in picture.below:
                 character, kind = "↓", "caution"
             elif raw[offset + x]:
