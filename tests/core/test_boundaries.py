@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-FLOORS = {"dataset": 1, "tagging": 2, "config": 2, "runs": 3, "cli": 4, "demo": 4}
+FLOORS = {"dataset": 1, "tagging": 2, "config": 2, "runs": 3, "demo": 4, "cli": 5}
 
 
 def modules() -> list[str]:
