@@ -180,8 +180,8 @@ def _tag(job: Job, session: TaggerSession, results: Results, stop: Stop) -> None
     split_up: set[str] = set()
     # Outside a workspace the images' own folder gets no .kohya-tui: the run's folder keeps the journal.
     journal = Journal(job.workspace or Workspace(job.run_dir))
+    store = None
     with contextlib.ExitStack() as closing, journal.begin(job.label, "tag") as group:
-        store = None
         if job.workspace is not None and session.model.onnx is not None:
             key = fingerprint(session.model.onnx)
             store = ScoreStore(job.workspace, key, session.model.name, session.labels)
@@ -240,6 +240,8 @@ def _tag(job: Job, session: TaggerSession, results: Results, stop: Stop) -> None
                 results.save()
         if table is not None:
             table.finish(group)
+    if store is not None and store.failure:
+        say(f"Warning: the scores are not kept for later ({store.failure}); the captions are not affected.")
     if turned:
         say(
             f"Warning: {count_of(len(turned), 'image')} would be turned by viewers (EXIF), but not by the trainer, and "

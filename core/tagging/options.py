@@ -248,7 +248,11 @@ def _request(values: argparse.Namespace, target: str) -> TagRequest:
         **{item.name: getattr(values, item.name) for item in fields(CaptionOptions)} | {"caption_separator": separator}
     )
     parse_replacements(caption.tag_replacement)
-    extension = values.caption_extention or values.caption_extension
+    extension = _extension(values.caption_extention or values.caption_extension)
+    if values.trigger is not None:
+        from core.dataset.captions import trigger_tags
+
+        trigger_tags(values.trigger)
     return TagRequest(
         target=target,
         caption=caption,
@@ -268,6 +272,16 @@ def _request(values: argparse.Namespace, target: str) -> TagRequest:
         detach=values.detach,
         json=values.json,
     )
+
+
+def _extension(text: str) -> str:
+    from core.tagging.listing import EXTENSIONS
+
+    if "/" in text or not text.strip(". "):
+        raise UserError(f"--caption_extension {text!r} is not the ending of a file name", "Write for example .txt")
+    if text.lower() in EXTENSIONS:
+        raise UserError(f"--caption_extension {text} would overwrite the pictures", "Write for example .txt")
+    return text if "." in text else f".{text}"
 
 
 def _unpasted(argv: Sequence[str]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from pathlib import Path
 from typing import Any
@@ -86,9 +87,24 @@ def driver_version() -> int | None:
     try:
         text = Path("/proc/driver/nvidia/version").read_text("utf-8", "replace")
     except OSError:
-        return None
+        return _windows_driver_version()
     numbers = [word for word in text.split() if word[:1].isdigit() and "." in word]
     return int(numbers[0].split(".")[0]) if numbers else None
+
+
+def _windows_driver_version() -> int | None:
+    """The driver of the Windows around a WSL, which shows itself by /dev/dxg only."""
+    if not Path("/dev/dxg").exists():
+        return None
+    import pynvml
+
+    try:
+        pynvml.nvmlInit()
+        version = str(pynvml.nvmlSystemGetDriverVersion())
+        pynvml.nvmlShutdown()
+    except pynvml.NVMLError:
+        return None
+    return int(version.split(".")[0])
 
 
 def _gpu_wheel() -> str:
@@ -106,10 +122,12 @@ def _missing_library(runtime: Any) -> str | None:
     """The name of the first shared library that the CUDA part of ONNX Runtime does not find."""
     import ctypes
 
-    part = Path(runtime.__file__).parent / "capi" / "libonnxruntime_providers_cuda.so"
+    folder = Path(runtime.__file__).parent / "capi"
     try:
-        ctypes.CDLL(str(part))
+        with contextlib.suppress(OSError):
+            ctypes.CDLL(str(folder / "libonnxruntime_providers_shared.so"), ctypes.RTLD_GLOBAL)
+        ctypes.CDLL(str(folder / "libonnxruntime_providers_cuda.so"))
     except OSError as error:
-        name = str(error).split(":", 1)[0]
-        return name if ".so" in name else None
+        name, _, reason = str(error).partition(":")
+        return Path(name).name if "cannot open" in reason else None
     return None

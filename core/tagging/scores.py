@@ -42,36 +42,56 @@ def stamp_of(path: Path) -> str:
 
 
 class ScoreStore:
-    """The score file of one model, open for writing. Nothing is lost with it, so nothing is synced to disk."""
+    """The score file of one model, open for writing.
+
+    Nothing is lost with it, so nothing is synced to disk, and a failure (disk full, another run holds it for long)
+    ends the keeping and not the tagging: `failure` says why.
+    """
 
     def __init__(self, workspace: Workspace, model_key: str, model_name: str, labels: LabelSet) -> None:
-        folder = folder_of(workspace)
-        folder.mkdir(parents=True, exist_ok=True)
-        self._database = sqlite3.connect(folder / f"{model_key}.sqlite", timeout=10, check_same_thread=False)
-        self._database.execute("PRAGMA synchronous=OFF")
-        self._database.execute("CREATE TABLE IF NOT EXISTS scores(key TEXT PRIMARY KEY, stamp TEXT, data BLOB)")
-        self._database.execute("CREATE TABLE IF NOT EXISTS model(key TEXT PRIMARY KEY, value TEXT)")
+        self.failure: str | None = None
+        self._database: sqlite3.Connection | None = None
         described = {
             "format": str(FORMAT),
             "name": model_name,
             "names": json.dumps(labels.names, ensure_ascii=False),
             "categories": json.dumps([int(category) for category in labels.categories]),
         }
-        self._database.executemany("INSERT OR REPLACE INTO model VALUES(?, ?)", described.items())
-        self._database.commit()
+        folder = folder_of(workspace)
+        with self._told():
+            folder.mkdir(parents=True, exist_ok=True)
+            self._database = sqlite3.connect(folder / f"{model_key}.sqlite", timeout=10)
+            self._database.execute("PRAGMA synchronous=OFF")
+            self._database.execute("CREATE TABLE IF NOT EXISTS scores(key TEXT PRIMARY KEY, stamp TEXT, data BLOB)")
+            self._database.execute("CREATE TABLE IF NOT EXISTS model(key TEXT PRIMARY KEY, value TEXT)")
+            self._database.executemany("INSERT OR REPLACE INTO model VALUES(?, ?)", described.items())
+            self._database.commit()
 
     def add(self, key: str, stamp: str, scores: NDArray[np.float32]) -> None:
         """Keep the scores of one image; `save` makes them visible to others."""
-        self._database.execute("INSERT OR REPLACE INTO scores VALUES(?, ?, ?)", (key, stamp, _packed(scores)))
+        with self._told() as database:
+            if database is not None:
+                database.execute("INSERT OR REPLACE INTO scores VALUES(?, ?, ?)", (_plain(key), stamp, _packed(scores)))
 
     def save(self) -> None:
         """Commit what was added."""
-        self._database.commit()
+        with self._told() as database:
+            if database is not None:
+                database.commit()
 
     def close(self) -> None:
         """Commit and close."""
-        self._database.commit()
-        self._database.close()
+        self.save()
+        if self._database is not None:
+            self._database.close()
+            self._database = None
+
+    @contextlib.contextmanager
+    def _told(self) -> Iterator[sqlite3.Connection | None]:
+        try:
+            yield None if self.failure else self._database
+        except (sqlite3.Error, OSError) as error:
+            self.failure = str(error)
 
 
 def read_scores(workspace: Workspace, item_key: str, stamp: str) -> list[tuple[str, str, float]]:
@@ -84,7 +104,9 @@ def read_scores(workspace: Workspace, item_key: str, stamp: str) -> list[tuple[s
         with _opened(path) as database:
             if database is None:
                 continue
-            row = database.execute("SELECT data FROM scores WHERE key=? AND stamp=?", (item_key, stamp)).fetchone()
+            row = database.execute(
+                "SELECT data FROM scores WHERE key=? AND stamp=?", (_plain(item_key), stamp)
+            ).fetchone()
             labels = _labels(database) if row is not None else None
             if labels is not None:
                 return _unpacked(row[0], labels)
@@ -102,6 +124,11 @@ def tag_categories(workspace: Workspace) -> dict[str, str]:
         for name, category in zip(labels.names, labels.categories, strict=True):
             found[name] = found[name.replace("_", " ")] = category.word
     return found
+
+
+def _plain(key: str) -> str:
+    """A file name need not be UTF-8; sqlite's text must."""
+    return key.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def _packed(scores: NDArray[np.float32]) -> bytes:

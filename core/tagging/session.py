@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from core.problems import UserError
 from core.tagging.labels import LabelSet, read_labels
 from core.tagging.models import TaggerModel
-from core.tagging.providers import CPU, CUDA, available_runtime, why_not_cuda
+from core.tagging.providers import CPU, CUDA, available_runtime, driver_version, why_not_cuda
 
 
 @dataclass(slots=True)
@@ -86,10 +86,13 @@ def open_session(model: TaggerModel, provider: str = "auto", threads: int | None
         raise UserError(f"The model {model.name} is not on this machine", f"kohya-tui models download {model.name}")
     runtime = available_runtime()
     fallback = why_not_cuda(runtime, asked=provider == "cuda") if provider != "cpu" else None
-    use_cuda = provider != "cpu" and fallback is None and "CUDAExecutionProvider" in runtime.get_available_providers()
+    use_cuda = provider != "cpu" and fallback is None and driver_version() is not None
+    session = None
     if use_cuda:
         _preload(runtime)
-    session = _create(runtime, model, use_cuda, threads)
+        session = _create(runtime, model, threads, use_cuda=True)
+    if session is None:
+        session = _create(runtime, model, threads, use_cuda=False)
     really = CUDA if "CUDAExecutionProvider" in session.get_providers()[:1] else CPU
     if use_cuda and really == CPU:
         fallback = why_not_cuda(runtime, asked=True, failed=True)
@@ -120,9 +123,10 @@ def _preload(runtime: Any) -> None:
         preload()
 
 
-def _create(runtime: Any, model: TaggerModel, use_cuda: bool, threads: int | None) -> Any:
+def _create(runtime: Any, model: TaggerModel, threads: int | None, *, use_cuda: bool) -> Any:
+    """A session; None when CUDA was wanted and failed. Raises UserError when the CPU cannot load the model either."""
     options = runtime.SessionOptions()
-    options.log_severity_level = 3  # the fallback is told in our own words
+    options.log_severity_level = 4 if use_cuda else 3  # a fallback is told in our own words
     options.intra_op_num_threads = threads or physical_cores()
     # Spinning threads eat the cores that decode the next pictures; without pictures to decode, off would cost 6-11 %.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
@@ -132,8 +136,11 @@ def _create(runtime: Any, model: TaggerModel, use_cuda: bool, threads: int | Non
         cuda = {"cudnn_conv_algo_search": "HEURISTIC", "arena_extend_strategy": "kSameAsRequested"}
         providers.insert(0, ("CUDAExecutionProvider", cuda))
     try:
-        return runtime.InferenceSession(str(model.onnx), options, providers=providers)
+        # Without enable_fallback=0 a failed provider prints a banner into the log and goes on by itself.
+        return runtime.InferenceSession(str(model.onnx), options, providers=providers, enable_fallback=0)
     except Exception as error:  # onnxruntime's own classes, which differ from version to version
+        if use_cuda:
+            return None
         raise UserError(
             f"Cannot load the model {model.onnx}: {_first_line(error)}",
             "The file is damaged or no ONNX model: download it again with --force_download, or name another model.",

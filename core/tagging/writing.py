@@ -84,11 +84,12 @@ class CaptionTable:
         self._rows.close()
         lines = self._rows_path.read_text("utf-8")
         if self._target.suffix == ".jsonl":
-            group.write(self._target, lines)
+            group.write(self._target, lines)  # plain ASCII
             return
         entries = map(json.loads, lines.splitlines())
         table = {row["image_path"]: {"tags": row["caption"], "image_size": row["image_size"]} for row in entries}
-        group.write(self._target, json.dumps(table, ensure_ascii=False, indent=4))
+        text = json.dumps(table, ensure_ascii=False, indent=4)
+        group.write(self._target, text.encode("utf-8", "surrogateescape"))  # file names need not be UTF-8
 
 
 def with_trigger(tags: Sequence[str], word: str | None) -> list[str]:

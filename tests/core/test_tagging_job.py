@@ -222,3 +222,42 @@ def test_the_demo_model_is_a_name(workspace: Workspace, subset: Path, tmp_path: 
     code, log, lines = tag(workspace, tmp_path / "run", "rinni", "--model", "demo")
     assert code == 0, log
     assert lines[0]["model"] == "demo" and lines[-1]["tagged"] == len(SOME)
+
+
+def test_file_names_need_not_be_utf_8(workspace: Workspace, subset: Path, tmp_path: Path) -> None:
+    """A name in an old encoding is tagged like others and does not end the run, with an output file either."""
+    odd = Path(os.fsdecode(os.fsencode(subset) + b"/caf\xe9.png"))
+    try:
+        shutil.copyfile(subset / "small_64.png", odd)
+    except OSError:
+        pytest.skip("this file system takes only UTF-8 names")
+    code, log, lines = tag(workspace, tmp_path / "run", "rinni", *MODEL)
+    assert code == 0, log
+    assert lines[-1]["tagged"] == len(SOME) + 1 and odd.with_suffix(".txt").exists()
+    assert len(read_scores(workspace, workspace.key_of(odd), stamp_of(odd))) > 0
+    code, log, _ = tag(workspace, tmp_path / "run2", "rinni", *MODEL, "--output_path", str(tmp_path / "out.json"))
+    assert code == 0, log
+    assert b"caf\xe9.png" in (tmp_path / "out.json").read_bytes()
+
+
+def test_a_broken_score_file_costs_scores_and_no_caption(workspace: Workspace, subset: Path, tmp_path: Path) -> None:
+    """Scores are a convenience: when they cannot be kept the log says so, and every caption is written."""
+    code, _, _ = tag(workspace, tmp_path / "run", "rinni", *MODEL)
+    (store,) = (workspace.own / "scores").iterdir()
+    store.write_bytes(b"no database" * 1000)
+    code, log, lines = tag(workspace, tmp_path / "run2", "rinni", *MODEL, "--thresh", "0.5")
+    assert code == 0 and lines[-1]["tagged"] == len(SOME)
+    assert "scores are not kept" in log and "Traceback" not in log
+    image = subset / "all_black.png"
+    assert read_scores(workspace, workspace.key_of(image), stamp_of(image)) == []
+
+
+def test_a_folder_that_may_not_be_written_ends_the_run_with_the_reason(
+    workspace: Workspace, subset: Path, tmp_path: Path
+) -> None:
+    """Where no caption can be written the run does not go through thousands of pictures; nothing is lost."""
+    for name in SOME:
+        (subset / name).with_suffix(".txt").mkdir()
+    code, log, lines = tag(workspace, tmp_path / "run", "rinni", *MODEL)
+    assert code == 1 and "one after another" in log and "Traceback" not in log
+    assert sum("error" in line for line in lines) == 3

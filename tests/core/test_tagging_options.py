@@ -127,6 +127,9 @@ def test_a_misspelt_option_is_named_with_its_nearest(capsys: pytest.CaptureFixtu
         (["dir", "--append_tags", "--policy", "skip"], "exclude each other"),
         (["dir", "--tag_replacement", "a,b,c"], "source,target"),
         (["dir", "--thresh"], "expected one argument"),
+        (["dir", "--caption_extension", ".PNG"], "would overwrite the pictures"),
+        (["dir", "--caption_extension", "/tmp/x"], "not the ending of a file name"),
+        (["dir", "--trigger", " , "], "trigger word is empty"),
     ],
 )
 def test_wrong_usage_is_told_in_one_sentence(words: list[str], message: str) -> None:
