@@ -210,6 +210,10 @@ def _caption_options(where: str, values: Mapping[str, Any]) -> Iterator[Problem]
     if values.get("keep_tokens_separator") and not moving:
         hint = "Set shuffle_caption = true, or remove the separator from captions and config."
         yield warning("KT306", where, "keep_tokens_separator stays in the text unless tags are shuffled", hint)
+    separator = values.get("caption_separator")
+    if isinstance(separator, str) and separator.strip() != ",":
+        hint = "Keep the comma, or leave shuffle_caption and dropout off."
+        yield warning("KT314", f"{where}.caption_separator", "tags are joined with a comma again when shuffled", hint)
     prefix = values.get("caption_prefix")
     if isinstance(prefix, str) and prefix and not prefix.rstrip().endswith(","):
         message = f"{shown(prefix)} is joined with a blank: it becomes one tag with the first"
@@ -383,7 +387,7 @@ def _stale(folder: Path, names: Sequence[str], workspace: Workspace) -> Iterator
     if stale:
         message = f"{count_of(len(stale), 'cached picture')} older than the picture: the old content is trained"
         hint = "Delete these .npz files; the trainer makes them again."
-        yield warning("KT136", workspace.key_of(folder), f"{message}: {_first(stale)}", hint, fixable=True)
+        yield warning("KT136", workspace.key_of(folder), f"{message}: {_first(stale)}", hint)
 
 
 def _ours(message: str) -> str:

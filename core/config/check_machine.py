@@ -122,7 +122,7 @@ def _fits(
         yield warning("KT224", f"{TRAIN}: v_parameterization", message, "Remove it unless you know that it is one.")
 
 
-def check_sampling(config: Config, workspace: Workspace) -> Iterator[Problem]:
+def check_sampling(config: Config, workspace: Workspace, script: str) -> Iterator[Problem]:
     """Prompts for the sample pictures; a run takes the config's own prompts.txt before what train.toml names."""
     train = config.effective()
     wanted = [
@@ -151,10 +151,25 @@ def check_sampling(config: Config, workspace: Workspace) -> Iterator[Problem]:
         hint = f"Write a prompt into prompts.txt, or remove {wanted[0]}."
         message = f"{wanted[0]} is set without prompts: the trainer stops at the first sampling"
         yield error("KT205", where, message, hint)
+    if usable and wanted:
+        yield from _prompt_lines(own, script)
     if usable and not wanted:
         yield info(
             "KT313", where, "no picture is drawn without sample_every_n_epochs", "Set sample_every_n_epochs = 1."
         )
+
+
+def _prompt_lines(prompts: str, script: str) -> Iterator[Problem]:
+    for number, line in enumerate(prompts.splitlines(), 1):
+        if not line.strip() or line.startswith("#"):
+            continue
+        options = {part.split(" ", 1)[0].lower() for part in line.split(" --")[1:]}
+        where = f"prompts.txt: line {number}"
+        if not options >= {"w", "h"} and script == "sdxl_train_network.py":
+            message = "has no size: 512×512 looks broken with SDXL"
+            yield info("KT315", where, message, "Add --w 1024 --h 1024 to it.")
+        if "d" not in options:
+            yield info("KT316", where, "has no seed: epochs cannot be compared", "Add --d 42 to it.")
 
 
 def check_packages(train: Mapping[str, Any], settings: Settings) -> Iterator[Problem]:

@@ -44,11 +44,11 @@ def check_options(config: Config, script: str) -> Iterator[Problem]:
             continue
         field = known.get(key)
         if field is None:
-            yield _unknown(key, script)
+            yield _unknown(key, train, script)
         else:
             yield from _value(field, value)
     yield from _required(train)
-    yield from _together(train)
+    yield from _together(train, script)
     yield from _schedule(train)
     yield from _without_effect(train, script)
 
@@ -77,13 +77,14 @@ def _structure(config: Config) -> Iterator[Problem]:
             seen[key] = (place, value)
 
 
-def _unknown(key: str, script: str) -> Problem:
+def _unknown(key: str, train: Mapping[str, Any], script: str) -> Problem:
     where = f"{TRAIN}: {key}"
     if key in only_dataset():
         return warning("KT225", where, "is read from dataset.toml only; here it does nothing", "Move it there.")
     near = suggest(key, script=script)
     hint = f"Did you mean {near}?" if near else "Remove it, or look for its name in your version of sd-scripts."
-    return warning("KT202", where, f"{script} does not know this key and ignores it without a word", hint)
+    message = f"{script} does not know this key and ignores it without a word"
+    return warning("KT202", where, message, hint, fixable=near is not None and near not in train)
 
 
 def _value(field: Field, value: Any) -> Iterator[Problem]:
@@ -143,7 +144,7 @@ def _required(train: Mapping[str, Any]) -> Iterator[Problem]:
         yield warning("KT228", f"{TRAIN}: max_train_epochs", message, hint, fixable=True)
 
 
-def _together(train: Mapping[str, Any]) -> Iterator[Problem]:
+def _together(train: Mapping[str, Any], script: str) -> Iterator[Problem]:
     on = {key for key, value in train.items() if value is True}
     if "persistent_data_loader_workers" in on and train.get("max_data_loader_n_workers") == 0:
         yield error(
@@ -171,6 +172,9 @@ def _together(train: Mapping[str, Any]) -> Iterator[Problem]:
             yield error("KT241", f"{TRAIN}: {key}", f"needs mixed_precision {key.removeprefix('full_')}", hint)
     if on & {"fp8_base", "fp8_base_unet"} and precision == "no":
         yield error("KT241", f"{TRAIN}: fp8_base", "needs mixed precision", 'Set mixed_precision = "bf16" or "fp16".')
+    if script == "sdxl_train_network.py" and precision == "fp16" and "no_half_vae" not in on and not train.get("vae"):
+        message = "the SDXL VAE makes black pictures and NaN in fp16"
+        yield warning("KT244", f"{TRAIN}: no_half_vae", message, "Set no_half_vae = true.", fixable=True)
     if on >= {"network_train_unet_only", "network_train_text_encoder_only"}:
         yield error(
             "KT242", f"{TRAIN}: network_train_unet_only", "both halves are switched off", "Remove one of the two."

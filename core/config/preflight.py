@@ -81,7 +81,7 @@ def _check(
         train = config.effective()
         yield from check_options(config, script)
         yield from check_models(config, workspace, script, settings)
-        yield from check_sampling(config, workspace)
+        yield from check_sampling(config, workspace, script)
         yield from check_packages(train, settings)
         yield from check_gpus(config, settings, live_runs, gpus)
     if "dataset" in config.broken:

@@ -12,6 +12,7 @@ import pytest
 
 from core.config.check_machine import LiveRun
 from core.config.documents import Config, FileName
+from core.config.fixes import fix
 from core.config.guide import convert, default_answers, read_guide
 from core.config.preflight import check, check_dataset
 from core.config.presets import draft
@@ -47,6 +48,13 @@ def found(config: Config, workspace: Workspace, **more: Any) -> list[Problem]:
     return check(config, workspace, settings, **more)
 
 
+def with_mistake(config: Config, values: dict[str, Any]) -> None:
+    """The values written raw, as somebody could; None leaves the key out."""
+    lines = [line for line in config.text("train").splitlines() if line.split(" = ")[0] not in values]
+    added = [f"{key} = {json.dumps(value)}" for key, value in values.items() if value is not None]
+    config.set_text("train", "\n".join([*added, *lines]) + "\n")
+
+
 def one(problems: list[Problem], code: str) -> Problem:
     matching = [problem for problem in problems if problem.code == code]
     assert matching, [f"{problem.code} {problem.where} {problem.message}" for problem in problems]
@@ -60,6 +68,7 @@ def test_the_preset_has_no_problem(ready: Workspace) -> None:
 
 TRAIN_CASES: list[tuple[str, Severity, dict[str, Any], str]] = [
     ("KT202", WARNING, {"netwrok_dim": 4}, "network_dim"),
+    ("KT202", WARNING, {"nois_offset": 0.05}, "noise_offset"),
     ("KT225", WARNING, {"num_repeats": 4}, "dataset.toml"),
     ("KT203", ERROR, {"mixed_precision": "fp32"}, "no, fp16, bf16"),
     ("KT203", ERROR, {"learning_rate": "1e-4"}, "number"),
@@ -113,14 +122,28 @@ def test_a_mistake_in_train_toml_is_named(
 ) -> None:
     """The code, how much it weighs, the key, and a remedy that helps."""
     config = good(ready)
-    lines = [line for line in config.text("train").splitlines() if line.split(" = ")[0] not in values]
-    body = "\n".join(lines)
-    added = "\n".join(f"{key} = {json.dumps(value)}" for key, value in values.items() if value is not None)
-    config.set_text("train", f"{added}\n{body}\n")
+    with_mistake(config, values)
     problem = one(found(config, ready), code)
     assert problem.severity is severity
     assert words in f"{problem.message} {problem.hint}"
     assert problem.where
+
+
+@pytest.mark.parametrize(("code", "severity", "values", "words"), TRAIN_CASES)
+def test_a_fix_that_is_offered_helps(
+    code: str, severity: Severity, values: dict[str, Any], words: str, ready: Workspace
+) -> None:
+    """`F` in the app: the problem is gone afterwards and no error is new; what is not safe is not offered."""
+    config = good(ready)
+    with_mistake(config, values)
+    before = found(config, ready)
+    problem = one(before, code)
+    changed = fix(config, ready, problem)
+    assert changed is problem.fixable
+    if changed:
+        after = found(config, ready)
+        assert problem not in after
+        assert [each for each in after if each.severity is ERROR and each not in before] == []
 
 
 DATASET_CASES: list[tuple[str, Severity, str, str, str]] = [
@@ -146,6 +169,7 @@ DATASET_CASES: list[tuple[str, Severity, str, str, str]] = [
     ("KT306", WARNING, "shuffle_caption = true", 'keep_tokens_separator = "|||"', "shuffle_caption"),
     ("KT310", WARNING, "shuffle_caption = true", 'caption_prefix = "rinni"', "comma"),
     ("KT304", INFO, "max_bucket_reso = 1024", "max_bucket_reso = 1536\nbucket_no_upscale = true", "ignored"),
+    ("KT314", WARNING, "shuffle_caption = true", 'caption_separator = ";"', "comma"),
     ("KT214", ERROR, "shuffle_caption = true", "face_crop_aug_range = [1, 2.5]", "one kind"),
 ]
 
@@ -159,6 +183,12 @@ def test_a_mistake_in_dataset_toml_is_named(
     assert old in config.text("dataset")
     config.set_text("dataset", config.text("dataset").replace(old, new))
     problem = one([each for each in found(config, ready) if each.severity is severity], code)
+    text = config.text("dataset")
+    assert fix(config, ready, problem) is problem.fixable
+    if problem.fixable:
+        assert problem not in found(config, ready)
+    else:
+        assert config.text("dataset") == text
     assert words in f"{problem.where} {problem.message} {problem.hint}"
 
 
@@ -295,6 +325,19 @@ def test_packages_are_looked_for_in_the_trainers_python(ready: Workspace, tmp_pa
     for name in ("xformers", "bitsandbytes"):
         (packages / name).mkdir()
     assert found(config, ready, settings=settings) == []
+
+
+def test_sdxl_has_its_own_traps(ready: Workspace) -> None:
+    """Black pictures in fp16, and samples of 512 pixels that look broken."""
+    checkpoint(ready.root / MODEL, SHAPES["SDXL"])
+    config = good(ready, "sdxl-character", no_half_vae=False, mixed_precision="fp16")
+    config.prompts = "rinni, 1girl\n"
+    problems = found(config, ready)
+    assert one(problems, "KT244").severity is WARNING
+    assert one(problems, "KT315").where == "prompts.txt: line 1"
+    assert one(problems, "KT316").severity is INFO
+    assert fix(config, ready, one(problems, "KT244"))
+    assert not [problem for problem in found(config, ready) if problem.code == "KT244"]
 
 
 def test_files_that_would_be_overwritten(ready: Workspace) -> None:
