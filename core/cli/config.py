@@ -148,9 +148,10 @@ def set_(context: typer.Context, name: str, assignments: Assignments, json_: Jso
     from core.config.schema import parse_value
     from core.dataset.edits import Journal
 
+    pairs = _pairs(assignments)
     workspace = place_of(context).workspace()
     config = open_config(workspace, name)
-    for key, text in _pairs(assignments):
+    for key, text in pairs:
         file, plain = _target(key)
         config.set(file, plain, parse_value(file, plain, text))
     changed = [file for file in FILES if file in config.changed]
@@ -270,10 +271,9 @@ def _written(
     """What was written, what an import moved, and what the preflight thinks of it."""
     files = [workspace.key_of(config.path(file)) for file in changed]
     lines = [printable(file) for file in files] or ["nothing changed"]
-    lines += [
-        f"{printable(move.key)}: {printable(move.from_)} → {printable(move.to)}, {printable(move.why)}"
-        for move in moved
-    ]
+    for move in moved:
+        way = f"{move.from_} → {move.to}" if move.to else move.from_
+        lines.append(f"· {printable(move.key)} ({printable(way)}): {printable(move.why)}")
     lines += problem_lines(problems)
     document = {
         "files": files,
