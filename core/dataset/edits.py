@@ -16,6 +16,7 @@ from core.dataset.groups import EditGroup, UndoResult, count_files, group_of, re
 from core.dataset.journal import (
     OPEN,
     VERSION,
+    Body,
     Head,
     Record,
     lines_of,
@@ -192,23 +193,21 @@ class Journal:
                 record.mark("commit", files, interrupted=True)
                 record.close()
                 return group_of(head, head.id, files, "done")
-            return self._finish_recovered(head, record, body.changes)
+            return self._finish_recovered(head, record, body)
         finally:
             record.release()
 
-    def _finish_recovered(self, head: Head, record: Record, wanted: Sequence[Change]) -> EditGroup:
-        refused: list[int] = []
-        conflicts: list[Conflict] = []
-        for at, outcome in replay(wanted, self.trash(head.id), backwards=False):
+    def _finish_recovered(self, head: Head, record: Record, body: Body) -> EditGroup:
+        conflicts: dict[int, Conflict] = {}
+        for at, outcome in replay(body.changes, self.trash(head.id), backwards=False):
             if isinstance(outcome, Conflict):
-                refused.append(at)
-                conflicts.append(outcome)
-        if refused:
-            record.append([refused_line(refused)])
-        files = count_files(change for at, change in enumerate(wanted) if at not in set(refused))
+                conflicts[at] = outcome
+        if conflicts:
+            record.append([refused_line(body.places[at] for at in conflicts)])
+        files = count_files(change for at, change in enumerate(body.changes) if at not in conflicts)
         record.mark("commit", files, recovered=True)
         record.close()
-        return group_of(head, head.id, files, "done", conflicts)
+        return group_of(head, head.id, files, "done", tuple(conflicts.values()))
 
     def _replay(self, group: EditGroup, path: Path, way: str) -> UndoResult:
         head = read_head(path)

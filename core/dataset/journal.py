@@ -226,6 +226,8 @@ class Body:
     """What stands between head and end: the changes that count, and whether a bulk was recorded whole."""
 
     changes: list[Change]
+    places: list[int]
+    """Of each change among all that were recorded, as `refused_line` counts them."""
     is_ready: bool
     last: dict[str, Any]
 
@@ -258,7 +260,8 @@ def read_body(path: Path, workspace: Workspace) -> Body:
             f"The journal file {path} cannot be read: {error}",
             "It holds the old contents as readable lines; move it away to go on without it.",
         ) from error
-    return Body([change for at, change in enumerate(changes) if at not in refused], is_ready, last)
+    places = [at for at in range(len(changes)) if at not in refused]
+    return Body([changes[at] for at in places], places, is_ready, last)
 
 
 def refused_line(places: Iterable[int]) -> bytes:

@@ -370,3 +370,92 @@ def test_apply_then_undo_restores_the_bytes(start: dict[str, bytes], actions: li
         for state in states[1:]:
             journal.redo()
             assert files_in(folder) == state
+
+
+def reopened(workspace: Workspace, group_id: str, marks: int) -> None:
+    """The journal file of a group as a kill would leave it: open, its last `marks` lines never written."""
+    path = workspace.own / "journal" / f"{group_id}.jsonl"
+    kept = path.read_bytes().splitlines(keepends=True)[:-marks]
+    path.with_name(f"{group_id}.open.jsonl").write_bytes(b"".join(kept))
+    path.unlink()
+
+
+def test_an_undo_that_was_all_but_done_is_finished(workspace: Workspace, folder: Path) -> None:
+    """Files that were written twice and then moved meet no false conflict when a killed undo goes on."""
+    (folder / "a.txt").write_bytes(b"old")
+    journal = Journal(workspace)
+    with journal.begin("Tag and move") as group:
+        group.write(folder / "a.txt", "once")
+        group.write(folder / "a.txt", "twice")
+        group.move(folder / "a.txt", folder.parent / "5_x" / "a.txt")
+        group.write(folder / "b.txt", "once")
+        group.write(folder / "b.txt", "twice")
+    for files in ({"10_rinni/a.txt": b"old"}, {"10_rinni/b.txt": b"twice", "5_x/a.txt": b"twice"}):
+        result = journal.undo() if "10_rinni/a.txt" in files else journal.redo()
+        assert files_in(folder.parent) == files
+        reopened(workspace, result.group.id, 1)
+        (recovered,) = journal.recover()
+        assert recovered.state == result.group.state
+        assert files_in(folder.parent) == files
+
+
+def test_a_bulk_edit_cut_off_before_its_last_mark_is_whole(workspace: Workspace, folder: Path) -> None:
+    """Everything was written but the commit: the next start finds it done, with what was refused still refused."""
+    (folder / "a.txt").write_bytes(b"theirs")
+    journal = Journal(workspace)
+    edits = [Edit(folder / "a.txt", b"ours", b"x"), Edit(folder / "b.txt", None, b"x")]
+    group = journal.apply("bulk", edits)
+    reopened(workspace, group.id, 1)
+    (recovered,) = journal.recover()
+    assert (recovered.files, recovered.state) == (1, "done")
+    reopened(workspace, group.id, 2)
+    (recovered,) = journal.recover()
+    assert [conflict.theirs for conflict in recovered.conflicts] == [b"theirs"]
+    assert journal.undo().conflicts == ()
+    assert files_in(folder) == {"a.txt": b"theirs"}
+
+
+def test_a_journal_that_cannot_be_written_stops_the_edit_first(
+    workspace: Workspace, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk is full for the journal already: no caption is touched, and no half line stays behind."""
+    (folder / "a.txt").write_bytes(b"old")
+    journal = Journal(workspace)
+    group = journal.begin("Tag")
+    group.write(folder / "a.txt", "first")
+    real = os.write
+
+    def full(descriptor: int, data: bytes) -> int:
+        if b"second" in bytes(data):
+            real(descriptor, bytes(data)[:10])
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return real(descriptor, data)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", full)
+        with pytest.raises(UserError, match="No space left"):
+            group.write(folder / "a.txt", "second")
+        with pytest.raises(UserError, match="No space left"):
+            journal.apply("second", [Edit(folder / "b.txt", None, b"second")])
+    assert files_in(folder) == {"a.txt": b"first"}
+    group.write(folder / "a.txt", "third")
+    group.commit()
+    assert [known.label for known in journal.history()] == ["Tag"]
+    assert journal.undo().conflicts == ()
+    assert files_in(folder) == {"a.txt": b"old"}
+
+
+def test_a_stream_refuses_what_it_cannot_move(workspace: Workspace, folder: Path) -> None:
+    """A vanished source and a taken name are told; the group goes on."""
+    (folder / "a.txt").write_bytes(b"a")
+    (folder / "b.txt").write_bytes(b"b")
+    with Journal(workspace).begin("Move") as group:
+        with pytest.raises(UserError, match="exists already"):
+            group.move(folder / "a.txt", folder / "b.txt")
+        with pytest.raises(UserError, match="is gone"):
+            group.move(folder / "c.txt", folder / "d.txt")
+        with pytest.raises(UserError, match="Cannot write"):
+            group.added(folder / "nowhere.png")
+        with pytest.raises(UserError, match="Cannot read"):
+            group.write(folder, "a folder is no caption")
+    assert Journal(workspace).history() == []
