@@ -175,7 +175,7 @@ class DatasetScreen(ModeScreen):
     def _title(self) -> None:
         collection = self.app.collection
         if collection is None:
-            self.where.set([(" no dataset", "muted")])
+            self.where.set([])
             return
         on_tree = self.focused is self.datasets
         left: Cells = []

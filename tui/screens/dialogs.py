@@ -68,7 +68,7 @@ class Choose(Dialog[str]):
         rows: list[Cells] = [
             [(f" {printable(label):<{room}}", "text"), (printable(why), "muted")] for _, label, why in self._options
         ]
-        choices = ItemList(Texts(rows), id="options")
+        choices = ItemList(Texts(rows), id="options", on="surface")
         choices.styles.height = min(len(rows), 14)
         choices.cursor = self._at
         yield choices
@@ -133,7 +133,9 @@ class ProblemList(Dialog[Problem]):
         self._problems = problems
 
     def compose_dialog(self) -> Iterable[Widget]:
-        rows = ItemList(Texts(map(self._row, self._problems)), id="options", empty="Nothing to complain about here.")
+        rows = ItemList(
+            Texts(map(self._row, self._problems)), id="options", on="surface", empty="Nothing to complain about here."
+        )
         rows.styles.height = max(1, min(len(self._problems), 14))
         yield rows
         yield Static(id="text")

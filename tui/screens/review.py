@@ -134,11 +134,7 @@ class ReviewScreen(ModeScreen):
     def _collection_changed(self, what: str) -> None:
         collection = self.app.collection
         row = self._row
-        if collection is None:
-            self._show(None)
-        elif row is None:
-            self._show(None)
-        elif (now := collection.row_of(row.item.path)) is None:
+        if collection is None or row is None or (now := collection.row_of(row.item.path)) is None:
             self._show(None)
         else:
             self._row = now

@@ -105,12 +105,14 @@ class ItemList(ScrollView, can_focus=True):
         *,
         marking: bool = False,
         empty: str = "",
+        on: str = "background",
         id: str | None = None,
         classes: str | None = None,
     ) -> None:
         super().__init__(id=id, classes=classes)
         self._rows: Rows = rows if rows is not None else Texts()
         self._marking = marking
+        self._on = on
         self._anchor: int | None = None
         self.empty = empty
         """Shown instead of rows when there are none."""
@@ -243,7 +245,7 @@ class ItemList(ScrollView, can_focus=True):
         paint = self.app.paint
         if index >= len(self._rows):
             if index == 0 and self.empty:
-                return paint.strip([(f" {self.empty}", "muted")], width)
-            return Strip([Segment(" " * width, paint("text"))], width)
-        on = ("cursor" if self.has_focus else "cursor-away") if index == self.cursor else "background"
+                return paint.strip([(f" {self.empty}", "muted")], width, self._on)
+            return Strip([Segment(" " * width, paint("text", self._on))], width)
+        on = ("cursor" if self.has_focus else "cursor-away") if index == self.cursor else self._on
         return paint.strip(self._rows.cells(index, width), width, on).simplify()

@@ -1,0 +1,212 @@
+"""The import dialog: what to bring in and how, then the plan, then the copying with its progress."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from textual import on
+from textual.containers import Horizontal
+from textual.content import Content
+from textual.widget import Widget
+from textual.widgets import Input, Static
+from textual.worker import Worker, WorkerState, get_current_worker
+
+from core.problems import UserError
+from core.text import count_of, human_bytes, printable
+from tui.screens.dialogs import Dialog
+from tui.theme import Cells
+from tui.widgets.item_list import ItemList, Texts
+from tui.widgets.line import Lines, cut
+
+if TYPE_CHECKING:
+    from core.dataset.importer import ImportPlan, ImportProgress
+
+MODES = (
+    ("copy", "copy", "the originals stay where they are"),
+    ("link", "hard link", "no extra space; same disk only"),
+    ("move", "move", "the originals go into the workspace"),
+)
+
+
+class ImportDialog(Dialog[str]):
+    """Dismisses with the name of the dataset when images came in, else with None."""
+
+    def __init__(self, name: str = "") -> None:
+        super().__init__("Import images", "⏎ next   tab field   Esc back")
+        self._name_at_start = name
+        self._plan: ImportPlan | None = None
+        self._work: Worker[None] | None = None
+
+    def compose_dialog(self) -> Iterable[Widget]:
+        yield from self._field("Folder or file", Input(placeholder="~/pictures/rinni", id="source"))
+        yield from self._field("Dataset", Input(self._name_at_start, placeholder="rinni", id="name"))
+        yield from self._field("Repeats", Input(placeholder="10", id="repeats"))
+        rows: list[Cells] = [[(f" {label:<12}", "text"), (why, "muted")] for _, label, why in MODES]
+        choices = ItemList(Texts(rows), id="mode", on="surface")
+        choices.styles.height = len(rows)
+        yield choices
+        yield Static(id="wrong")
+        yield Lines(id="plan", on="surface")
+
+    def _field(self, label: str, field: Input) -> Iterable[Widget]:
+        yield Horizontal(Static(label, classes="label"), field, classes="field")
+
+    def on_mount(self) -> None:
+        self.query_one("#source").focus()
+
+    def _value(self, field: str) -> str:
+        return self.query_one(field, Input).value.strip()
+
+    # Steps
+
+    @on(Input.Changed)
+    def _changed(self, event: Input.Changed) -> None:
+        event.stop()
+        if event.input.id == "source":
+            # The folder's name is the usual name; `10_rinni` says the repeats too.
+            folder = Path(event.value.strip()).name
+            number, _, rest = folder.partition("_")
+            self.query_one("#name", Input).placeholder = (rest if number.isdecimal() and rest else folder) or "rinni"
+        self._forget_plan()
+
+    @on(ItemList.Moved)
+    def _mode_changed(self) -> None:
+        self._forget_plan()
+
+    def _forget_plan(self) -> None:
+        if self._plan is not None:
+            self._plan = None
+            self._say([])
+
+    @on(Input.Submitted)
+    @on(ItemList.Opened)
+    def _next(self) -> None:
+        if self._work is not None:
+            return
+        if self._plan is not None:
+            self._start(self._plan)
+            return
+        source, name = self._value("#source"), self._value("#name") or self.query_one("#name", Input).placeholder
+        repeats = self._value("#repeats")
+        if not source:
+            self._wrong("Name the folder that holds the images.")
+            self.query_one("#source").focus()
+            return
+        if repeats and not (repeats.isdecimal() and int(repeats) > 0):
+            self._wrong(f"{repeats} is not a number of repeats; 10 is usual.")
+            return
+        self._wrong("")
+        self._say([[("looking at the files…", "muted")]])
+        mode = MODES[self.query_one("#mode", ItemList).cursor][0]
+        self._begin(lambda: self._make_plan(source, name, int(repeats) if repeats else None, mode))
+
+    def _make_plan(self, source: str, name: str, repeats: int | None, mode: str) -> None:
+        from core.dataset.importer import plan_import
+
+        workspace = self.app.workspace
+        assert workspace is not None
+        place = Path(source).expanduser()
+        if not place.is_absolute():
+            place = self.app.start_folder / place
+        plan = plan_import(workspace, name, [place], repeats, mode)
+        self.app.call_from_thread(self._planned, plan)
+
+    def _planned(self, plan: ImportPlan) -> None:
+        images = sum(step.kind == "image" for step in plan.steps)
+        workspace = self.app.workspace
+        assert workspace is not None
+        lines: list[Cells] = [
+            [
+                (count_of(images, "image"), "text bold"),
+                (f", {count_of(len(plan.steps) - images, 'caption')} · {human_bytes(plan.bytes)} → ", "text"),
+                (f"{printable(workspace.key_of(plan.target))}/", "second"),
+            ]
+        ]
+        for skipped in plan.skipped[:4]:
+            lines.append(
+                [("not ", "caution"), (printable(skipped.path.name), "text"), (f"  {skipped.reason}", "muted")]
+            )
+        if len(plan.skipped) > 4:
+            lines.append([(f"and {len(plan.skipped) - 4:,} more that stay out", "muted")])
+        lines += [[(printable(note), "muted")] for note in plan.notes[:3]]
+        if images:
+            self._plan = plan
+            lines.append([("⏎ brings them in", "accent")])
+        else:
+            lines.append([("Nothing to bring in.", "caution")])
+        self._say(lines)
+
+    def _start(self, plan: ImportPlan) -> None:
+        workspace = self.app.workspace
+        assert workspace is not None
+
+        def run() -> None:
+            from core.dataset.importer import run_import
+
+            worker = get_current_worker()
+            last: ImportProgress | None = None
+            for last in run_import(workspace, plan):
+                self.app.call_from_thread(self._progress, last)
+                if worker.is_cancelled:
+                    break
+            self.app.call_from_thread(self._finished, plan, last)
+
+        self._begin(run)
+
+    def _progress(self, progress: ImportProgress) -> None:
+        share = progress.done / progress.total if progress.total else 1.0
+        full = round(share * 40)
+        current = printable(progress.current.name) if progress.current is not None else ""
+        self._say(
+            [
+                [
+                    ("█" * full, "accent"),
+                    ("░" * (40 - full), "rule"),
+                    (f" {progress.done:,}/{progress.total:,}", "text"),
+                ],
+                [(current, "muted")],
+                [("Esc stops; what came in stays, and u takes it out again", "muted")],
+            ]
+        )
+
+    def _finished(self, plan: ImportPlan, last: ImportProgress | None) -> None:
+        self._work = None
+        imported = last.imported if last is not None else 0
+        skipped = len(last.skipped) if last is not None else 0
+        more = f", {skipped:,} left out" if skipped else ""
+        self.app.notify(f"{count_of(imported, 'image')} brought into {plan.name}{more}", markup=False)
+        self.dismiss(plan.name if imported else None)
+
+    # Workers
+
+    def _begin(self, work: Callable[[], None]) -> None:
+        self._work = self.run_worker(work, thread=True, exclusive=True, group="import", exit_on_error=False)
+
+    def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
+        if event.worker is not self._work or event.state not in {WorkerState.ERROR, WorkerState.SUCCESS}:
+            return
+        self._work = None
+        if event.state is WorkerState.ERROR and event.worker.error is not None:
+            self._say([])
+            error = event.worker.error
+            if isinstance(error, UserError):
+                self._wrong(str(error))
+            else:
+                self.app.report(error)
+
+    def _wrong(self, text: str) -> None:
+        self.query_one("#wrong", Static).update(Content(printable(text, newlines=True)))
+
+    def _say(self, lines: list[Cells]) -> None:
+        panel = self.query_one("#plan", Lines)
+        lines = [cut(line, panel.size.width or 60) for line in lines]
+        panel.styles.height = len(lines)
+        panel.show(lines)
+
+    def action_cancel(self) -> None:
+        if self._work is not None:
+            self._work.cancel()
+        else:
+            self.dismiss(None)
