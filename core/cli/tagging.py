@@ -10,7 +10,7 @@ import typer
 
 from core.cli.main import Interrupted, Place, WrongUsage, place_of
 from core.cli.output import Bar, emit, problem_lines, put, say
-from core.problems import UserError
+from core.problems import Problem, UserError
 from core.text import printable
 
 if TYPE_CHECKING:
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from core.tagging.options import TagRequest
 
 STOPPING_SECONDS = 20
+FAILED_IMAGES = "KT513"
+"""The problem that counts failed images: the report names each."""
 
 
 def register(app: typer.Typer) -> None:
@@ -76,15 +78,16 @@ def _wait(run: Run, seconds: float | None = None) -> None:
     watch = RunWatch(run.dir)
     bar = Bar("tagging")
     deadline = None if seconds is None else time.monotonic() + seconds
-    told = False
+    told: set[Problem] = set()
     try:
         while True:
             seen = watch.poll()
-            if seen.problems and not told and seconds is None:
+            fresh = [problem for problem in seen.problems if problem.code != FAILED_IMAGES and problem not in told]
+            if fresh and seconds is None:
                 bar.close()
-                for line in problem_lines(seen.problems):
+                for line in problem_lines(fresh):
                     say(line)
-                told = True
+                told.update(fresh)
             if seen.total_steps:
                 rate = f"{seen.rate:.1f} img/s" if seen.rate else ""
                 bar.update(seen.step or 0, seen.total_steps, rate, eta=seen.eta_seconds)
@@ -116,12 +119,13 @@ def _report(run: Run, request: TagRequest, *, interrupted: bool = False) -> None
 
     run = observe(run.dir)
     result = read_results(run.dir)
+    failed = [(path, reason.removeprefix(path).lstrip(" :")) for path, reason in result.failed]
     whole = run.status.state is RunState.FINISHED
     document = {
         "images": result.total,
         "tagged": result.tagged,
         "skipped": result.skipped,
-        "failed": [{"path": path, "reason": reason} for path, reason in result.failed],
+        "failed": [{"path": path, "reason": reason} for path, reason in failed],
         "provider": result.provider,
         "images_per_second": result.images_per_second,
         "model": result.model,
@@ -137,7 +141,7 @@ def _report(run: Run, request: TagRequest, *, interrupted: bool = False) -> None
         )
         if result.skipped:
             lines.append(f"{result.skipped:,} left as they are: they have a caption")
-    lines += [f"✗ {printable(path)}: {printable(reason)}" for path, reason in result.failed]
+    lines += [f"✗ {printable(path)}: {printable(reason)}" for path, reason in failed]
     emit(document, lines, as_json=request.json)
     if interrupted:
         return

@@ -107,7 +107,7 @@ def check_captions(
 
 _FAULTS: dict[str, tuple[str, str, bool]] = {
     "KT124": ("with nothing in it, at which the trainer stops", "Tag them again, or delete the empty files.", True),
-    "KT126": ("that are not UTF-8, at which the trainer stops", "Save them as UTF-8.", True),
+    "KT126": ("not in UTF-8, at which the trainer stops", "Save them as UTF-8.", True),
     "KT125": ("whose first line is blank: they train without a caption", "Put the tags on the first line.", False),
     "KT127": ("with a byte order mark, which becomes part of the first tag", "Save them as UTF-8 without BOM.", False),
     "KT128": ("of several lines: only the first is read", "Put all tags on one line, or set enable_wildcard.", False),

@@ -53,10 +53,14 @@ def check_dataset(workspace: Workspace, name: str, trigger: str | None = None) -
 
     Raises UserError when there is no such dataset.
     """
-    from core.dataset.scan import open_dataset
+    from core.dataset.scan import image_size, open_dataset
 
     dataset = open_dataset(workspace, name)
     found = list(dataset.problems)
+    for item in dataset.items:
+        if image_size(item.path) is None:
+            hint = "Remove it or save it again; the trainer stops at such a file."
+            found.append(error("KT133", workspace.key_of(item.path), "is not an image that can be read", hint))
     if not dataset.items:
         hint = f"Bring some in: kohya-tui import {name} FOLDER"
         found.append(warning("KT121", workspace.key_of(dataset.path), "there is no picture in it", hint))
