@@ -244,6 +244,7 @@ class MonitorScreen(ModeScreen):
         with self.app.batch_update():
             self._show_news(news)
         if first:
+            self.chart.redraw()
             self._arrange()
             self._poll_hardware()
 

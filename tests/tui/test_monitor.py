@@ -1,0 +1,331 @@
+"""The Monitor screen on real runs: recorded ones laid into a workspace, and little trainers that really run."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from textual.pilot import Pilot
+
+from core.runs import launch, proc, store
+from core.runs.model import RunState
+from core.settings import load
+from core.workspace import Workspace
+from tests.core.runs_kit import Runs, wait_for, write_safetensors
+from tui.app import KohyaApp
+from tui.graphics import Choice
+from tui.screens.monitor import MonitorScreen
+from tui.screens.monitor_samples import SamplesScreen
+
+RECORDINGS = Path(__file__).parents[1] / "data" / "recordings"
+SIZES = [(40, 12), (80, 24), (120, 40), (200, 60)]
+
+
+def lay_run(workspace: Workspace, recording: str, name: str, state: RunState, reason: str | None = None) -> str:
+    """A run folder as the recorded training would have left it, two hours ago."""
+    source = RECORDINGS / recording
+    started = time.time() - 7200
+    run_id = store.new_id(workspace.runs, name, started)
+    folder, output = workspace.runs / run_id, workspace.output / name / run_id
+    folder.mkdir(parents=True)
+    if (source / "artefacts").is_dir():
+        shutil.copytree(source / "artefacts", folder, dirs_exist_ok=True)
+    (folder / "output.log").write_bytes((source / "output.bin").read_bytes())
+    (output / "sample").mkdir(parents=True)
+    for epoch in (2, 4, 6):
+        write_safetensors(output / f"my_lora-{epoch:06}.safetensors")
+        for prompt in range(2):
+            picture = output / "sample" / f"my_lora_e{epoch:06}_{prompt:02}_20261122102943_{prompt + 1}.png"
+            Image.new("RGB", (64, 64), (40 * epoch, 80 * prompt, 90)).save(picture)
+    spec = {
+        "v": 1, "id": run_id, "kind": "train", "name": name, "created": started, "argv": ["python"],
+        "cwd": str(workspace.root), "output_dir": str(output), "output_name": "my_lora", "config": name,
+    }  # fmt: skip
+    status = {"v": 1, "state": state.value, "started": started, "ended": started + 600, "reason": reason}
+    (folder / "spec.json").write_text(json.dumps(spec))
+    (folder / "state.json").write_text(json.dumps(status))
+    return run_id
+
+
+@pytest.fixture
+def finished(workspace: Workspace) -> str:
+    """A training of 300 steps that went well."""
+    return lay_run(workspace, "sd15_long", "rinni", RunState.FINISHED)
+
+
+@pytest.fixture
+def live(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> Iterator[Runs]:
+    """Little trainers in the workspace's own folder of runs; what still runs is ended afterwards."""
+    monkeypatch.setenv("KOHYA_TUI_STOP_GRACE", "0.5")
+    monkeypatch.setenv("KOHYA_TUI_LEAVE_GRACE", "0.5")
+    kit = Runs(workspace.root)
+    yield kit
+    for run in store.list_runs(workspace):
+        if run.live:
+            proc.send(launch.group_of(run), 9)
+            if run.supervised and run.status.supervisor_pid:
+                proc.send([run.status.supervisor_pid], 9)
+
+
+def app_for(workspace: Workspace | None) -> KohyaApp:
+    return KohyaApp(workspace, load(workspace.root if workspace else None), Choice("blocks", "a test"))
+
+
+async def until(pilot: Pilot[None], look: Callable[[], bool], seconds: float = 15.0) -> None:
+    """Wait until `look` is true."""
+    deadline = time.monotonic() + seconds
+    while not look():
+        assert time.monotonic() < deadline, screen_text(pilot)
+        await pilot.pause(0.02)
+
+
+def screen_text(pilot: Pilot[None]) -> str:
+    """The screen as text."""
+    strips = pilot.app.screen._compositor.render_strips()
+    return "\n".join("".join(segment.text for segment in strip).rstrip() for strip in strips)
+
+
+async def monitor(pilot: Pilot[None], run_id: str | None = None) -> MonitorScreen:
+    """The Monitor screen, at a run when one is named and its log is there."""
+    app = pilot.app
+    assert isinstance(app, KohyaApp)
+    if run_id is not None:
+        await app.open_run(run_id)
+        await until(pilot, lambda: isinstance(app.screen, MonitorScreen) and app.screen.news is not None)
+    else:
+        await app.action_mode("monitor")
+    await pilot.pause()
+    screen = app.screen
+    assert isinstance(screen, MonitorScreen)
+    return screen
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_a_finished_run_is_shown_at_every_size(
+    workspace: Workspace, finished: str, size: tuple[int, int]
+) -> None:
+    """State, steps, chart, gauges and log; in the smallest pane the state, the bar and the GPU line."""
+    async with app_for(workspace).run_test(size=size) as pilot:
+        await monitor(pilot, finished)
+        await until(pilot, lambda: "GPU" in screen_text(pilot))
+        text = screen_text(pilot)
+        assert "✓ rinni" in text
+        assert "300/300" in text
+        assert "100 %" in text
+        if size[0] >= 80:
+            assert "loss 1.209" in text
+            assert "◆" in text
+            assert "model saved." in text
+            assert "host" in text
+        if size[0] >= 120:
+            assert "my_lora-000006.safetensors" in text
+            assert "6 pictures" in text
+            await until(pilot, lambda: "▀" in screen_text(pilot) or " e6" in screen_text(pilot))
+
+
+async def test_the_list_shows_all_runs_and_enter_opens_one(workspace: Workspace, finished: str) -> None:
+    """Esc goes from a run to the list, newest first with state, steps and reason; Enter opens, Esc goes back again."""
+    reason = "The trainer does not know the option --foo."
+    lay_run(workspace, "sd15_bad_argument", "typo", RunState.FAILED, reason)
+    async with app_for(workspace).run_test(size=(140, 30)) as pilot:
+        screen = await monitor(pilot, finished)
+        await pilot.press("escape")
+        await until(pilot, lambda: "300/300" in screen_text(pilot) and "typo" in screen_text(pilot))
+        text = screen_text(pilot)
+        assert "finished" in text
+        assert reason[:20] in text
+        await pilot.press("j", "k", "enter")
+        await until(pilot, lambda: screen.news is not None)
+        assert screen.query_one("#run").display
+        await pilot.press("escape")
+        assert screen.query_one("#runs").display
+
+
+async def test_a_failed_run_says_why_first(workspace: Workspace) -> None:
+    """The reason stands in the colour for bad below the run's name."""
+    reason = "CUDA ran out of memory: lower train_batch_size or the resolution."
+    run_id = lay_run(workspace, "sd15_oom", "rinni", RunState.FAILED, reason)
+    async with app_for(workspace).run_test(size=(120, 40)) as pilot:
+        await monitor(pilot, run_id)
+        lines = screen_text(pilot).splitlines()
+        assert "✗ rinni" in lines[2]
+        assert reason in lines[4]
+
+
+async def test_an_empty_workspace_says_how_to_start_a_run(workspace: Workspace) -> None:
+    """No runs: the key and the command that start one."""
+    async with app_for(workspace).run_test(size=(100, 24)) as pilot:
+        await monitor(pilot)
+        await until(pilot, lambda: "No runs yet" in screen_text(pilot))
+        assert "kohya-tui train NAME" in screen_text(pilot)
+
+
+async def test_without_a_workspace_it_says_the_same(workspace: Workspace) -> None:
+    """Before the first workspace the screen opens empty, without an error."""
+    async with app_for(None).run_test(size=(100, 24)) as pilot:
+        await monitor(pilot)
+        await until(pilot, lambda: "No runs yet" in screen_text(pilot))
+
+
+async def test_a_run_folder_that_is_deleted_leads_back_to_the_list(workspace: Workspace, finished: str) -> None:
+    """A sentence names the folder; the list is shown."""
+    async with app_for(workspace).run_test(size=(120, 40)) as pilot:
+        screen = await monitor(pilot, finished)
+        shutil.rmtree(workspace.runs / finished)
+        await until(pilot, lambda: bool(screen.query_one("#runs").display))
+        said = [note.message for note in pilot.app._notifications]
+        assert any("is gone" in message for message in said)
+
+
+async def test_a_live_run_is_followed_and_its_end_is_seen(workspace: Workspace, live: Runs) -> None:
+    """Lines and steps appear while the trainer runs; when it has ended the state changes by itself."""
+    go = workspace.root / "go"
+    code = f"""
+say("epoch 1/2")
+print("steps:  10%|# | 1/10 [00:01<00:09,  1.00it/s, avr_loss=0.5]", file=sys.stderr, flush=True)
+until({str(go)!r})
+say("the last words")
+sys.exit(3)
+"""
+    run = live.start(code, name="rinni")
+    async with app_for(workspace).run_test(size=(120, 40)) as pilot:
+        screen = await monitor(pilot)
+        await until(pilot, lambda: screen.news is not None and "1/10" in screen_text(pilot))
+        assert "▶ rinni" in screen_text(pilot)
+        assert f"pid {run.status.pid} · detached" in screen_text(pilot)
+        go.touch()
+        await until(pilot, lambda: "✗ rinni" in screen_text(pilot))
+        assert "the last words" in screen_text(pilot)
+
+
+async def test_stopping_asks_first_and_says_what_it_costs(workspace: Workspace, live: Runs) -> None:
+    """X opens a question with both ways; Esc stops nothing; "Now" ends the run, and the screen shows it as stopped."""
+    run = live.start('say("epoch 1/2")\ntime.sleep(60)', name="rinni")
+    async with app_for(workspace).run_test(size=(120, 40)) as pilot:
+        await monitor(pilot, run.id)
+        await pilot.press("X")
+        await until(pilot, lambda: "Stop rinni?" in screen_text(pilot))
+        text = screen_text(pilot)
+        assert "After the next checkpoint" in text
+        assert "loses" in text
+        await pilot.press("escape")
+        assert store.observe(run.dir).live
+        await pilot.press("X")
+        await pilot.pause()
+        await pilot.press("down", "enter")
+        await until(pilot, lambda: "■ rinni" in screen_text(pilot) and "stopped" in screen_text(pilot))
+        wait_for(lambda: not store.observe(run.dir).live)
+
+
+async def test_all_samples_are_a_grid_of_prompts_and_epochs(workspace: Workspace, finished: str) -> None:
+    """S opens the newest epoch of the first prompt with its text; arrows move, Enter zooms, Esc goes back in steps."""
+    (workspace.runs / finished / "prompts.txt").write_text("# comment\nrinni, smile --d 1\nrinni, beach --d 2\n")
+    async with app_for(workspace).run_test(size=(120, 40)) as pilot:
+        await monitor(pilot, finished)
+        await pilot.press("S")
+        await until(pilot, lambda: "rinni, smile --d 1" in screen_text(pilot))
+        samples = pilot.app.screen
+        assert isinstance(samples, SamplesScreen)
+        assert samples.current is not None
+        assert samples.current.epoch == 6
+        await pilot.press("left", "down")
+        assert (samples.current.epoch, samples.current.prompt_index) == (4, 1)
+        await until(pilot, lambda: "rinni, beach --d 2" in screen_text(pilot))
+        await pilot.press("enter", "right")
+        assert samples.current.epoch == 6
+        await pilot.press("escape")
+        assert pilot.app.screen is samples
+        await pilot.press("escape")
+        assert isinstance(pilot.app.screen, MonitorScreen)
+
+
+async def test_keys_change_the_chart(workspace: Workspace, finished: str) -> None:
+    """+ and - change the smoothing, L the scale, O lays another run over it."""
+    lay_run(workspace, "sd15_validation", "mika", RunState.FINISHED)
+    async with app_for(workspace).run_test(size=(120, 40)) as pilot:
+        screen = await monitor(pilot, finished)
+        await pilot.press("plus")
+        assert "smoothing 0.95" in screen_text(pilot)
+        await pilot.press("minus", "minus")
+        assert "smoothing 0.8" in screen_text(pilot)
+        await pilot.press("L")
+        assert "log" in screen_text(pilot).splitlines()[4]
+        await until(pilot, lambda: len(screen.runs) == 2)
+        await pilot.press("O")
+        await pilot.pause()
+        await pilot.press("down", "enter")
+        await until(pilot, lambda: screen.chart.overlay is not None)
+        assert "mika" in screen_text(pilot).splitlines()[4]
+
+
+async def test_the_log_is_searched_and_paused_by_keys(workspace: Workspace, finished: str) -> None:
+    """`/` takes a text, Enter goes to the newest match, n to the next; p follows again."""
+    async with app_for(workspace).run_test(size=(120, 40)) as pilot:
+        screen = await monitor(pilot, finished)
+        await pilot.press("slash", *"epoch", "enter")
+        await pilot.pause()
+        assert not screen.log_view.following
+        assert screen.log_view.matches[1] > 5
+        first = screen.log_view.position[0]
+        await pilot.press("N")
+        assert screen.log_view.position[0] < first
+        assert "paused" in screen_text(pilot)
+        await pilot.press("p")
+        assert screen.log_view.following
+        assert "following" in screen_text(pilot)
+
+
+async def test_the_frozen_config_is_compared_with_the_one_of_today(workspace: Workspace, finished: str) -> None:
+    """d shows what was changed in the config since the run began."""
+    folder = workspace.configs / "rinni"
+    shutil.copytree(RECORDINGS / "sd15_long" / "artefacts", folder, ignore=shutil.ignore_patterns("logs", "out"))
+    text = (folder / "train.toml").read_text()
+    (folder / "train.toml").write_text(text + "\nmax_grad_norm = 0.5\n")
+    async with app_for(workspace).run_test(size=(120, 40)) as pilot:
+        await monitor(pilot, finished)
+        await pilot.press("d")
+        await until(pilot, lambda: "+max_grad_norm = 0.5" in screen_text(pilot))
+        await pilot.press("escape")
+        assert isinstance(pilot.app.screen, MonitorScreen)
+
+
+async def test_a_tag_run_shows_images_instead_of_a_chart(workspace: Workspace) -> None:
+    """Done and total, what failed and why, and the images that were tagged last."""
+    run_id = lay_run(workspace, "sd15_bad_argument", "tag", RunState.FINISHED)
+    folder = workspace.runs / run_id
+    spec = json.loads((folder / "spec.json").read_text()) | {"kind": "tag", "output_dir": None, "tag": {}}
+    (folder / "spec.json").write_text(json.dumps(spec))
+    lines = [
+        {"v": 1, "total": 3, "model": "demo", "started": time.time()},
+        {"path": "/x/a.png", "tags": 12, "seconds": 1},
+        {"path": "/x/b.png", "error": "/x/b.png is not an image", "seconds": 2},
+        {"path": "/x/c.png", "tags": 9, "seconds": 3},
+        {"done": True, "tagged": 2, "failed": 1, "images_per_second": 1.0},
+    ]
+    (folder / "results.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    async with app_for(workspace).run_test(size=(120, 40)) as pilot:
+        screen = await monitor(pilot, run_id)
+        await until(pilot, lambda: "a.png" in screen_text(pilot))
+        text = screen_text(pilot)
+        assert "images 3/3" in text
+        assert "1 failed" in text
+        assert "b.png  is not an image" in text
+        assert not screen.chart.display
+
+
+async def test_a_hidden_monitor_reads_nothing(workspace: Workspace, finished: str) -> None:
+    """On another screen no poll goes on."""
+    app = app_for(workspace)
+    async with app.run_test(size=(120, 40)) as pilot:
+        screen = await monitor(pilot, finished)
+        await app.action_mode("dataset")
+        await until(pilot, lambda: not screen._busy)
+        ticks = screen._ticks
+        await asyncio.sleep(0.6)
+        assert screen._ticks == ticks
