@@ -19,6 +19,7 @@ from core.dataset.journal import (
     Body,
     Head,
     Record,
+    hold,
     lines_of,
     listing,
     read_body,
@@ -28,7 +29,6 @@ from core.dataset.journal import (
 )
 from core.dataset.replay import replay
 from core.dataset.stream import OpenGroup
-from core.files import locked
 from core.problems import UserError
 from core.text import count_of
 from core.workspace import Workspace
@@ -50,7 +50,7 @@ class Journal:
         (disk full) everything is taken back and UserError raised.
         """
         wanted = list(_with_folders(edits))
-        with locked(self.workspace.lock_file):
+        with hold(self.workspace):
             self._recover()
             head = Head.new(self.folder, label, kind, streamed=False)
             if not wanted:
@@ -70,7 +70,7 @@ class Journal:
 
     def begin(self, label: str, kind: str = "edit") -> OpenGroup:
         """A group that is written to over time (tag run, import). The workspace is locked for each write only."""
-        with locked(self.workspace.lock_file):
+        with hold(self.workspace):
             self._recover()
             head = Head.new(self.folder, label, kind, streamed=True)
             record = Record.create(self.folder, head)
@@ -92,7 +92,7 @@ class Journal:
 
         Files that somebody changed since are refused and listed. Raises UserError when there is nothing to undo.
         """
-        with locked(self.workspace.lock_file):
+        with hold(self.workspace):
             self._recover()
             group, path = self._named(group_id) if group_id is not None else self._newest_done()
             if group.state == "undone":
@@ -101,7 +101,7 @@ class Journal:
 
     def redo(self) -> UndoResult:
         """Do again what was undone last, unless something new was done since. Raises UserError when there is none."""
-        with locked(self.workspace.lock_file):
+        with hold(self.workspace):
             self._recover()
             group, path = self._last_undone()
             return self._replay(group, path, "redo")
@@ -110,7 +110,7 @@ class Journal:
         """Finish or close what killed writers left open (as every other method does first). Living ones are let be."""
         if not self.folder.is_dir():
             return []
-        with locked(self.workspace.lock_file):
+        with hold(self.workspace):
             return self._recover()
 
     def trash(self, group_id: str) -> Path:
@@ -198,10 +198,8 @@ class Journal:
             record.release()
 
     def _finish_recovered(self, head: Head, record: Record, body: Body) -> EditGroup:
-        conflicts: dict[int, Conflict] = {}
-        for at, outcome in replay(body.changes, self.trash(head.id), backwards=False):
-            if isinstance(outcome, Conflict):
-                conflicts[at] = outcome
+        outcomes = replay(body.changes, self.trash(head.id), backwards=False)
+        conflicts = {at: outcome for at, outcome in outcomes if isinstance(outcome, Conflict)}
         if conflicts:
             record.append([refused_line(body.places[at] for at in conflicts)])
         files = count_files(change for at, change in enumerate(body.changes) if at not in conflicts)

@@ -9,6 +9,7 @@ lock on it as long as it lives. Ids are UTC times to the microsecond, so they so
 from __future__ import annotations
 
 import base64
+import contextlib
 import fcntl
 import json
 import os
@@ -21,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from core.dataset.changes import Added, Change, Edit, Folder, Move
-from core.files import sync_folder, write_error
+from core.files import locked, sync_folder, write_error
 from core.problems import UserError
 from core.workspace import Workspace
 
@@ -160,6 +161,17 @@ class Record:
         """Remove the file: nothing that it records was done."""
         self.path.unlink(missing_ok=True)
         self.release()
+
+
+@contextlib.contextmanager
+def hold(workspace: Workspace) -> Iterator[None]:
+    """The workspace's lock. Raises UserError where it cannot be taken (read-only disk, no rights)."""
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(locked(workspace.lock_file))
+        except OSError as error:
+            raise write_error(workspace.lock_file, error) from error
+        yield
 
 
 def listing(folder: Path) -> list[tuple[str, Path]]:

@@ -10,8 +10,8 @@ from core.dataset import changes as _changes
 from core.dataset.captions import read_bytes
 from core.dataset.changes import Added, Change, Conflict, Edit, Folder, Move
 from core.dataset.groups import EditGroup, group_of
-from core.dataset.journal import Head, Record, lines_of, read_body
-from core.files import locked, write_error
+from core.dataset.journal import Head, Record, hold, lines_of, read_body
+from core.files import write_error
 from core.problems import UserError
 from core.workspace import Workspace
 
@@ -42,7 +42,7 @@ class OpenGroup:
         The old content is recorded first. Raises UserError when the file cannot be read or written.
         """
         after = data.encode("utf-8") if isinstance(data, str) else data
-        with locked(self._workspace.lock_file):
+        with hold(self._workspace):
             before = read_bytes(path)
             if before == after:
                 return False
@@ -52,7 +52,7 @@ class OpenGroup:
 
     def added(self, path: Path, like: Path | None = None) -> None:
         """Record a file that was brought in. Called before it appears, `like` is the finished temporary file."""
-        with locked(self._workspace.lock_file):
+        with hold(self._workspace):
             try:
                 change = Added.of(path, like)
             except OSError as error:
@@ -61,7 +61,7 @@ class OpenGroup:
 
     def move(self, source: Path, target: Path) -> None:
         """Rename a file, across file systems too. Raises UserError when it is gone or the target exists."""
-        with locked(self._workspace.lock_file):
+        with hold(self._workspace):
             if not source.exists():
                 raise UserError(f"{source} is gone", "It was moved or deleted meanwhile.")
             if target.exists():
@@ -71,7 +71,7 @@ class OpenGroup:
 
     def folder(self, path: Path) -> None:
         """Make a folder (and those above it); undo removes what is empty then."""
-        with locked(self._workspace.lock_file):
+        with hold(self._workspace):
             self._make_missing(path)
             if not path.is_dir():
                 self._do(Folder(path))
@@ -87,7 +87,7 @@ class OpenGroup:
     def commit(self) -> EditGroup:
         """Close the group. A second call returns the same group; one without any change leaves nothing behind."""
         if self._group is None:
-            with locked(self._workspace.lock_file):
+            with hold(self._workspace):
                 try:
                     self._group = self._commit()
                 finally:

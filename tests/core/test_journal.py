@@ -459,3 +459,16 @@ def test_a_stream_refuses_what_it_cannot_move(workspace: Workspace, folder: Path
         with pytest.raises(UserError, match="Cannot read"):
             group.write(folder, "a folder is no caption")
     assert Journal(workspace).history() == []
+
+
+def test_a_workspace_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    """Where .kohya-tui/ cannot be made nothing is edited, and the sentence names the place."""
+    (tmp_path / ".kohya-tui").touch()
+    (tmp_path / "a.txt").touch()
+    journal = Journal(Workspace(tmp_path))
+    with pytest.raises(UserError, match="Cannot write"):
+        journal.apply("edit", [Edit(tmp_path / "a.txt", b"", b"new")])
+    with pytest.raises(UserError, match="Cannot write"):
+        journal.begin("tag")
+    assert (tmp_path / "a.txt").read_bytes() == b""
+    assert journal.history() == []
