@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.dataset.captions import (
@@ -32,12 +32,14 @@ TAGS = st.lists(TEXTS.map(lambda text: clean_tag(text.replace(",", " "))).filter
 WORDS = st.sampled_from(["rinni", "Rinni Blade", "rinni, 1girl", "b_a"])
 
 
+@settings(deadline=None)
 @given(TAGS)
 def test_joined_tags_split_into_the_same_tags(tags: list[str]) -> None:
     """What is written is what is read."""
     assert split(join(tags)) == tags
 
 
+@settings(deadline=None)
 @given(TEXTS)
 def test_text_that_was_not_edited_is_not_rewritten(text: str) -> None:
     """Saving the same tags leaves spacing, further lines and line ends alone."""
@@ -47,6 +49,7 @@ def test_text_that_was_not_edited_is_not_rewritten(text: str) -> None:
     assert not set(first_line(text)) & {"\n", "\r"}
 
 
+@settings(deadline=None)
 @given(TEXTS, TAGS)
 def test_new_tags_replace_the_first_line_only(text: str, tags: list[str]) -> None:
     """The other lines of a caption survive an edit of its tags."""
@@ -55,6 +58,7 @@ def test_new_tags_replace_the_first_line_only(text: str, tags: list[str]) -> Non
     assert edited[len(first_line(edited)) :] == text[len(first_line(text)) :]
 
 
+@settings(deadline=None)
 @given(TEXTS, WORDS)
 def test_the_trigger_is_first_once_and_the_rest_is_kept(text: str, word: str) -> None:
     """The trigger stands first, exactly once, every other tag keeps its place, and a second time changes nothing."""

@@ -346,7 +346,7 @@ NAMES = st.sampled_from(["a.txt", "b.txt", "ü [red].txt", "line\nbreak.txt"])
 CONTENTS = st.none() | st.binary(max_size=40) | st.text(max_size=40).map(lambda text: text.encode("utf-8", "replace"))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(
     start=st.dictionaries(NAMES, st.binary(max_size=20)), actions=st.lists(st.dictionaries(NAMES, CONTENTS), max_size=4)
 )
