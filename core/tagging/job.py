@@ -116,6 +116,7 @@ def main(argv: list[str]) -> int:
     # Pillow warns above 89 million pixels in words that no reader of the log understands; what it refuses is told per
     # file.
     warnings.filterwarnings("ignore", message=".*decompression bomb.*")
+    _keep_freed_memory()
     stop = Stop()
     stop.install()
     try:
@@ -125,6 +126,20 @@ def main(argv: list[str]) -> int:
         if error.hint:
             say(error.hint)
         return 1
+
+
+def _keep_freed_memory() -> None:
+    """Let glibc reuse the buffers of the last picture for the next, instead of giving every one back to the kernel.
+
+    Fresh pages cost 4 ms of CPU per picture of 1-2 megapixels, a fifth of the host's work; the price is 10 MB.
+    """
+    import ctypes
+
+    trim_threshold, mmap_threshold = -1, -3  # malloc.h
+    with contextlib.suppress(OSError, AttributeError):  # another C library: nothing is lost but that fifth
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(mmap_threshold, 32 << 20)
+        mallopt(trim_threshold, 256 << 20)
 
 
 def run(run_dir: Path, stop: Stop) -> int:

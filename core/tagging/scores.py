@@ -10,7 +10,7 @@ import contextlib
 import json
 import sqlite3
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -111,6 +111,31 @@ def read_scores(workspace: Workspace, item_key: str, stamp: str) -> list[tuple[s
             if labels is not None:
                 return _unpacked(row[0], labels)
     return []
+
+
+def read_many(
+    workspace: Workspace, model_key: str, images: Iterable[Path]
+) -> tuple[LabelSet, dict[Path, tuple[NDArray[np.integer], NDArray[np.float32]]]] | None:
+    """The labels of a model (`models.fingerprint` of its file), and for each image that has stored scores the indices
+    of its labels and their float32 scores. None when that model never ran here.
+    """
+    import numpy as np
+
+    with _opened(folder_of(workspace) / f"{model_key}.sqlite") as database:
+        labels = None if database is None else _labels(database)
+        if database is None or labels is None:
+            return None
+        width = 2 if len(labels) <= 1 << 16 else 4
+        found: dict[Path, tuple[NDArray[np.integer], NDArray[np.float32]]] = {}
+        for image in images:
+            row = database.execute(
+                "SELECT data FROM scores WHERE key=? AND stamp=?", (_plain(workspace.key_of(image)), stamp_of(image))
+            ).fetchone()
+            if row is not None:
+                count = len(row[0]) // (width + 4)
+                indices = np.frombuffer(row[0], f"<u{width}", count)
+                found[image] = indices, np.frombuffer(row[0], "<f4", count, count * width)
+        return labels, found
 
 
 def tag_categories(workspace: Workspace) -> dict[str, str]:
