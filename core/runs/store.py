@@ -47,7 +47,8 @@ def runs_dir(workspace: Workspace | None) -> Path:
 def new_id(folder: Path, name: str, now: float | None = None) -> str:
     """`<yyyymmdd-hhmmss>-<name>` in local time, of letters, digits and `._-` only, free in `folder`."""
     stamp = time.strftime("%Y%m%d-%H%M%S", time.localtime(now))
-    safe = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.")[:60] or "run"
+    safe = re.sub(r"[^A-Za-z0-9_]*-[^A-Za-z0-9_]*|\.{2,}", "-", re.sub(r"[^A-Za-z0-9._]+", "-", name))
+    safe = safe.strip("-.")[:60] or "run"
     base = f"{stamp}-{safe}"
     number, found = 2, base
     while (folder / found).exists():
@@ -79,14 +80,16 @@ def create(folder: Path, spec: RunSpec, files: Mapping[str, bytes] | None = None
 
 
 def _claim(folder: Path, spec: RunSpec) -> tuple[RunSpec, Path]:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:  # also when a file is in the way
+        raise write_error(folder, error) from error
     while True:
         target = folder / spec.id
         try:
-            folder.mkdir(parents=True, exist_ok=True)
             target.mkdir()
         except FileExistsError:
-            other = new_id(folder, spec.name, spec.created)
-            spec = _renamed(spec, other)
+            spec = _renamed(spec, new_id(folder, spec.name, spec.created))
         except OSError as error:
             raise write_error(target, error) from error
         else:
