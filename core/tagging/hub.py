@@ -66,7 +66,7 @@ def _fetch(repo_id: str, files: list[str], local_dir: Path | None, *, force: boo
     remotes = [_retried(repo_id, name, partial(_describe, repo_id, name)) for name in files]
     total = sum(remote.size for remote in remotes)
     base = local_dir or Path(constants.HF_HUB_CACHE)
-    _check_space(base, total)
+    _check_space(base, sum(remote.size for remote in remotes if force or not _is_there(repo_id, remote, local_dir)))
     done = 0
     for remote in remotes:
         report = _Reporter(remote.name, done, total)
@@ -165,12 +165,23 @@ def _is_right(path: Path, remote: _Remote) -> bool:
     return digest.hexdigest() == remote.etag
 
 
+def _is_there(repo_id: str, remote: _Remote, local_dir: Path | None) -> bool:
+    """A file of the right length; whether it is right is checked later."""
+    from huggingface_hub import try_to_load_from_cache
+
+    found = try_to_load_from_cache(repo_id, remote.name) if local_dir is None else str(local_dir / remote.name)
+    try:
+        return isinstance(found, str) and Path(found).stat().st_size == remote.size
+    except OSError:
+        return False
+
+
 def _check_space(base: Path, total: int) -> None:
     existing = next((folder for folder in (base, *base.parents) if folder.exists()), Path("/"))
     free = shutil.disk_usage(existing).free
-    if free < total + _SPARE:
+    if total and free < total + _SPARE:
         raise UserError(
-            f"The model needs {human_bytes(total)}, and {existing} has {human_bytes(free)} free",
+            f"The download needs {human_bytes(total)}, and {existing} has {human_bytes(free)} free",
             "Free some space, or set HF_HOME to a folder on another disk.",
         )
 

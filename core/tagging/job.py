@@ -327,8 +327,8 @@ def _fetch(model: TaggerModel, model_dir: Path | None) -> None:
     try:
         for progress in download(model, model_dir):
             percent = 100 * progress.done // progress.total if progress.total else 0
-            if percent // 10 != shown:
-                shown = percent // 10
+            if percent // 5 != shown:
+                shown = percent // 5
                 amount = f"{human_bytes(progress.done)} of {human_bytes(progress.total)}"
                 say(f"Downloading {model.name}: {amount} ({percent} %)")
     except UserError as error:

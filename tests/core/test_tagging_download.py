@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,8 +16,11 @@ from core.settings import Settings
 from core.tagging.download import DownloadProgress, download
 from core.tagging.models import TaggerModel, find_model, hub_cache
 from core.tagging.models import download as fetch_files
+from core.tagging.options import parse_command
+from core.workspace import Workspace
 from tests.fake_hub import FakeHub
 
+GOLDENS = Path(__file__).parent.parent / "data" / "goldens"
 REPO = "org/wd-test-tagger"
 MODEL = bytes(range(256)) * 8000  # 2 MB
 LABELS = b"tag_id,name,category,count\n1,1girl,0,5\n"
@@ -158,3 +165,53 @@ def test_any_file_can_be_fetched_into_a_folder(hub: FakeHub, tmp_path: Path) -> 
     assert len(hub.sent("anime.safetensors")) == 1
     list(fetch_files("org/base", ["anime.safetensors"], folder=tmp_path / "models", force=True))
     assert len(hub.sent("anime.safetensors")) == 2
+
+
+def test_offline_mode_is_respected(hub: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With HF_HUB_OFFLINE nothing is asked, and the sentence names that variable."""
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(UserError, match="HF_HUB_OFFLINE is set"):
+        fetch()
+    assert hub.log == []
+
+
+def test_a_full_disk_is_told_before_the_first_byte(hub: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The space that is needed and the space there is stand in the sentence."""
+    from core.tagging import hub as child
+
+    monkeypatch.setattr(child.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 1_000_000}))
+    with pytest.raises(UserError, match=r"needs 20\.0 MB, and .* has 1\.0 MB free"):
+        child._check_space(Path("/nowhere/at/all"), 20_000_000)
+
+
+def test_a_model_in_a_subfolder_is_fetched_as_sd_scripts_names_it(hub: FakeHub, tmp_path: Path) -> None:
+    """`org/cl_tagger/v1` means the folder v1 of the repository, with cl_tagger's two files."""
+    files = {"v1/model_optimized.onnx": MODEL, "v1/tag_mapping.json": b'{"0": {"tag": "a", "category": "General"}}'}
+    hub.repos["org/cl_tagger"] = files
+    fetch("org/cl_tagger/v1")
+    assert find_model("org/cl_tagger/v1", None, Settings()).is_on_disk
+    fetch("org/cl_tagger/v1", tmp_path / "models")
+    assert (tmp_path / "models" / "org_cl_tagger" / "v1" / "tag_mapping.json").exists()
+    assert find_model("org/cl_tagger/v1", None, Settings(), tmp_path / "models").is_on_disk
+
+
+def test_force_download_without_network_uses_the_copy(
+    hub: FakeHub, workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The guide's --force_download on a train or plane: a warning, and the model that is here does the work."""
+    pytest.importorskip("onnxruntime")
+    model = GOLDENS / "model" / "SmilingWolf_tiny-dyn"
+    hub.repos[REPO] = {path.name: path.read_bytes() for path in model.iterdir()}
+    fetch()
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    images = workspace.train_data / "rinni" / "1_rinni"
+    images.mkdir(parents=True)
+    shutil.copyfile(GOLDENS / "images" / "good" / "small_64.png", images / "a.png")
+    request = parse_command(["rinni", "--repo_id", REPO, "--force_download"])
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "spec.json").write_text(json.dumps({"tag": request.run_spec(workspace)}), "utf-8")
+    words = [sys.executable, "-P", "-m", "core.tagging.job", str(tmp_path / "run")]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "The copy on this machine is used" in done.stdout
+    assert (images / "a.txt").exists()
