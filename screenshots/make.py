@@ -120,7 +120,9 @@ SCENES: dict[str, tuple[Scene, tuple[int, int], str]] = {
 async def main(names: list[str]) -> None:
     """Take the named pictures, or all."""
     home = Path(tempfile.mkdtemp())
-    os.environ |= {f"XDG_{kind}_HOME": str(home / kind.lower()) for kind in ("CONFIG", "CACHE", "STATE")}
+    os.environ |= {"HOME": str(home)} | {
+        f"XDG_{kind}_HOME": str(home / kind.lower()) for kind in ("CONFIG", "CACHE", "STATE")
+    }
     from core.demo.workspace import make_demo, start_runs
     from core.runs.store import list_runs
     from core.runs.watch import snapshot

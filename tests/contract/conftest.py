@@ -24,6 +24,8 @@ ROOT = Path(__file__).resolve().parents[2]
 RECORDINGS = ROOT / "tests" / "data" / "recordings"
 # Read here: a test itself sees no KOHYA_TUI_* variable.
 SD_SCRIPTS, SD_PYTHON, SD_MODEL = (os.environ.get(f"KOHYA_TUI_SD_{name}") for name in ("SCRIPTS", "PYTHON", "MODEL"))
+HUB = {name: value for name, value in os.environ.items() if name.startswith("HF_")}
+"""Where the real trainer finds its tokenizer; tests themselves run without these variables."""
 DEADLINE = 900.0 if SD_SCRIPTS else 90.0
 
 
@@ -444,7 +446,7 @@ def trainer(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         return Started(folder / "work", "demo", command, model, {**environment, "PYTHONPATH": path})
     assert SD_SCRIPTS and SD_PYTHON and SD_MODEL
     command = [SD_PYTHON, str(Path(SD_SCRIPTS) / "train_network.py")]
-    return Started(folder / "work", "real", command, Path(SD_MODEL), environment)
+    return Started(folder / "work", "real", command, Path(SD_MODEL), environment | HUB)
 
 
 @pytest.fixture

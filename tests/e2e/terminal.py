@@ -61,6 +61,10 @@ class Terminal:
                 pytest.fail(f"{pattern!r} did not come within {seconds} s; the screen was:\n{screen}")
             time.sleep(0.1)
 
+    def wait_gone(self, text: str, seconds: float = 30) -> None:
+        """Until `text` is no longer on the screen."""
+        until(f"the end of {text!r}", lambda: text not in self.screen, seconds)
+
     def kill(self) -> None:
         """The end of the server, as a lost machine room would bring it."""
         self._tmux("kill-server")
