@@ -5,14 +5,13 @@ It only reads files, so that opening the app the next day is the same as watchin
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from textual import events, getters, on, work
 from textual.binding import Binding
-from textual.containers import Container, Vertical
+from textual.containers import Vertical
 from textual.timer import Timer
 from textual.widget import Widget
 from textual.widgets import Input
@@ -22,36 +21,22 @@ from core.text import count_of, printable
 from tui.screens import monitor_actions
 from tui.screens.base import FIND, ModeScreen
 from tui.screens.monitor_feed import HardwareFeed, News, RunFeed
-from tui.screens.monitor_parts import (
-    ENDED,
-    checkpoint_lines,
-    head_line,
-    is_tagging,
-    marks_of,
-    progress_line,
-    reason_lines,
-    result_lines,
-    sample_label,
-)
+from tui.screens.monitor_parts import ENDED, is_tagging
+from tui.screens.monitor_view import RunView
 from tui.trim import trim
 from tui.widgets.chart import LossChart
-from tui.widgets.gauges import Gauges
 from tui.widgets.item_list import ItemList
 from tui.widgets.line import Line
-from tui.widgets.lines import LiveLines
 from tui.widgets.log_view import LogTitle, LogView
 from tui.widgets.plot import Curve
 from tui.widgets.run_list import rows_of
-from tui.widgets.tiles import Tile, TileGrid
 
 if TYPE_CHECKING:
     from core.hardware import GpuReading, HostSnapshot
-    from core.runs.artifacts import SampleImage
     from core.runs.model import Run
 
 POLL = 0.25
 """Seconds between two looks at a live run; an ended one is looked at every two seconds."""
-HEAD_SECONDS = 0.9
 LIST_EVERY = 5.0
 _EMPTY = "No runs yet. R in Config (4) starts one, or in a shell: kohya-tui train NAME"
 
@@ -91,7 +76,7 @@ class MonitorScreen(ModeScreen):
     chart = getters.query_one("#chart", LossChart)
     log_view = getters.query_one("#log", LogView)
     log_title = getters.query_one("#log-title", LogTitle)
-    gauges = getters.query_one("#gauges", Gauges)
+    view = getters.query_one(RunView)
     run_list = getters.query_one("#run-list", ItemList)
     finder = getters.query_one("#find", Input)
 
@@ -108,29 +93,16 @@ class MonitorScreen(ModeScreen):
         self._ticks = 0
         self._progress: dict[str, str] = {}
         self._chosen = False
-        self._head_shown: tuple[object, float] = (None, 0.0)
+        self._keys_for: tuple[object, ...] = ()
 
     def compose_body(self) -> Iterable[Widget]:
         with Vertical(id="runs"):
             yield Line([(" Runs", "accent bold")], id="runs-title")
             yield ItemList(empty="Looking for runs…", id="run-list")
-        with Vertical(id="run"):
-            yield LiveLines(id="head")
-            yield LiveLines(id="why")
-            with Container(id="body"):
-                with Vertical(id="side"):
-                    yield Gauges(id="gauges")
-                    yield LiveLines(id="samples-title")
-                    yield TileGrid(id="strip")
-                    yield LiveLines(id="checkpoints")
-                yield LossChart(id="chart")
-                yield LiveLines(id="results")
-            yield LogTitle(id="log-title")
-            yield LogView(id="log")
-            yield Input(placeholder="find in the log", id="find")
+        yield RunView(id="run")
 
     def on_mount(self) -> None:
-        self.query_one("#run").display = False
+        self.view.display = False
         self.app.runs_changed.subscribe(self, lambda _: self._list_runs())
 
     # Coming and going
@@ -171,22 +143,18 @@ class MonitorScreen(ModeScreen):
         self.app.active_run = run_id
         self._feed = RunFeed(runs_dir(self.app.workspace) / run_id, smoothing=self.chart.curve.smoothing)
         self.news = None
-        self.chart.reset("loss")
-        self.log_view.clear()
-        for name in ("#head", "#why", "#checkpoints", "#samples-title", "#results"):
-            self.query_one(name, LiveLines).show([])
-        self.query_one("#strip", TileGrid).set_tiles([], [])
+        self.view.clear()
         self.query_one("#runs").display = False
-        self.query_one("#run").display = True
+        self.view.display = True
         self.log_view.focus()
-        self._arrange()
+        self.view.fit_to(self.size)
         self._poll_run()
 
     def show_list(self) -> None:
         """All runs, the newest first."""
         self._chosen, self._feed, self.news = True, None, None
         self.app.active_run = None
-        self.query_one("#run").display = False
+        self.view.display = False
         self.query_one("#runs").display = True
         self.run_list.focus()
         self.refresh_bindings()
@@ -245,7 +213,7 @@ class MonitorScreen(ModeScreen):
             self._show_news(news)
         if first:
             self.chart.redraw()
-            self._arrange()
+            self.call_after_refresh(self._show_again)
             self._poll_hardware()
 
     def _poll_hardware(self) -> None:
@@ -266,7 +234,7 @@ class MonitorScreen(ModeScreen):
 
     def _hardware_was_read(self, reading: GpuReading, host: HostSnapshot, own: dict[int, int]) -> None:
         if self.is_attached:
-            self.gauges.update(reading, host, own)
+            self.view.gauges.update(reading, host, own)
 
     def _list_runs(self) -> None:
         if self.is_active and self._begin("list"):
@@ -311,103 +279,24 @@ class MonitorScreen(ModeScreen):
     # Showing
 
     def _show_news(self, news: News) -> None:
-        snapshot, now = news.snapshot, time.time()
-        tagging = is_tagging(snapshot.run)
-        self.query_one("#run").set_class(tagging, "-tagging")
-        self._show_head(news, now)
-        if news.lines:
-            self.log_view.extend(news.lines)
-        if tagging:
-            results = self.query_one("#results", LiveLines)
-            results.show(result_lines(news.failed, news.tagged, *results.size))
-        else:
-            self._show_chart(news)
-            self._show_samples(news)
-            self._show_checkpoints(news, now)
+        self.view.show(news)
         self.show_problem_count()
-        state = (str(snapshot.run.state), bool(news.states), bool(snapshot.samples), tagging)
-        if state != getattr(self, "_last_state", None):
-            self._last_state = state
+        run = news.snapshot.run
+        facts = (run.id, run.state, bool(news.states), bool(news.snapshot.samples))
+        if facts != self._keys_for:
+            self._keys_for = facts
             self.refresh_bindings()
 
-    def _show_head(self, news: News, now: float) -> None:
-        """Numbers that only go on are drawn once a second; another state or phase at once."""
-        width, run = self.size.width, news.snapshot.run
-        key = (run.id, run.status.state, run.status.stop_after_checkpoint, run.supervised, news.snapshot.phase, width)
-        if key == self._head_shown[0] and now - self._head_shown[1] < HEAD_SECONDS:
-            return
-        self._head_shown = (key, now)
-        head = [head_line(news.snapshot, width, now, len(news.failed)), progress_line(news.snapshot, width)]
-        self.query_one("#head", LiveLines).show(head)
-        why = self.query_one("#why", LiveLines)
-        lines = reason_lines(news.snapshot, width, states=len(news.states))
-        why.show(lines)
-        why.styles.height = len(lines)
-
-    def _show_chart(self, news: News) -> None:
-        snapshot = news.snapshot
-        if news.curve is not None:
-            news.curve.smoothing = self.chart.curve.smoothing
-            self.chart.series = "loss" if "loss/current" in snapshot.series else "average loss"
-            self.chart.replace(news.curve)
-        elif news.points:
-            self.chart.extend(news.points)
-        ended = str(snapshot.run.state) in ENDED
-        self.chart.empty_text = (
-            "no loss was recorded"
-            if ended
-            else "the curve begins with the first step"
-            if snapshot.run.live
-            else "waiting"
-        )
-        rates = snapshot.series.get("lr/unet") or snapshot.series.get("lr/textencoder")
-        note = [("lr ", "muted"), (f"{rates.last:.3g}", "text")] if rates is not None and rates.last is not None else []
-        self.chart.set_frame(total_steps=snapshot.total_steps, ended=ended, marks=marks_of(snapshot), note=note)
-
-    def _show_samples(self, news: News) -> None:
-        first: dict[str, SampleImage] = {}
-        for sample in news.snapshot.samples:
-            first.setdefault(sample_label(sample), sample)
-        for sample in news.snapshot.samples:  # the first prompt of each epoch, its newest picture
-            if sample.prompt_index == first[sample_label(sample)].prompt_index:
-                first[sample_label(sample)] = sample
-        title = self.query_one("#samples-title", LiveLines)
-        count = len(news.snapshot.samples)
-        hint = [(count_of(count, "picture"), "text"), ("   ", "text"), ("S", "accent"), (" all", "muted")]
-        title.show([[(f"{'samples':<13}", "muted"), *(hint if count else [("none yet", "muted")])]])
-        strip = self.query_one("#strip", TileGrid)
-        strip.set_tiles(list(first), [[Tile(sample.path, sample.mtime) for sample in first.values()]])
-
-    def _show_checkpoints(self, news: News, now: float) -> None:
-        panel = self.query_one("#checkpoints", LiveLines)
-        panel.show(checkpoint_lines(news.snapshot.checkpoints, panel.size.width, panel.size.height, now))
-
     def on_resize(self, event: events.Resize) -> None:
-        self._arrange()
-
-    def _arrange(self) -> None:
-        """Choose the layout for the size: beside each other, above each other, or three lines."""
-        width, height = self.size
-        stacked, tiny = width < 100 or height < 20, height < 16 or width < 50
-        self.query_one("#body").set_class(stacked, "-stacked")
-        self.query_one("#run").set_class(tiny, "-tiny")
-        self.gauges.few_lines = stacked
-        side = min(64, max(46, width * 2 // 5)) if width < 180 else 72
-        self.query_one("#side").styles.width = "100%" if stacked else side
-        strip = self.query_one("#strip", TileGrid)
-        body = self.query_one("#body").size.height or height // 2
-        tall = 4 if body < 17 else 6 if body < 24 else 9 if body < 32 else 11
-        strip.tile_size = (2 * tall, tall)
-        strip.styles.height = tall + 1
+        self.view.fit_to(event.size)
         self.call_after_refresh(self._show_again)
 
     def _show_again(self) -> None:
-        self.gauges.relayout()
+        """What was known, in another size."""
+        self.view.gauges.relayout()
         if self.news is not None:
             with self.app.batch_update():
-                self._show_news(
-                    News(self.news.snapshot, states=self.news.states, failed=self.news.failed, tagged=self.news.tagged)
-                )
+                self._show_news(self.news.without_new())
 
     # Keys
 

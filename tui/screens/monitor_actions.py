@@ -13,6 +13,7 @@ from textual.widget import Widget
 
 from core.text import human_age, printable
 from tui.screens.dialogs import Choose, Dialog
+from tui.screens.monitor_feed import SERIES
 from tui.screens.monitor_parts import ENDED, is_tagging, stop_costs
 from tui.theme import Cells
 from tui.widgets.item_list import ItemList, Texts
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from core.runs.model import Run
     from core.workspace import Workspace
     from tui.screens.monitor import MonitorScreen
+    from tui.widgets.plot import Curve
 
 _DETAILED = 40
 
@@ -190,21 +192,20 @@ def overlay(screen: MonitorScreen) -> None:
         (run.id, run.spec.name, f"{run.state}  {human_age(max(0.0, now - run.spec.created))}") for run in others
     ]
 
-    def read(run: Run) -> Any:
+    def read(run: Run) -> tuple[str, Curve]:
         from core.runs.watch import RunWatch
         from tui.widgets.plot import Curve
 
         curve = Curve(screen.chart.curve.smoothing)
-        curve.extend(RunWatch(run.dir).poll().series.get("loss/current", ()))
-        return curve
+        series = RunWatch(run.dir).poll().series
+        curve.extend(next((series[tag] for tag in SERIES if tag in series), ()))
+        return run.spec.name, curve
 
     def chosen(run_id: str | None) -> None:
-        if run_id == "":
+        run = next((run for run in others if run.id == run_id), None)
+        if run is not None:
+            in_thread(screen, lambda: read(run), lambda found: screen.show_overlay(*found))
+        elif run_id == "":
             screen.show_overlay("", None)
-        for run in others:
-            if run.id == run_id:
-                in_thread(
-                    screen, lambda run=run: read(run), lambda curve, run=run: screen.show_overlay(run.spec.name, curve)
-                )  # type: ignore[misc]
 
     screen.app.push_screen(Choose("Lay another run over the chart", options), chosen)

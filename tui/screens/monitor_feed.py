@@ -7,7 +7,7 @@ import os
 import time
 from bisect import bisect_right
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,6 +38,10 @@ class News:
     states: tuple[TrainState, ...] = ()
     failed: tuple[tuple[str, str], ...] = ()
     tagged: tuple[str, ...] = ()
+
+    def without_new(self) -> News:
+        """The same state, for drawing it once more: points and lines are not appended twice."""
+        return replace(self, points=(), curve=None, lines=())
 
 
 @dataclass(slots=True)
