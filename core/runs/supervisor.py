@@ -70,18 +70,18 @@ class _Supervision:
     def run(self) -> int:
         spec = proc.read_json(f"{self.dir}/spec.json")
         if spec is None:
-            print(f"{self.dir}/spec.json cannot be read", flush=True)
+            _note(f"{self.dir}/spec.json cannot be read")
             return 1
         self.spec = spec
         locks = spec.get("locks") or self.dir
         supervisor_lock = _take(f"{locks}/supervisor.lock")
         alive_lock = _take(f"{locks}/alive.lock")
         if supervisor_lock is None or alive_lock is None:
-            print("busy: this run has a supervisor or a trainer already", flush=True)
+            _note("busy: this run has a supervisor or a trainer already")
             return 2
         previous = proc.read_json(f"{self.dir}/state.json")
         if previous is not None and previous.get("state") not in ("prepared", "queued"):
-            print(f"this run is over ({previous.get('state')})", flush=True)
+            _note(f"this run is over ({previous.get('state')})")
             return 2
         # Signals are fetched one by one with sigtimedwait: no handler, no race. SIGHUP never concerns us.
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
@@ -197,10 +197,12 @@ class _Supervision:
             self.kill_at = time.monotonic() + self.grace
 
     def _signal(self, number: int) -> None:
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.pid, number)
-        rest = [pid for pid in proc.members(self.pid, os.getpid()) if (proc.stat_of(pid) or "???")[2] != self.pid]
-        proc.send(rest, number)
+        if self.returncode is None:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.pid, number)
+        # Those that left the group; and, after the trainer's end, all that are left (its group's number may be reused).
+        found = ((pid, proc.stat_of(pid)) for pid in proc.members(self.pid, os.getpid()))
+        proc.send([pid for pid, stat in found if stat and (self.returncode is not None or stat[2] != self.pid)], number)
 
     def _empty_group(self) -> None:
         """Wait until nothing of the trainer lives; what stays longer than the workers may is ended."""
@@ -239,7 +241,7 @@ class _Supervision:
         except Exception:  # the end must be recorded, even when the program was replaced on disk meanwhile
             import traceback
 
-            traceback.print_exc()
+            _note(traceback.format_exc())
         self._write(
             state=str(state), reason=reason, returncode=self.returncode, ended=time.time(), stop_after_checkpoint=False
         )
@@ -251,7 +253,7 @@ class _Supervision:
             self.unwritten = False
         except OSError as error:  # a full disk must not end the run: tried again within the second
             if not self.unwritten:
-                print(f"state.json cannot be written: {error}", flush=True)
+                _note(f"state.json cannot be written: {error}")
             self.unwritten = True
         self.written = time.monotonic()
 
@@ -288,6 +290,12 @@ def _become_trainer(
         os._exit(127)
 
 
+def _note(text: str) -> None:
+    """Into supervisor.log; a full disk must not end the run."""
+    with contextlib.suppress(OSError):
+        os.write(1, f"{text}\n".encode("utf-8", "replace"))
+
+
 def _take(path: str) -> int | None:
     """The lock, tried for a tenth of a second: somebody who only looks holds it for an instant."""
     for _ in range(20):
@@ -305,7 +313,7 @@ def _become_subreaper() -> None:
 
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     except (OSError, AttributeError):
-        print("no subreaper here: processes that the trainer leaves behind may not be found", flush=True)
+        _note("no subreaper here: processes that the trainer leaves behind may not be found")
 
 
 def _oom_kills() -> int:
