@@ -51,6 +51,8 @@ def _walk(folder: Path, recursive: bool, seen: set[tuple[int, int]]) -> Iterator
     except OSError:
         return
     for entry in listed:
+        if entry.name.startswith("._"):
+            continue  # macOS leaves one beside every file it copies to a foreign disk; it holds no picture
         if entry.is_dir():
             if recursive:
                 yield from _walk(Path(entry.path), recursive, seen)

@@ -21,6 +21,8 @@ from core.tagging.area import shrink_to_square
 VERSION = 1
 """Part of the key of stored scores: raise it when the same file gives other pixels."""
 _WHITE = (255, 255, 255)
+_NEEDS_NEWER = frozenset({".avif", ".jxl", ".heic"})
+"""Real images that a given Pillow may not know."""
 _ORIENTATION = 0x0112
 _LARGE = 8_000_000
 """Pixels from which a picture goes to numpy in strips: 100 megapixels cost 300 MB and 3 s more at once."""
@@ -114,6 +116,8 @@ def unreadable(path: Path, error: BaseException) -> UserError:
             is_empty = False
         if is_empty:
             return UserError(f"{path} is empty (0 bytes)", "Copy the picture again, or remove the file.")
+        if path.suffix.lower() in _NEEDS_NEWER:
+            return UserError(f"{path} cannot be read by the installed Pillow", "Convert it to PNG, or update Pillow.")
         return UserError(f"{path} is not an image", "Its name says so, its content does not: remove or replace it.")
     return UserError(f"{path} is damaged: {error}", _REMEDY)
 
@@ -127,7 +131,7 @@ def _eight_bits(image: Image.Image) -> Image.Image:
         values = values * 255.0 if float(values.max(initial=0.0)) <= 1.0 else values
     elif image.mode.startswith("I;16") or int(values.max(initial=0)) > 255:
         values = values >> 8
-    return Image.fromarray(np.clip(values, 0, 255).astype(np.uint8), "L")
+    return Image.fromarray(np.clip(values, 0, 255).astype(np.uint8))
 
 
 def _on_white(image: Image.Image) -> Image.Image:

@@ -43,32 +43,29 @@ def installed_wheels() -> dict[str, str]:
     return found
 
 
-def why_not_cuda(runtime: Any, *, asked: bool, failed: bool = False) -> str | None:
+def why_not_cuda(runtime: Any, *, asked: bool, failed: bool = False, reason: str | None = None) -> str | None:
     """The sentence for a tagger that cannot use an NVIDIA GPU, remedy included; None when nothing stands against it.
 
     `asked`: the user wants the GPU; otherwise a machine without NVIDIA driver is nothing to complain about. `failed`:
-    a session with CUDA was made, and ONNX Runtime took the CPU all the same.
+    CUDA was tried, and the CPU is used all the same; `reason` is what ONNX Runtime said about it.
     """
     driver = driver_version()
     if driver is None and not asked:
         return None
     if driver is None:
         return "No NVIDIA driver is loaded on this machine, so the CPU is used. Check it with: nvidia-smi"
-    wheels = installed_wheels()
+    repair = f"Repair: {repair_command()}"
     if "CUDAExecutionProvider" not in runtime.get_available_providers():
-        if len(wheels) == 2:
-            return (
-                f"onnxruntime and onnxruntime-gpu are both installed and spoil each other. Repair: {repair_command()}"
-            )
+        if len(installed_wheels()) == 2:
+            return f"onnxruntime and onnxruntime-gpu are both installed and spoil each other. {repair}"
         return f"The installed onnxruntime is the build for the CPU. For the GPU: {repair_command()}"
     if not failed:
         return None
     missing = _missing_library(runtime)
     if missing is not None:
-        return f"The GPU cannot be used: {missing} is missing. Repair: {repair_command()}"
-    return (
-        f"ONNX Runtime did not take the GPU and does not say why; its libraries may not fit. Repair: {repair_command()}"
-    )
+        return f"The GPU cannot be used: {missing} is missing. {repair}"
+    why = reason or "ONNX Runtime does not say why, its libraries may not fit"
+    return f"The GPU cannot be used: {why}. {repair}"
 
 
 def install_command(gpu: bool | None = None) -> str:

@@ -87,15 +87,18 @@ def open_session(model: TaggerModel, provider: str = "auto", threads: int | None
     runtime = available_runtime()
     fallback = why_not_cuda(runtime, asked=provider == "cuda") if provider != "cpu" else None
     use_cuda = provider != "cpu" and fallback is None and driver_version() is not None
-    session = None
+    session, reason = None, None
     if use_cuda:
         _preload(runtime)
-        session = _create(runtime, model, threads, use_cuda=True)
+        try:
+            session = _create(runtime, model, threads, use_cuda=True)
+        except UserError as error:
+            reason = _first_line(error.__cause__ or error)
     if session is None:
         session = _create(runtime, model, threads, use_cuda=False)
     really = CUDA if "CUDAExecutionProvider" in session.get_providers()[:1] else CPU
     if use_cuda and really == CPU:
-        fallback = why_not_cuda(runtime, asked=True, failed=True)
+        fallback = why_not_cuda(runtime, asked=True, failed=True, reason=reason)
     inputs, outputs = session.get_inputs(), session.get_outputs()
     size, batch = _input_shape(model, inputs)
     width = outputs[0].shape[-1]
@@ -124,7 +127,7 @@ def _preload(runtime: Any) -> None:
 
 
 def _create(runtime: Any, model: TaggerModel, threads: int | None, *, use_cuda: bool) -> Any:
-    """A session; None when CUDA was wanted and failed. Raises UserError when the CPU cannot load the model either."""
+    """A session, on the CPU or on CUDA with the CPU behind it. Raises UserError when it cannot be made."""
     options = runtime.SessionOptions()
     options.log_severity_level = 4 if use_cuda else 3  # a fallback is told in our own words
     options.intra_op_num_threads = threads or physical_cores()
@@ -139,8 +142,6 @@ def _create(runtime: Any, model: TaggerModel, threads: int | None, *, use_cuda: 
         # Without enable_fallback=0 a failed provider prints a banner into the log and goes on by itself.
         return runtime.InferenceSession(str(model.onnx), options, providers=providers, enable_fallback=0)
     except Exception as error:  # onnxruntime's own classes, which differ from version to version
-        if use_cuda:
-            return None
         raise UserError(
             f"Cannot load the model {model.onnx}: {_first_line(error)}",
             "The file is damaged or no ONNX model: download it again with --force_download, or name another model.",

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from PIL import Image
 from core.problems import UserError
 from core.settings import Settings
 from core.tagging import providers
+from core.tagging import session as session_module
 from core.tagging.models import KNOWN, TaggerModel, find_model, list_models
 from core.tagging.pipeline import Tagged, tag_images
 from core.tagging.preprocess import load_image, prepare
@@ -38,8 +40,8 @@ def test_prepared_pixels_equal_opencvs_to_one_step() -> None:
 
 
 def test_most_pictures_are_prepared_to_the_same_bytes() -> None:
-    """Every enlarged picture and most shrunk ones equal sd-scripts' input bit for bit; in 11 to 13 of 70, depending on
-    the matrix library's threads, a few values are off by one.
+    """Every enlarged picture and most shrunk ones equal sd-scripts' input bit for bit; in 11 to 13 of 70, depending
+    on the matrix library's threads, a few values are off by one.
     """
     different = [
         name
@@ -248,6 +250,74 @@ def test_a_fallback_to_the_cpu_names_the_command_that_repairs_it(
     runtime = Runtime("CPUExecutionProvider", *(["CUDAExecutionProvider"] if available else []))
     sentence = providers.why_not_cuda(runtime, asked=False, failed=failed) or ""
     assert all(part in sentence for part in expected), sentence
+
+
+class CudaRuntime:
+    """The real onnxruntime, with a CUDA provider that behaves as it is told; its work is done by the CPU."""
+
+    def __init__(self, behaviour: str) -> None:
+        self.module = pytest.importorskip("onnxruntime")
+        self.behaviour = behaviour
+        self.batches: list[int] = []
+        self.__file__ = __file__
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.module, name)
+
+    def get_available_providers(self) -> list[str]:
+        return ["CUDAExecutionProvider", "CPUExecutionProvider"]
+
+    def preload_dlls(self) -> None:
+        self.batches.clear()
+
+    def InferenceSession(self, path: str, options: Any, providers: list[Any], **_: Any) -> Any:
+        wants_cuda = providers[0] != "CPUExecutionProvider"
+        if wants_cuda and self.behaviour == "raises":
+            raise RuntimeError("CUDA failure 35: driver too old")
+        real, runtime = self.module.InferenceSession(path, options, providers=["CPUExecutionProvider"]), self
+
+        class Session:
+            def __getattr__(self, name: str) -> Any:
+                return getattr(real, name)
+
+            def get_providers(self) -> list[str]:
+                works = wants_cuda and runtime.behaviour == "works"
+                return ["CUDAExecutionProvider", "CPUExecutionProvider"] if works else ["CPUExecutionProvider"]
+
+            def run(self, outputs: list[str], feed: dict[str, Any]) -> Any:
+                runtime.batches += [len(value) for value in feed.values()]
+                return real.run(outputs, feed)
+
+        return Session()
+
+
+@pytest.mark.parametrize("behaviour", ["raises", "falls back"])
+def test_a_gpu_that_fails_is_never_silent(monkeypatch: pytest.MonkeyPatch, behaviour: str) -> None:
+    """CUDA is listed, and the session runs on the CPU all the same: it says so, whichever way it came about."""
+    monkeypatch.setattr(session_module, "available_runtime", lambda: CudaRuntime(behaviour))
+    for module in (session_module, providers):
+        monkeypatch.setattr(module, "driver_version", lambda: 590)
+    session = opened(tiny(), "auto")
+    assert session.provider == "cpu"
+    told = session.fallback or ""
+    assert "The GPU cannot be used" in told and "Repair:" in told
+
+
+def test_on_a_gpu_every_batch_has_the_same_shape(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A last batch of one is filled up, since a new shape makes cuDNN search again; its scores are not touched by
+    that.
+    """
+    runtime = CudaRuntime("works")
+    monkeypatch.setattr(session_module, "available_runtime", lambda: runtime)
+    for module in (session_module, providers):
+        monkeypatch.setattr(module, "driver_version", lambda: 590)
+    session = opened(tiny(), "auto")
+    assert (session.provider, session.fallback) == ("cuda", None)
+    paths = [GOOD / "rgb_square.jpg"] * 5
+    items = [item for group in tag_images(paths, session, batch=2) for item in group]
+    assert runtime.batches == [2, 2, 2] and len(items) == 5
+    first, last = items[0].scores, items[-1].scores
+    assert first is not None and last is not None and np.allclose(first, last, atol=1e-6)
 
 
 def test_without_onnxruntime_everything_but_the_model_works() -> None:
