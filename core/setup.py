@@ -21,7 +21,7 @@ TORCH = (
     ((12, 6), "2.7.1", "0.22.1"),
     ((0, 0), "2.6.0", "0.21.0"),
 )
-"""Newest CUDA that a torch wheel of the Python index needs → torch, torchvision. sd-scripts wants torch >= 2.6: its
+"""Newest CUDA that a torch wheel of the Python index needs → torch, torchvision. sd-scripts wants torch >= 2.6; the
 2.6.0 wheel is built for CUDA 12.4 and runs on every CUDA 12 driver; cards of 2025 (sm_120) need 12.8."""
 PYTHONS = ("python3.11", "python3.10", "python3.12", "python3")
 
@@ -42,7 +42,7 @@ class Step:
 
 
 def torch_for(cuda: str | None) -> tuple[str, str]:
-    """The torch and torchvision versions for a driver that reports CUDA `cuda` ("12.8"); the oldest without a driver."""
+    """The torch and torchvision versions for a driver that reports CUDA `cuda` ("12.8"); the oldest if unknown."""
     have = tuple(int(part) for part in cuda.split(".")[:2]) if cuda else (0, 0)
     for need, torch, vision in TORCH:
         if have >= need:

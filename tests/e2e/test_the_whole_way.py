@@ -88,6 +88,7 @@ def test_tag_correct_undo_train_and_come_back(demo: Workspace, session: Session,
     terminal.type("round glasses")
     terminal.send("Enter")
     until("the tag in the file", lambda: b"round glasses" in caption.read_bytes())
+    terminal.wait("tag to add")  # the input is empty again, and waits for the next
     terminal.send("Escape")
     terminal.wait_gone("tag to add")
     terminal.send("u")
