@@ -66,7 +66,9 @@ def head_line(snapshot: RunSnapshot, width: int, now: float, failed: int = 0) ->
         if snapshot.epoch is not None and snapshot.epochs:
             parts.append((3, [("epoch ", "muted"), (f"{snapshot.epoch}/{snapshot.epochs}", "text")]))
         if snapshot.total_steps:
-            parts.append((1, [("step ", "muted"), (f"{snapshot.step or 0:,}/{snapshot.total_steps:,}", "text")]))
+            parts.append((1, [("step ", "muted"), (f"{steps_done(snapshot):,}/{snapshot.total_steps:,}", "text")]))
+        if run.spec.resumed_from is not None and width >= 100:
+            parts.append((6, [(f"from epoch {first_epoch(run)}", "muted")]))
         if snapshot.rate and not ended:
             parts.append((5, rate_cells(snapshot.rate)))
     if ended:
@@ -75,8 +77,8 @@ def head_line(snapshot: RunSnapshot, width: int, now: float, failed: int = 0) ->
             parts.append((4, [("took ", "muted"), (human_seconds(seconds), "text")]))
         if run.status.ended is not None:
             parts.append((5, [(human_age(max(0.0, now - run.status.ended)), "muted")]))
-    elif snapshot.eta_seconds is not None and state != "stopping":
-        parts.append((2, [(human_seconds(snapshot.eta_seconds), "text"), (" left", "muted")]))
+    elif (left := seconds_left(snapshot)) is not None and state != "stopping":
+        parts.append((2, [(human_seconds(left), "text"), (" left", "muted")]))
     right: Cells = []
     if run.status.stop_after_checkpoint and not ended:
         right = [("stops after the next checkpoint ", "caution")]
@@ -110,10 +112,10 @@ def rate_cells(rate: float) -> Cells:
 
 def progress_line(snapshot: RunSnapshot, width: int) -> Cells:
     """A thin bar over the whole width with the percentage behind it."""
-    total, step = snapshot.total_steps, snapshot.step or 0
+    total = snapshot.total_steps
     if not total:
         return [(" " + "─" * max(0, width - 2), "rule")]
-    part = min(1.0, step / total)
+    part = min(1.0, steps_done(snapshot) / total)
     label = f" {int(100 * part):>3} % "
     room = max(0, width - 1 - len(label))
     filled = round(part * room)
@@ -156,6 +158,20 @@ def first_epoch(run: Run) -> int:
         return int(argv[argv.index("--initial_epoch") + 1])
     except (ValueError, IndexError):
         return 1
+
+
+def steps_done(snapshot: RunSnapshot) -> int:
+    """Steps of the whole training: a resumed run counts from 0 again, its total does not (kohya.md section 4)."""
+    each = steps_per_epoch(snapshot)
+    before = round((first_epoch(snapshot.run) - 1) * each) if each is not None else 0
+    return before + (snapshot.step or 0)
+
+
+def seconds_left(snapshot: RunSnapshot) -> float | None:
+    """The trainer's own estimate; of a resumed run only what is really left."""
+    if first_epoch(snapshot.run) > 1 and snapshot.total_steps and snapshot.rate and snapshot.eta_seconds is not None:
+        return max(0.0, snapshot.total_steps - steps_done(snapshot)) / snapshot.rate
+    return snapshot.eta_seconds
 
 
 def marks_of(snapshot: RunSnapshot) -> Marks:
@@ -220,8 +236,8 @@ def stop_costs(snapshot: RunSnapshot, now: float) -> StopCosts:
         return StopCosts("the captions written so far are kept; one undo takes them back", None)
     saved = max((item.mtime for item in snapshot.checkpoints if item.complete), default=None)
     since = saved if saved is not None else run.status.started
-    lost = "the training so far" if saved is None else "what was learnt since the last checkpoint"
-    text = f"loses {lost}" if since is None else f"loses {human_seconds(max(0.0, now - since))}: {lost}"
+    lost = "" if since is None else f" {human_seconds(max(0.0, now - since))} of"
+    text = f"loses{lost} training, " + ("no checkpoint yet" if saved is None else "back to the last checkpoint")
     if not run.supervised:
         return StopCosts(text, None)
     wait = next_save(snapshot)
@@ -241,7 +257,8 @@ def next_save(snapshot: RunSnapshot) -> tuple[float, bool] | None:
     if not step or not total or not rate:
         return None
     options = frozen_options(snapshot.run.dir)
-    ends = [total]
+    last = total - (steps_done(snapshot) - step)
+    ends = [last]
     every_epochs, every_steps = options.get("save_every_n_epochs"), options.get("save_every_n_steps")
     if isinstance(every_steps, int) and every_steps > 0:
         ends.append((step // every_steps + 1) * every_steps)
@@ -250,7 +267,7 @@ def next_save(snapshot: RunSnapshot) -> tuple[float, bool] | None:
         epoch = before + step / each
         ends.append(round(((int(epoch / every_epochs) + 1) * every_epochs - before) * each))
     end = min(ends)
-    return (end - step) / rate, end >= total
+    return max(0, end - step) / rate, end >= last
 
 
 def frozen_options(run_dir: Path) -> dict[str, Any]:
