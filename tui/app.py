@@ -10,9 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from textual import work
-from textual.app import App
 from textual.binding import Binding
-from textual.reactive import var
 from textual.screen import Screen
 from textual.signal import Signal
 from textual.timer import Timer
@@ -23,8 +21,8 @@ from core.workspace import Workspace
 from tui import theme
 from tui.commands import BindingCommands, HelpCommands, ThemeCommands
 from tui.graphics import Choice, next_choice
+from tui.navigation import Navigation
 from tui.pulse import Pulse, PulseReader
-from tui.screens.base import ModeScreen
 from tui.writer import Writer
 
 if TYPE_CHECKING:
@@ -39,7 +37,7 @@ def _mode(name: str) -> Callable[[], Screen[None]]:
     return load
 
 
-class KohyaApp(App[None]):
+class KohyaApp(Navigation):
     """`workspace` None: the first run, until the user imports images or opens the demo."""
 
     TITLE = "kohya-tui"
@@ -67,11 +65,6 @@ class KohyaApp(App[None]):
         Binding("ctrl+q", "quit", "quit", show=False, id="app.quit", priority=True, tooltip="Quit (a run goes on)"),
     ]
 
-    active_dataset: var[str | None] = var(None)
-    active_config: var[str | None] = var(None)
-    active_run: var[str | None] = var(None)
-    review_item: Path | None = None
-    """The image that Review opens at."""
     start_folder: Path = Path()
     """Where the app was started: a first import makes its workspace here."""
 
@@ -92,7 +85,6 @@ class KohyaApp(App[None]):
         self.knows_change = False
         self._pulse_reader, self._pulse_busy = PulseReader(), False
         self._pulse_timer: Timer | None = None
-        self._came_from: list[str] = []
         self._journal: Any = None
         self._paint: tuple[str, theme.Paint] | None = None
         self.animation_level = "none"
@@ -186,55 +178,6 @@ class KohyaApp(App[None]):
             self.pulse_signal.publish(pulse)
         if (pulse.run_id, pulse.state) != (old.run_id, old.state):
             self.runs_changed.publish(pulse.run_id)
-
-    # Going about
-
-    async def action_mode(self, name: str) -> None:
-        if name != self.current_mode:
-            self._came_from = [*self._came_from[-9:], self.current_mode]
-            await self.switch_mode(name)
-
-    async def open_review(self, item: Path) -> None:
-        """Review at this image."""
-        self.review_item = item
-        await self.action_mode("review")
-
-    async def open_run(self, run_id: str) -> None:
-        """Monitor at this run."""
-        self.active_run = run_id
-        await self.action_mode("monitor")
-
-    async def action_back(self) -> None:
-        from textual.widgets import HelpPanel
-
-        if self.screen.query(HelpPanel):
-            self.action_hide_help_panel()
-        elif isinstance(self.screen, ModeScreen) and self.screen.step_back():
-            return
-        elif len(self.screen_stack) > 1:
-            self.pop_screen()
-        elif self._came_from:
-            await self.switch_mode(self._came_from.pop())
-
-    async def action_leave(self) -> None:
-        if len(self.screen_stack) > 1:
-            self.pop_screen()
-        else:
-            await self.action_quit()
-
-    def action_toggle_help(self) -> None:
-        from textual.widgets import HelpPanel
-
-        if self.screen.query(HelpPanel):
-            self.action_hide_help_panel()
-        else:
-            self.action_show_help_panel()
-
-    def action_problems(self) -> None:
-        from tui.screens.dialogs import ProblemList
-
-        if isinstance(self.screen, ModeScreen):
-            self.push_screen(ProblemList(self.screen.problems()))
 
     # What changes for all screens
 

@@ -12,11 +12,12 @@ from textual.timer import Timer
 from textual.widget import Widget
 
 from core.dataset.model import Subset
-from core.problems import Problem, UserError
+from core.problems import Problem
 from core.text import count_of, printable
 from tui import opening
 from tui.collection import ORDERS, Collection, Row, subsets_with_counts
-from tui.screens.base import FIND, ModeScreen
+from tui.screens.base import FIND
+from tui.screens.filtering import FilterKeys
 from tui.theme import Cells, fit
 from tui.widgets.dataset_rows import ImageRows, TreeRows, facts_of
 from tui.widgets.image_view import REST, ImageView
@@ -24,7 +25,7 @@ from tui.widgets.item_list import ItemList, Texts
 from tui.widgets.line import Line, Lines
 
 if TYPE_CHECKING:
-    from textual.widgets import Input
+    pass
 
 WELCOME: list[Cells] = [
     [(" Import images here   ", "text"), ("a folder of pictures becomes the first dataset", "muted")],
@@ -33,11 +34,9 @@ WELCOME: list[Cells] = [
         ("drawn images, a small tagger and a small trainer", "muted"),
     ],
 ]
-LIVE_FILTER = 5000
-"""Up to so many images the list is filtered at every letter, above it with Enter."""
 
 
-class DatasetScreen(ModeScreen):
+class DatasetScreen(FilterKeys):
     """Shares its collection with Review: filter, order and marks are the same there."""
 
     MODE = "dataset"
@@ -65,9 +64,7 @@ class DatasetScreen(ModeScreen):
         Binding("shift+tab", "next_panel(-1)", "previous panel", show=False, id="app.previous-panel"),
     ]
 
-    where = getters.query_one("#where", Line)
     datasets = getters.query_one("#tree", ItemList)
-    images = getters.query_one("#images", ItemList)
     picture = getters.query_one(ImageView)
     facts = getters.query_one("#facts", Lines)
 
@@ -75,7 +72,6 @@ class DatasetScreen(ModeScreen):
         super().__init__()
         self._tree_rows = TreeRows()
         self._rest: Timer | None = None
-        self._query_before = ""
 
     def compose_body(self) -> Iterable[Widget]:
         yield Line(id="where")
@@ -86,7 +82,7 @@ class DatasetScreen(ModeScreen):
             yield ItemList(self._tree_rows, id="tree")
             yield ItemList(marking=True, id="images", empty="no image passes the filter")
             with Vertical(id="side"):
-                yield ImageView(id="picture")
+                yield ImageView(top=True, id="picture")
                 yield Lines(id="facts")
 
     def on_mount(self) -> None:
@@ -215,7 +211,9 @@ class DatasetScreen(ModeScreen):
 
     def _rested(self) -> None:
         row = self._row()
-        if not self.picture.display or not self.query_one("#side").display:
+        if row is not None:
+            self.app.review_item = row.item.path
+        if not self.query_one("#side").display:
             return
         if row is None:
             self.picture.show(None)
@@ -379,50 +377,6 @@ class DatasetScreen(ModeScreen):
         )
         if answer == "yes":
             trash_images(self.app, rows)
-
-    # Filter
-
-    async def action_find(self) -> None:
-        from textual.widgets import Input
-
-        if self.query("#filter") or self.app.collection is None:
-            return
-        self.where.display = False
-        field = Input(
-            self.app.collection.query, placeholder='words, tag:"blue eyes", is:untagged, NOT smile', id="filter"
-        )
-        await self.mount(field, before=self.where)
-        field.focus()
-
-    async def on_input_submitted(self, event: Input.Submitted) -> None:
-        event.stop()
-        if self._filter(event.value, None):
-            await self._close_filter()
-
-    def on_input_changed(self, event: Input.Changed) -> None:
-        """The list follows the typing; half a word that cannot be read yet is no error."""
-        event.stop()
-        if self.app.collection is not None and len(self.app.collection.rows) <= LIVE_FILTER:
-            self._filter(event.value, None, quiet=True)
-
-    async def _close_filter(self) -> None:
-        await self.query("#filter").remove()
-        self.where.display = True
-        self.images.focus()
-
-    def _filter(self, query: str | None, subset: str | None, *, quiet: bool = False) -> bool:
-        collection = self.app.collection
-        if collection is None:
-            return False
-        row = self._row()
-        try:
-            collection.choose(query, subset=subset)
-        except UserError as error:
-            if not quiet:
-                self.app.report(error)
-            return False
-        self._show_again(collection, row)
-        return True
 
     def _show_again(self, collection: Collection, row: Row | None) -> None:
         place = collection.place_of(row) if row is not None else -1

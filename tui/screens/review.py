@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Mapping
 
-from textual import getters, on, work
+from textual import getters, work
 from textual.binding import Binding
 from textual.containers import Horizontal, Vertical
 from textual.timer import Timer
@@ -15,22 +15,22 @@ from core.dataset import captions
 from core.problems import Problem, UserError
 from core.text import human_age, printable
 from tui import opening
-from tui.caption_edits import CaptionEdits, Clash, keep_tokens_of, label_of
+from tui.caption_edits import keep_tokens_of
 from tui.collection import Row
-from tui.screens.base import FIND, ModeScreen
+from tui.screens.base import FIND
+from tui.screens.review_edits import TagKeys
 from tui.theme import Cells
 from tui.widgets.dataset_rows import token_cells
+from tui.widgets.film import film_cells
 from tui.widgets.image_view import REST, ImageView
-from tui.widgets.item_list import ItemList
 from tui.widgets.line import Line, Lines
 from tui.widgets.tag_editor import TagEditor
-from tui.widgets.tag_input import Suggestion, TagInput, complete
 
 SUGGEST_FROM = 0.25
 """Stored scores from here on are offered as suggestions."""
 
 
-class ReviewScreen(ModeScreen):
+class ReviewScreen(TagKeys):
     """Goes through `app.collection.shown`; what it changes is on disk, and undoable, with each key."""
 
     MODE = "review"
@@ -47,44 +47,23 @@ class ReviewScreen(ModeScreen):
     BINDINGS = [
         Binding("l,right", "go(1)", "next image", id="review.next-image", group=Binding.Group("image")),
         Binding("h,left", "go(-1)", "previous image", id="review.previous-image", group=Binding.Group("image")),
-        Binding("a", "add", "add", id="review.add", tooltip="Add a tag"),
-        Binding("x", "remove", "remove", id="review.remove", tooltip="Remove the tag"),
-        Binding("r", "rename", "rename", id="review.rename", tooltip="Rename the tag"),
-        Binding("f", "front", "to front", id="review.front", tooltip="Move the tag to the front"),
         Binding("m", "reviewed", "reviewed", id="list.reviewed", tooltip="Mark as reviewed and go on"),
-        Binding("J", "shift(1)", "move down", show=False, id="review.move-down", tooltip="Move the tag down"),
-        Binding("K", "shift(-1)", "move up", show=False, id="review.move-up", tooltip="Move the tag up"),
         Binding("right_square_bracket", "untagged(1)", "next untagged", show=False, id="review.next-untagged"),
         Binding("left_square_bracket", "untagged(-1)", "previous untagged", show=False, id="review.previous-untagged"),
-        Binding("quotation_mark", "same", "as previous", show=False, id="review.same", tooltip="Same tags as before"),
-        Binding("t", "quick", "quick tags", id="review.quick-tags"),
-        Binding("E", "text", "edit as text", show=False, id="review.text", tooltip="Edit the caption as text"),
-        Binding("e", "editor", "$EDITOR", show=False, id="edit.editor", tooltip="Edit the caption in $EDITOR"),
         Binding("z", "zoom", "zoom", show=False, id="review.zoom", tooltip="Picture over the whole screen, and back"),
-        Binding("y", "copy", "copy", show=False, id="list.copy", tooltip="Copy the caption to the clipboard"),
         Binding("D", "trash", "to the trash", show=False, id="list.trash", tooltip="Move to the trash"),
         *FIND,
-        *(
-            Binding(str(digit), f"quick_tag({digit})", f"quick tag {digit}", show=False, id=f"review.quick-{digit}")
-            for digit in range(1, 10)
-        ),
     ]
 
     where = getters.query_one("#where", Line)
-    tags = getters.query_one("#tags", TagEditor)
     picture = getters.query_one(ImageView)
-    below = getters.query_one("#below", Lines)
     film = getters.query_one("#film", Line)
 
     def __init__(self) -> None:
         super().__init__()
-        self._row: Row | None = None
         self._rest: Timer | None = None
         self._tokens: int | None = None
         self._suggested: list[tuple[str, float]] = []
-        self._last: tuple[str, float] | None = None
-        self._quick = False
-        self._renaming: int | None = None
 
     def compose_body(self) -> Iterable[Widget]:
         yield Line(id="where")
@@ -96,7 +75,6 @@ class ReviewScreen(ModeScreen):
         yield Line(id="film")
 
     def on_mount(self) -> None:
-        self._edits = CaptionEdits(self.app, self._row_changed, self._written, self._clash)
         self.app.collection_signal.subscribe(self, self._collection_changed)
         self.app.dataset_changed.subscribe(self, lambda _: self._load_background())
         self.watch(self.app, "active_dataset", self._opened, init=False)
@@ -188,7 +166,7 @@ class ReviewScreen(ModeScreen):
         if row.reviewed:
             right += [("  ● ", "good"), ("reviewed", "muted")]
         self.where.set(left, [*right, (" ", "text")])
-        self._draw_film(rows, index)
+        self.film.set(film_cells(rows, index, self.size.width))
         self._draw_below(row)
 
     def _draw_below(self, row: Row) -> None:
@@ -211,22 +189,6 @@ class ReviewScreen(ModeScreen):
         from tui.widgets.line import cut
 
         self.below.show([cut(line, self.below.size.width or 50) for line in lines])
-
-    def _draw_film(self, rows: list[Row], index: int) -> None:
-        """The neighbours by what differs in their names; as many as fit."""
-        reach = max(2, (self.size.width - 20) // 26)
-        near = rows[max(0, index - reach) : index + reach + 1]
-        stems = [printable(row.item.path.stem) for row in near]
-        shared = _shared(stems)
-        cells: Cells = [(" ◂ " if index > reach else "   ", "muted")]
-        for row, stem in zip(near, stems, strict=True):
-            name = stem[shared:][-14:]
-            role = "good" if row.reviewed else "caution" if row.is_untagged else "muted"
-            mark = "✱" if row.marked else ""
-            cells.append((f"[{mark}{name}]", "accent bold") if row is self._row else (f" {mark}{name} ", role))
-            cells.append((" ", "text"))
-        cells.append(("▸" if index + reach + 1 < len(rows) else "", "muted"))
-        self.film.set(cells)
 
     # What follows when the key rests: tokens, scores, the next thumbnail
 
@@ -294,197 +256,11 @@ class ReviewScreen(ModeScreen):
         if self._row is not None:
             self._draw_below(self._row)
 
-    # Edits
-
-    def _row_changed(self, row: Row) -> None:
-        if row is self._row:
-            place = self.tags.place
-            self._draw(row)
-            if place is None:
-                self.tags.rows_changed(len(self.tags.tag_rows) - 1)
-            else:
-                self.tags.put(place)
-            self._follow()
-
-    def _written(self, label: str) -> None:
-        self._last = (label, time.time())
-        if self._row is not None:
-            self._draw_below(self._row)
-
-    def _clash(self, clash: Clash) -> None:
-        self._ask_about(clash)
-
-    @work(exit_on_error=False)
-    async def _ask_about(self, clash: Clash) -> None:
-        from tui.screens.dialogs import Choose
-
-        theirs = "(the file is gone)" if clash.theirs is None else clash.theirs
-        answer = await self.app.push_screen_wait(
-            Choose(
-                f"{clash.row.item.caption_path.name} was changed by somebody else",
-                [
-                    ("theirs", "Keep theirs", "leave the file as it is now"),
-                    ("ours", "Write mine", "u brings theirs back"),
-                ],
-                f"theirs   {theirs}\n\nmine     {clash.ours}",
-            )
-        )
-        if answer == "ours":
-            self._edits.take_ours(clash)
-
-    def _change(self, tags: Iterable[str], label: str, place: int | None = None) -> bool:
-        row = self._row
-        if row is None:
-            return False
-        if row.error is not None:
-            raise UserError(row.error, "Repair the file first; nothing was changed.")
-        changed = self._edits.set_tags(row, list(tags), label)
-        if changed and place is not None:
-            self.tags.put(place)
-        return changed
-
-    def action_remove(self) -> None:
-        place, row = self.tags.place, self._row
-        if row is not None and place is not None:
-            tag = row.tags[place]
-            self._change([*row.tags[:place], *row.tags[place + 1 :]], label_of("remove", tag, "from", row), place)
-
-    def action_shift(self, by: int) -> None:
-        place, row = self.tags.place, self._row
-        if row is None or place is None or not 0 <= place + by < len(row.tags):
-            return
-        tags = list(row.tags)
-        tags.insert(place + by, tags.pop(place))
-        self._change(tags, label_of("move", row.tags[place], "in", row), place + by)
-
-    def action_front(self) -> None:
-        place, row = self.tags.place, self._row
-        if row is not None and place:
-            tags = list(row.tags)
-            tags.insert(0, tags.pop(place))
-            self._change(tags, label_of("move", row.tags[place], "to the front in", row), 0)
-
-    def action_same(self) -> None:
-        rows, index = self._rows(), self._index()
-        if self._row is not None and index > 0:
-            before = rows[index - 1]
-            self._change(before.tags, f"tags of {printable(before.name)} for {printable(self._row.name)}", 0)
-
-    # Adding and renaming
-
-    def _suggest(self, typed: str) -> list[Suggestion]:
-        collection = self.app.collection
-        return complete(typed, collection.tag_counts() if collection else {}, self.tags.tag_rows.categories)
-
-    async def _type(self, label: str, value: str = "") -> None:
-        await self.query(TagInput).remove()
-        field = TagInput(label, value, self._suggest, self.tags.tag_rows.categories)
-        await self.query_one("#side").mount(field, before=self.below)
-
-    async def action_add(self) -> None:
-        if self._row is not None:
-            self._renaming = None
-            await self._type("tag to add, or several with commas")
-
-    async def action_rename(self) -> None:
-        place, row = self.tags.place, self._row
-        if row is not None and place is not None:
-            self._renaming = place
-            await self._type("the tag's other name", row.tags[place])
-
-    @on(ItemList.Opened, "#tags")
-    async def _opened_row(self) -> None:
-        await (self.action_add() if self.tags.place is None else self.action_rename())
-
-    async def on_tag_input_entered(self, event: TagInput.Entered) -> None:
-        row, place = self._row, self._renaming
-        words = [captions.clean_tag(tag) for tag in captions.split(event.text.replace("\n", " "))]
-        if row is None or not words:
-            await self._close_input()
-            return
-        if place is not None and place < len(row.tags):
-            label = f'rename "{printable(row.tags[place])}" to "{printable(captions.join(words))}" in {row.name}'
-            self._change([*row.tags[:place], *words, *row.tags[place + 1 :]], label, place)
-            await self._close_input()
-            return
-        have = row.tag_keys
-        new = [tag for tag in words if captions.tag_key(tag) not in have]
-        if new:
-            self._change([*row.tags, *new], label_of("add", captions.join(new), "to", row))
-        else:
-            self.notify(f"{printable(captions.join(words))} is there already", markup=False, timeout=3)
-        self.query_one(TagInput).clear()
-
-    async def on_tag_input_left(self) -> None:
-        await self._close_input()
-
-    async def _close_input(self) -> None:
-        await self.query(TagInput).remove()
-        self.tags.focus()
-
-    # Text
-
-    @work(exit_on_error=False)
-    async def action_text(self) -> None:
-        from tui.screens.text_dialog import EditText
-
-        row = self._row
-        if row is None or row.error is not None:
-            return
-        text = await self.app.push_screen_wait(EditText(f"Caption of {row.name}", row.caption or ""))
-        if text is not None:
-            self._edits.set_text(row, text, f"edit the caption of {printable(row.name)}")
-
-    @work(exit_on_error=False)
-    async def action_editor(self) -> None:
-        from tui.editor import edit_text
-
-        row = self._row
-        if row is not None and row.error is None:
-            text = await edit_text(self.app, row.caption or "", row.item.caption_path.name)
-            if text is not None:
-                self._edits.set_text(row, text, f"edit the caption of {printable(row.name)}")
-
-    def action_copy(self) -> None:
-        if self._row is not None:
-            self.app.copy_to_clipboard(self._row.caption or "")
-            self.notify("caption copied", timeout=2)
-
-    # Quick tags
-
-    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        if action == "quick_tag":
-            return self._quick and isinstance(parameters[0], int) and parameters[0] <= len(self._quick_tags())
-        return True
-
-    def _quick_tags(self) -> tuple[str, ...]:
-        return self.app.settings.quick_tags[:9]
-
-    def _quick_cells(self, row: Row) -> Cells:
-        cells: Cells = []
-        for digit, tag in enumerate(self._quick_tags(), 1):
-            there = captions.tag_key(tag) in row.tag_keys
-            cells += [(f"{digit} ", "accent"), (f"{printable(tag)}  ", "good bold" if there else "muted")]
-        return cells
-
-    def action_quick(self) -> None:
-        self._quick = not self._quick
-        self.refresh_bindings()
-        if self._row is not None:
-            self._draw_below(self._row)
-
-    def action_quick_tag(self, digit: int) -> None:
-        row, tag = self._row, self._quick_tags()[digit - 1]
-        if row is None:
-            return
-        key = captions.tag_key(tag)
-        rest = [each for each in row.tags if captions.tag_key(each) != key]
-        if len(rest) < len(row.tags):
-            self._change(rest, label_of("remove", tag, "from", row))
-        else:
-            self._change([*row.tags, tag], label_of("add", tag, "to", row))
-
     # Going through the images
+
+    def _row_before(self) -> Row | None:
+        rows, index = self._rows(), self._index()
+        return rows[index - 1] if index > 0 else None
 
     def action_go(self, by: int) -> None:
         rows, index = self._rows(), self._index()
@@ -576,12 +352,3 @@ class ReviewScreen(ModeScreen):
         row = self._row
         found = self.app.collection.problems() if self.app.collection is not None else ()
         return tuple(problem for problem in found if row is not None and problem.where == row.key)
-
-
-def _shared(stems: list[str]) -> int:
-    """How many characters all names begin with, their numbers not counted."""
-    if len(stems) < 2:
-        return 0
-    first, last = min(stems), max(stems)
-    same = next((at for at, letter in enumerate(first) if last[at : at + 1] != letter), len(first))
-    return len(first[:same].rstrip("0123456789"))

@@ -46,8 +46,10 @@ class ImageView(Widget):
         def control(self) -> ImageView:
             return self.view
 
-    def __init__(self, *, id: str | None = None, classes: str | None = None) -> None:
+    def __init__(self, *, top: bool = False, id: str | None = None, classes: str | None = None) -> None:
         super().__init__(id=id, classes=classes)
+        self._top = top
+        """At the upper edge instead of in the middle."""
         self._source: Path | Image.Image | None = None
         self._drawn: tuple[object, Size, str] | None = None
         self._strips: list[Strip] = []
@@ -139,7 +141,7 @@ class ImageView(Widget):
             return
         strips: list[Strip] = []
         if protocol == "blocks":
-            strips = half_blocks(picture, columns, rows, behind)
+            strips = half_blocks(picture, columns, rows, behind, top=self._top)
         if not worker.is_cancelled:
             self.app.call_from_thread(self._loaded, source, size, protocol, picture, strips)
 
@@ -192,7 +194,7 @@ class ImageView(Widget):
             self.mount(self._child)
         child = self._child
         child.styles.width, child.styles.height = width, height
-        child.styles.offset = ((size.width - width) // 2, (size.height - height) // 2)
+        child.styles.offset = ((size.width - width) // 2, 0 if self._top else (size.height - height) // 2)
         child.image = picture
         self.refresh()
 
@@ -211,7 +213,9 @@ class ImageView(Widget):
         return Strip([Segment(" " * width, paint("text"))], width)
 
 
-def half_blocks(picture: Image.Image, columns: int, rows: int, behind: tuple[int, int, int]) -> list[Strip]:
+def half_blocks(
+    picture: Image.Image, columns: int, rows: int, behind: tuple[int, int, int], *, top: bool = False
+) -> list[Strip]:
     """`rows` lines of `columns` cells with the picture in their middle, two pixels a cell; alpha lies over `behind`."""
     from PIL import Image
 
@@ -219,13 +223,13 @@ def half_blocks(picture: Image.Image, columns: int, rows: int, behind: tuple[int
     width = min(columns, max(1, round(picture.width * scale)))
     height = min(rows * 2, max(1, round(picture.height * scale)))
     small = picture if picture.size == (width, height) else picture.resize((width, height), Image.Resampling.LANCZOS)
-    left, top = (columns - width) // 2, (rows * 2 - height) // 4 * 2
+    left, above = (columns - width) // 2, 0 if top else (rows * 2 - height) // 4 * 2
     canvas = Image.new("RGB", (width, rows * 2), behind)
     if small.mode in {"RGBA", "LA", "PA"}:
         small = small.convert("RGBA")
-        canvas.paste(small, (0, top), small)
+        canvas.paste(small, (0, above), small)
     else:
-        canvas.paste(small.convert("RGB"), (0, top))
+        canvas.paste(small.convert("RGB"), (0, above))
     pixels = canvas.tobytes()
     blank = Style(bgcolor=_colour(*behind))
     stride = width * 3

@@ -1,0 +1,71 @@
+"""Going from screen to screen: modes, the way back, and what is open in all of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from textual.app import App
+from textual.reactive import var
+
+from tui.screens.base import ModeScreen
+
+
+class Navigation(App[None]):
+    """The part of the app that goes about."""
+
+    active_dataset: var[str | None] = var(None)
+    active_config: var[str | None] = var(None)
+    active_run: var[str | None] = var(None)
+    review_item: Path | None = None
+    """The image that Review opens at."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._came_from: list[str] = []
+
+    async def action_mode(self, name: str) -> None:
+        if name != self.current_mode:
+            self._came_from = [*self._came_from[-9:], self.current_mode]
+            await self.switch_mode(name)
+
+    async def open_review(self, item: Path) -> None:
+        """Review at this image."""
+        self.review_item = item
+        await self.action_mode("review")
+
+    async def open_run(self, run_id: str) -> None:
+        """Monitor at this run."""
+        self.active_run = run_id
+        await self.action_mode("monitor")
+
+    async def action_back(self) -> None:
+        from textual.widgets import HelpPanel
+
+        if self.screen.query(HelpPanel):
+            self.action_hide_help_panel()
+        elif isinstance(self.screen, ModeScreen) and self.screen.step_back():
+            return
+        elif len(self.screen_stack) > 1:
+            self.pop_screen()
+        elif self._came_from:
+            await self.switch_mode(self._came_from.pop())
+
+    async def action_leave(self) -> None:
+        if len(self.screen_stack) > 1:
+            self.pop_screen()
+        else:
+            await self.action_quit()
+
+    def action_toggle_help(self) -> None:
+        from textual.widgets import HelpPanel
+
+        if self.screen.query(HelpPanel):
+            self.action_hide_help_panel()
+        else:
+            self.action_show_help_panel()
+
+    def action_problems(self) -> None:
+        from tui.screens.dialogs import ProblemList
+
+        if isinstance(self.screen, ModeScreen):
+            self.push_screen(ProblemList(self.screen.problems()))
