@@ -188,20 +188,22 @@ def _trainer(settings: Settings) -> Iterator[Check]:
 
 
 def _onnxruntime() -> Check:
+    from core.tagging.providers import install_command, repair_command
+
     have = [name for name in ("onnxruntime", "onnxruntime-gpu") if _installed(name)]
     if len(have) == 2:
         return Check(
             "onnxruntime",
             False,
             "both onnxruntime and onnxruntime-gpu are installed: one hides the other",
-            "pip uninstall -y onnxruntime onnxruntime-gpu && pip install 'onnxruntime-gpu[cuda,cudnn]'",
+            repair_command(),
         )
     if not have:
         return Check(
             "onnxruntime",
             False,
-            "not installed: tagging is not possible",
-            "pip install 'kohya-tui[cuda]' with an NVIDIA GPU (CUDA 12: [cuda12]), 'kohya-tui[cpu]' without",
+            "not installed: tagging is not possible, everything else is",
+            install_command(),
         )
     from core.tagging.models import find_model
     from core.tagging.session import open_session

@@ -84,7 +84,12 @@ def import_(
         text = sys.stdin.read() if str(file) == "-" else file.read_bytes().decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"Cannot read {file}: {error}", "Name a Markdown guide or a TOML file, in UTF-8.") from error
-    guide = read_guide(text)
+    if not text.strip():
+        raise UserError(f"There is nothing in {file}", "Name a Markdown guide or a TOML file.")
+    try:
+        guide = read_guide(text)
+    except UserError as error:
+        raise UserError(f"{file}: {error.message}", error.hint) from error
     answers = dict(_pairs(answer or []))
     likely = default_answers(guide, workspace, name)
     for placeholder in guide.placeholders:

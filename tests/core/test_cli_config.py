@@ -1,0 +1,155 @@
+"""config, plan as commands: new, presets, import, show, set, unset, diff."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from core.workspace import Workspace
+from tests.core.cli_kit import Cli, program
+
+GUIDE = Path(__file__).parents[1] / "data" / "guide" / "kohya-character-lora-guide.md"
+
+
+def read(demo: Workspace, name: str, file: str = "train") -> dict[str, Any]:
+    return tomllib.loads((demo.configs / name / f"{file}.toml").read_text("utf-8"))
+
+
+def flat(document: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for section in document.values() for key, value in section.items()}
+
+
+def test_presets_are_listed(cli: Cli) -> None:
+    """Name, title and what it is for."""
+    presets = cli("config", "presets", "--json").json["presets"]
+    assert {"sd15-character", "demo"} <= {preset["name"] for preset in presets}
+    assert all(set(preset) == {"name", "title", "description"} for preset in presets)
+    assert "sd15-character" in cli("config", "presets").out
+
+
+def test_a_new_config_fits_the_dataset_of_its_name(cli: Cli, demo: Workspace) -> None:
+    """Three files; its dataset stands in it; what is missing yet is told; a second one of that name is refused."""
+    answer = cli("config", "new", "mika", "--json").json
+    assert answer["files"] == [f"configs/mika/{file}" for file in ("train.toml", "dataset.toml", "prompts.txt")]
+    assert set(answer) == {"files", "moved", "problems"}
+    assert any(problem["code"] == "KT206" for problem in answer["problems"])  # the base checkpoint is not there yet
+    assert read(demo, "mika", "dataset")["datasets"][0]["subsets"][0]["image_dir"] == "train_data/mika/10_mika"
+    before = (demo.configs / "mika" / "train.toml").read_bytes()
+    assert "There is a config 'mika' already" in cli("config", "new", "mika", code=1).err
+    assert (demo.configs / "mika" / "train.toml").read_bytes() == before
+    cli("undo")
+    assert demo.config_names() == ["rinni"]
+
+
+def test_a_new_config_takes_preset_dataset_and_base(cli: Cli, demo: Workspace) -> None:
+    """What is named on the command line stands in the files; an unknown preset is told with the known ones."""
+    base = "models/demo-base.safetensors"
+    cli("config", "new", "both", "--preset", "demo", "--dataset", "mika", "--base", base)
+    assert flat(read(demo, "both"))["pretrained_model_name_or_path"] == base
+    assert "sd15-character" in cli("config", "new", "third", "--preset", "nonsense", code=1).err
+
+
+def test_the_guide_is_split_into_the_files_that_sd_scripts_reads(cli: Cli, demo: Workspace) -> None:
+    """Placeholders are given or asked for; every move says why; a plan can be made at once."""
+    missing = program("config", "import", GUIDE, cwd=demo.root, code=1)
+    assert "'character_name' needs a value" in missing.err and "--set 'character_name=VALUE'" in missing.err
+    assert demo.config_names() == ["rinni"]
+    answer = program(
+        "config", "import", GUIDE, "--set", "character_name=rinni", "--name", "guide", "--json", cwd=demo.root
+    ).json
+    assert all(set(move) == {"key", "from", "to", "why"} for move in answer["moved"])
+    moved = {move["key"]: move["to"] for move in answer["moved"]}
+    assert moved["sample_prompts"] == "prompts.txt" and moved["min_bucket_reso"] == "dataset.toml"
+    assert flat(read(demo, "guide"))["network_dim"] == 128
+    assert read(demo, "guide", "dataset")["datasets"][0]["resolution"] == 768
+    assert (demo.configs / "guide" / "prompts.txt").read_text().count("rinni") >= 1
+    plan = cli("plan", "guide", "--json").json
+    assert (plan["total_steps"], plan["steps_per_epoch"], plan["epochs"]) == (2400, 240, 10)
+
+
+def test_a_guide_may_come_through_a_pipe(demo: Workspace) -> None:
+    """`-` reads standard input; what is no guide is refused with a sentence."""
+    assert "There is nothing in -" in program("config", "import", "-", cwd=demo.root, code=1).err
+    nothing = demo.root / "notes.md"
+    nothing.write_text("# Notes\nno settings here\n")
+    answer = program("config", "import", nothing, "--name", "x", cwd=demo.root, code=1)
+    assert answer.err.startswith(f"kohya-tui: {nothing}: ")
+    assert demo.config_names() == ["rinni"]
+    assert str(demo.root / "none.md") in program("config", "import", demo.root / "none.md", cwd=demo.root, code=1).err
+
+
+def test_show_prints_files_or_one_value(cli: Cli, demo: Workspace) -> None:
+    """Texts as they stand, one value alone; a key that is not set is told with the way to set it."""
+    text = cli("config", "show", "rinni").out
+    assert (demo.configs / "rinni" / "train.toml").read_text() in text.replace("\n\n── ", "\n── ", 1)
+    assert cli("config", "show", "rinni", "lr_scheduler").out == "cosine\n"
+    assert cli("config", "show", "rinni", "cache_latents").out == "true\n"
+    assert cli("config", "show", "rinni", "dataset:enable_bucket", "--json").json == {
+        "key": "enable_bucket",
+        "value": True,
+    }
+    document = cli("config", "show", "rinni", "--json").json
+    assert set(document) == {"train", "dataset", "prompts"}
+    assert "kohya-tui config set rinni" in cli("config", "show", "rinni", "network_weights", code=1).err
+    assert "rinni" in cli("config", "show", "nobody", code=1).err
+
+
+def test_set_and_unset_keep_comments_and_can_be_undone(cli: Cli, demo: Workspace) -> None:
+    """Types are those of the option; only the changed file is named."""
+    path = demo.configs / "rinni" / "train.toml"
+    before = path.read_text()
+    answer = cli("config", "set", "rinni", "max_train_epochs=3", "learning_rate=2e-4", "--json").json
+    assert answer["files"] == ["configs/rinni/train.toml"]
+    values = flat(read(demo, "rinni"))
+    assert (values["max_train_epochs"], values["learning_rate"]) == (3, 2e-4)
+    assert before.splitlines()[0] in path.read_text()
+    assert cli("config", "set", "rinni", "dataset:num_repeats=2").lines[0] == "configs/rinni/dataset.toml"
+    assert read(demo, "rinni", "dataset")["datasets"][0]["subsets"][0]["num_repeats"] == 2
+    assert cli("config", "set", "rinni", "max_train_epochs=3").lines[0] == "nothing changed"
+    cli("config", "unset", "rinni", "seed")
+    assert "seed" not in flat(read(demo, "rinni"))
+    for _ in range(3):
+        cli("undo")
+    assert path.read_text() == before
+
+
+def test_a_wrong_value_is_refused_and_an_unknown_key_is_told(cli: Cli, demo: Workspace) -> None:
+    """Nothing is written for a wrong type; a misspelt key is kept, with the one that was meant."""
+    before = (demo.configs / "rinni" / "train.toml").read_bytes()
+    answer = cli("config", "set", "rinni", "seed=1", "network_dim=abc", code=1)
+    assert "network_dim must be a whole number" in answer.err
+    assert (demo.configs / "rinni" / "train.toml").read_bytes() == before
+    assert "Did you mean max_train_epochs?" in cli("config", "set", "rinni", "max_train_epoch=4").out
+
+
+def test_diff_shows_what_would_be_different(cli: Cli) -> None:
+    """Option by option; two equal ones have no difference."""
+    cli("config", "new", "mika", "--preset", "demo", "--base", "models/demo-base.safetensors")
+    cli("config", "set", "mika", "network_dim=8")
+    changed = cli("config", "diff", "rinni", "mika", "--json").json["changed"]
+    assert changed["network_dim"][1] == 8
+    assert any(line.startswith("network_dim") for line in cli("config", "diff", "rinni", "mika").lines)
+    assert cli("config", "diff", "rinni", "rinni").out == "no difference\n"
+
+
+def test_plan_counts_as_the_trainer_will(cli: Cli, demo: Workspace) -> None:
+    """Images, steps, checkpoints; a dataset without images is an error."""
+    plan = cli("plan", "rinni", "--json").json
+    assert plan["images"] == 24
+    assert plan["total_steps"] == plan["steps_per_epoch"] * plan["epochs"]
+    assert "24 images" in cli("plan", "rinni").out
+    cli("config", "set", "rinni", "dataset:image_dir=train_data/nobody/10_nobody")
+    assert "✗" in cli("plan", "rinni", code=1).out
+
+
+def test_a_broken_config_names_its_line(cli: Cli, demo: Workspace) -> None:
+    """Every command that reads it says file and line, exit status 1, and leaves it as it is."""
+    path = demo.configs / "rinni" / "train.toml"
+    broken = path.read_text().replace("[network]", "[network", 1)
+    path.write_text(broken)
+    for words in (["check", "--config", "rinni"], ["train", "rinni"], ["config", "set", "rinni", "seed=1"]):
+        answer = cli(*words, code=1)
+        assert "train.toml" in answer.out + answer.err and "line" in answer.out + answer.err, words
+    assert path.read_text() == broken
+    assert not list(demo.runs.iterdir())
