@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import signal
 import subprocess
@@ -138,10 +137,13 @@ def _frozen(path: Path) -> bytes:
 
 
 def _input(workspace: Workspace, own: Path, named: Any) -> bytes | None:
-    """The config folder's own file, else the one that train.toml names (relative to the workspace), else None."""
+    """The config folder's own file, else the one that train.toml names (relative to the workspace), else None.
+
+    One of another kind (a JSON dataset config, prompts in TOML) is left to train.toml: sd-scripts goes by the suffix.
+    """
     if own.is_file():
         return _frozen(own)
-    if isinstance(named, str) and (workspace.root / named).is_file():
+    if isinstance(named, str) and named.endswith(own.suffix) and (workspace.root / named).is_file():
         return _frozen(workspace.root / named)
     return None
 
@@ -215,7 +217,6 @@ def start(run: Run, timeout: float = 5.0, python: Sequence[str] = (sys.executabl
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            cwd=run.dir,
             start_new_session=True,
         )
     deadline = time.monotonic() + timeout
@@ -231,7 +232,7 @@ def start(run: Run, timeout: float = 5.0, python: Sequence[str] = (sys.executabl
     words = _last_words(run.dir / "supervisor.log")
     raise UserError(
         f"The supervisor of {run.id} did not start{f': {words}' if words else ''}",
-        f"See {run.dir / 'supervisor.log'}; is the disk full?",
+        f"See {run.dir / 'supervisor.log'}; a full disk is one cause.",
     )
 
 
@@ -286,15 +287,13 @@ def _end_group(run: Run, grace: float) -> None:
 
 
 def group_of(run: Run) -> list[int]:
-    """Living processes of the run's group, without the supervisor.
+    """Living processes of the run, without its supervisor.
 
-    Believed when the leader is the very process that was started, or when they carry the run's mark in their
-    environment.
+    Its group is believed when its leader is the very process that was started; beside it those that carry the run's
+    mark in their environment, wherever they went.
     """
     status = run.status
     if status.pid is None:
         return []
-    found = proc.members(status.pid)
-    if proc.is_alive(status.pid, status.pid_start, status.boot_id):
-        return found
-    return [pid for pid in found if proc.has_mark(pid, os.fspath(run.dir))]
+    group = proc.members(status.pid) if proc.is_alive(status.pid, status.pid_start, status.boot_id) else []
+    return sorted({*group, *proc.marked(run.spec.mark)})

@@ -76,6 +76,11 @@ class RunSpec:
     tag: Mapping[str, Any] | None = None
     v: int = FORMAT
 
+    @property
+    def mark(self) -> str:
+        """What the processes of the run carry as KOHYA_TUI_RUN; an id alone may exist in two workspaces."""
+        return f"{self.id}@{self.created}"
+
     def as_json(self) -> dict[str, Any]:
         """The content of spec.json."""
         value = asdict(self)

@@ -69,13 +69,16 @@ def send(pids: list[int], number: int) -> None:
             os.kill(pid, number)
 
 
-def has_mark(pid: int, mark: str) -> bool:
-    """Whether `pid` was started with `KOHYA_TUI_RUN=mark` in its environment (the trainer and its children are)."""
-    try:
-        with open(f"/proc/{pid}/environ", "rb") as stream:  # noqa: PTH123
-            return b"KOHYA_TUI_RUN=" + os.fsencode(mark) in stream.read().split(b"\0")
-    except OSError:
-        return False
+def marked(mark: str) -> list[int]:
+    """Living processes with `KOHYA_TUI_RUN=mark` in their environment: a run's trainer and all that descend from it."""
+    wanted = b"KOHYA_TUI_RUN=" + os.fsencode(mark)
+    found = []
+    for name in os.listdir("/proc"):  # noqa: PTH208
+        if name.isdigit():
+            with contextlib.suppress(OSError), open(f"/proc/{name}/environ", "rb") as stream:  # noqa: PTH123
+                if wanted in stream.read().split(b"\0") and start_ticks(int(name)) is not None:
+                    found.append(int(name))
+    return found
 
 
 def take_lock(path: str) -> int | None:

@@ -27,6 +27,7 @@ from core.runs.model import (
     RunSpec,
     RunState,
     RunStatus,
+    transition,
 )
 from core.workspace import Workspace
 
@@ -260,6 +261,7 @@ def request(run: Run, action: str) -> None:
 
 def take_over(run: Run, status: RunStatus) -> bool:
     """Write `status` for a run whose supervisor is gone. False when a supervisor holds the run after all."""
+    transition(run.state, status.state)
     locks = run.spec.locks or str(run.dir)
     lock = proc.take_lock(f"{locks}/supervisor.lock")
     if lock is None:

@@ -113,7 +113,11 @@ class _Supervision:
         cwd = str(self.spec["cwd"])
         # A trainer that is started with colours forced on would fill the log with escapes.
         environment = {key: text for key, text in os.environ.items() if key not in ("FORCE_COLOR", "LINES")}
-        environment |= SURROUNDINGS | dict(self.spec.get("env") or {}) | {"KOHYA_TUI_RUN": self.dir}
+        environment |= (
+            SURROUNDINGS
+            | dict(self.spec.get("env") or {})
+            | {"KOHYA_TUI_RUN": f"{self.spec['id']}@{self.spec['created']}"}
+        )
         log = os.open(f"{self.dir}/output.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
         reader, writer = os.pipe()
         pid = os.fork()

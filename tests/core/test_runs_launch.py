@@ -84,6 +84,18 @@ def test_what_the_config_says_itself_is_respected(workspace: Workspace, sd: Sett
         assert name not in spec.argv
 
 
+def test_files_that_the_config_names_are_frozen_when_they_are_of_the_kind(workspace: Workspace, sd: Settings) -> None:
+    """A dataset.toml elsewhere is frozen; prompts in JSON stay where they are, for the trainer goes by the suffix."""
+    write_config(workspace, 'dataset_config = "other.toml"\nsample_prompts = "p.json"\n' + TRAIN)
+    for name in ("dataset.toml", "prompts.txt"):
+        (workspace.configs / "rinni" / name).unlink()
+    (workspace.root / "other.toml").write_text(DATASET)
+    (workspace.root / "p.json").write_text("[]")
+    spec, files = launch.train_spec(workspace, "rinni", sd)
+    assert files.keys() == {"train.toml", "dataset.toml"}
+    assert "--sample_prompts" not in spec.argv
+
+
 def test_the_demo_trainer_is_started_by_the_same_line(workspace: Workspace, sd: Settings) -> None:
     """Only the program differs."""
     write_config(workspace)

@@ -220,7 +220,9 @@ def test_sighup_does_not_concern_the_supervisor_and_sigterm_stops_the_run(runs: 
 
 def test_without_its_supervisor_the_trainer_goes_on_and_can_be_stopped(runs: Runs) -> None:
     """kill -9 of the supervisor: the run is live and unsupervised; stop ends its group and is remembered."""
-    run = runs.start("subprocess.Popen(['sleep', '600']); " + FOREVER)
+    run = runs.start(
+        "subprocess.Popen(['sleep', '600']); subprocess.Popen(['sleep', '601'], start_new_session=True); " + FOREVER
+    )
     runs.logged(run, "up")
     os.kill(supervisor_of(runs, run), signal.SIGKILL)
     run = wait_for(lambda: found if (found := store.observe(run.dir)).unsupervised else None)  # type: ignore[assignment]
@@ -228,7 +230,7 @@ def test_without_its_supervisor_the_trainer_goes_on_and_can_be_stopped(runs: Run
     with pytest.raises(UserError, match="Nobody supervises"):
         launch.stop(run, "stop-after-checkpoint")
     group = launch.group_of(run)
-    assert len(group) == 2
+    assert len(group) == 3
     launch.stop(run, grace=2)
     found = store.observe(run.dir)
     assert (found.state, found.live) == (RunState.STOPPED, False)
