@@ -71,12 +71,12 @@ def why_not_cuda(runtime: Any, *, asked: bool, failed: bool = False, reason: str
 def install_command(gpu: bool | None = None) -> str:
     """What installs onnxruntime here: the GPU's wheel where an NVIDIA driver is loaded (`gpu` overrides that)."""
     wants_gpu = driver_version() is not None if gpu is None else gpu
-    return f"{_pip()} install {_gpu_wheel() if wants_gpu else 'onnxruntime'}"
+    return f"{_pip('install')} {_gpu_wheel() if wants_gpu else 'onnxruntime'}"
 
 
 def repair_command() -> str:
     """Both wheels away, then the right one: the only order that leaves no half-removed module."""
-    return f"{_pip()} uninstall -y onnxruntime onnxruntime-gpu && {install_command()}"
+    return f"{_pip('uninstall')} onnxruntime onnxruntime-gpu && {install_command()}"
 
 
 def driver_version() -> int | None:
@@ -111,8 +111,14 @@ def _gpu_wheel() -> str:
     return "'onnxruntime-gpu[cuda,cudnn]'"
 
 
-def _pip() -> str:
-    return f"{sys.executable or 'python3'} -m pip"
+def _pip(action: str) -> str:
+    """The installer of this very environment; one that uv made has no pip inside."""
+    from importlib.util import find_spec
+
+    python = sys.executable or "python3"
+    if find_spec("pip") is None:
+        return f"uv pip {action} --python {python}"
+    return f"{python} -m pip {action}" + (" -y" if action == "uninstall" else "")
 
 
 def _missing_library(runtime: Any) -> str | None:

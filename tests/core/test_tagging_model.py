@@ -320,6 +320,12 @@ def test_on_a_gpu_every_batch_has_the_same_shape(monkeypatch: pytest.MonkeyPatch
     assert first is not None and last is not None and np.allclose(first, last, atol=1e-6)
 
 
+def test_an_environment_of_uv_is_repaired_with_uv(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`uv tool install` leaves no pip inside, so the command names uv and this very Python."""
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert providers.install_command(gpu=False) == f"uv pip install --python {sys.executable} onnxruntime"
+
+
 def test_without_onnxruntime_everything_but_the_model_works() -> None:
     """A base install: every module is imported, and opening a model names the command that helps."""
     program = """
