@@ -85,7 +85,7 @@ def doctor(context: typer.Context, json_: JsonFlag = False) -> None:
 
     place = place_of(context)
     found: list[Check] = []
-    for check in checks(place.workspace_or_none(), place.settings()):
+    for check in checks(place.workspace_or_none(), place.settings(tell=False)):
         found.append(check)
         if not json_:
             mark = {True: "✓", False: "✗", None: "·"}[check.ok]

@@ -14,7 +14,7 @@ from typing import Annotated, Any, cast
 import typer
 from typer.core import TyperGroup
 
-from core.cli.output import say
+from core.cli.output import problem_lines, say
 from core.problems import UserError
 from core.settings import Settings, load
 from core.text import printable
@@ -79,10 +79,13 @@ class Place:
         except UserError:
             return None
 
-    def settings(self, **flags: Any) -> Settings:
-        """The settings in force here, `flags` over all."""
+    def settings(self, *, tell: bool = True, **flags: Any) -> Settings:
+        """The settings in force here, `flags` over all; with `tell` what is wrong with their files goes to stderr."""
         workspace = self.workspace_or_none()
-        return load(workspace.root if workspace else None, flags=flags)
+        settings = load(workspace.root if workspace else None, flags=flags)
+        for line in problem_lines(settings.problems) if tell else ():
+            say(line)
+        return settings
 
 
 def place_of(context: typer.Context) -> Place:

@@ -51,6 +51,7 @@ def _start(place: Place, request: TagRequest) -> None:
     from core.runs.store import create, runs_dir
 
     workspace = place.workspace_or_none()
+    place.settings()  # the run reads them itself; what is wrong with them is told here
     spec, files = tag_spec(workspace, request)
     run = start(create(runs_dir(workspace), spec, files))
     if request.detach:
