@@ -59,6 +59,7 @@ class MonitorScreen(ModeScreen):
     BINDINGS = [
         Binding("slash", "find", "find", id="find.open", key_display="/", tooltip="Find in the log"),
         *FIND[1:],
+        Binding("escape", "show_runs", "runs", id="app.back", key_display="Esc", tooltip="Back to the list of runs"),
         Binding("X", "stop", "stop", id="monitor.stop", tooltip="Stop the run: now, or after the next checkpoint"),
         Binding("C", "resume", "continue", id="monitor.resume", tooltip="Go on from the last saved state"),
         Binding("S", "samples", "samples", id="monitor.samples", tooltip="Sample pictures of all epochs"),
@@ -184,23 +185,22 @@ class MonitorScreen(ModeScreen):
 
     @work(thread=True, group="monitor-run", exit_on_error=False)
     def _read_run(self, feed: RunFeed) -> None:
+        news: News | None = None
+        error: Exception | None = None
         try:
-            news: News | None = None
-            error: UserError | None = None
-            try:
-                news = feed.read()
-            except UserError as problem:
-                error = problem
-            except FileNotFoundError:
-                error = UserError(f"The run folder {feed.run_dir} is gone", "It was deleted or moved.")
-            self.app.call_from_thread(self._run_was_read, feed, news, error)
-        finally:
-            self._busy.discard("run")
+            news = feed.read()
+        except OSError as problem:
+            error = UserError(f"The run in {feed.run_dir} cannot be read: {problem.strerror or problem}")
+        except Exception as problem:  # told once; four times a second would bury the screen
+            error = problem
+        self._busy.discard("run")
+        self.app.call_from_thread(self._run_was_read, feed, news, error)
 
-    def _run_was_read(self, feed: RunFeed, news: News | None, error: UserError | None) -> None:
-        if feed is not self._feed or not self.is_attached:
-            if feed is not self._feed and self.is_attached:
-                self.call_later(self._poll_run)
+    def _run_was_read(self, feed: RunFeed, news: News | None, error: Exception | None) -> None:
+        if not self.is_attached:
+            return
+        if feed is not self._feed:
+            self._poll_run()
             return
         if news is None:
             if error is not None:
@@ -226,11 +226,9 @@ class MonitorScreen(ModeScreen):
 
     @work(thread=True, group="monitor-hardware", exit_on_error=False)
     def _read_hardware(self, where: Path, pid: int | None) -> None:
-        try:
-            reading, host, own = self._hardware.read(where, pid)
-            self.app.call_from_thread(self._hardware_was_read, reading, host, own)
-        finally:
-            self._busy.discard("hardware")
+        reading, host, own = self._hardware.read(where, pid)
+        self.app.call_from_thread(self._hardware_was_read, reading, host, own)
+        self._busy.discard("hardware")  # not after an error: it would come back every second
 
     def _hardware_was_read(self, reading: GpuReading, host: HostSnapshot, own: dict[int, int]) -> None:
         if self.is_attached:
@@ -242,11 +240,9 @@ class MonitorScreen(ModeScreen):
 
     @work(thread=True, group="monitor-list", exit_on_error=False)
     def _read_list(self, known: dict[str, str], detailed: bool) -> None:
-        try:
-            runs, progress = monitor_actions.list_with_progress(self.app.workspace, known, detailed)
-            self.app.call_from_thread(self._list_was_read, runs, progress)
-        finally:
-            self._busy.discard("list")
+        runs, progress = monitor_actions.list_with_progress(self.app.workspace, known, detailed)
+        self.app.call_from_thread(self._list_was_read, runs, progress)
+        self._busy.discard("list")
 
     def _list_was_read(self, runs: list[Run], progress: dict[str, str]) -> None:
         if not self.is_attached:
@@ -316,6 +312,8 @@ class MonitorScreen(ModeScreen):
                 return False
             if is_tagging(self.news.snapshot.run) and action not in {"pause", "find", "next_match", "previous_match"}:
                 return False
+        if action == "show_runs":
+            return self._feed is not None
         if action == "stop":
             run = self.selected_run()
             return run is not None and str(run.state) not in ENDED
@@ -325,6 +323,9 @@ class MonitorScreen(ModeScreen):
 
     def action_next_panel(self) -> None:
         (self.log_view if self._feed is not None else self.run_list).focus()
+
+    async def action_show_runs(self) -> None:
+        await self.app.action_back()
 
     def action_pause(self) -> None:
         self.log_view.toggle_follow()

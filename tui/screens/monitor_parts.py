@@ -13,7 +13,7 @@ from core.text import human_age, human_bytes, human_seconds, printable
 from tui.theme import Cells
 from tui.widgets.chart import Marks
 from tui.widgets.gauges import wrapped
-from tui.widgets.line import spread
+from tui.widgets.line import cut, spread
 from tui.widgets.lines import width_of
 from tui.widgets.run_list import GLYPHS, lasted
 
@@ -294,4 +294,4 @@ def result_lines(failed: Sequence[tuple[str, str]], last: Sequence[str], width: 
     if last:
         lines.append([(" tagged last", "muted")])
         lines += [[("   ", "text"), (printable(text), "text")] for text in list(last)[-max(1, height - len(lines)) :]]
-    return lines
+    return [cut(line, width) for line in lines]

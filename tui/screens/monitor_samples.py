@@ -87,7 +87,7 @@ class SamplesScreen(ModalScreen[None]):
         self.call_after_refresh(self._tell)
 
     def on_resize(self) -> None:
-        height = self.size.height * 94 // 100 - 6
+        height = self.size.height - 7
         rows = max(1, len(self._indices))
         tall = max(4, min(18, (height - 1) // min(rows, 2) - 1))
         self.grid.tile_size = (2 * tall, tall)
