@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from core.config.check_options import error, info, warning
-from core.config.plan import DIVISORS
+from core.config.plan import DIVISORS, LARGEST_REPEATS, LARGEST_SIDE, beyond_reason
 from core.config.reading import mixed_arrays
 from core.config.resolved import ResolvedDataset, ResolvedSubset, dataset_values, images_in, resolve
 from core.config.schema import LEVELS, dataset_fields, dataset_names, suggest
@@ -171,6 +171,10 @@ def _level(values: Any, level: str, place: str) -> Iterator[Problem]:
 def _dataset(dataset: ResolvedDataset, train: Mapping[str, Any], script: str) -> Iterator[Problem]:
     values, where = dataset.values, f"{DATASET}: {dataset.where}"
     resolution = dataset.resolution
+    if beyond_reason(dataset):
+        message = f"a side above {LARGEST_SIDE:,} pixels or more than {LARGEST_REPEATS:,} repeats cannot be meant"
+        yield error("KT209", where, message, "Look for a digit too many.")
+        return
     if resolution is None:
         if values.get("resolution") is None:
             yield error("KT210", where, "has no resolution", "Add resolution = 768 (SD1.5) or 1024 (SDXL).")
@@ -230,9 +234,11 @@ def _twice(dataset: ResolvedDataset, workspace: Workspace) -> Iterator[Problem]:
 
 
 def _said_twice(train: Mapping[str, Any], data: Mapping[str, Any]) -> Iterator[Problem]:
-    tables = [data.get("general"), *(data.get("datasets") or [])]
+    datasets = data.get("datasets")
+    tables = [data.get("general"), *(datasets if isinstance(datasets, list) else [])]
     rows = [table for table in tables if isinstance(table, dict)]
-    rows += [row for table in rows for row in table.get("subsets", []) if isinstance(row, dict)]
+    inner = [table["subsets"] for table in rows if isinstance(table.get("subsets"), list)]
+    rows += [row for subsets in inner for row in subsets if isinstance(row, dict)]
     for key, value in train.items():
         name = {"train_batch_size": "batch_size"}.get(key, key)
         said = next((row[name] for row in rows if name in row), None)

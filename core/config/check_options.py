@@ -221,11 +221,11 @@ def _without_effect(train: Mapping[str, Any], script: str) -> Iterator[Problem]:
             yield info("KT311", f"{TRAIN}: clip_skip", "has no effect with SDXL", "Remove it.", fixable=True)
         elif train.get("v2"):
             yield warning("KT311", f"{TRAIN}: clip_skip", "is not meant for SD2", "Remove it.", fixable=True)
-    if train.get("lr_scheduler_num_cycles") is not None and train.get("lr_scheduler") in {
+    if train.get("lr_scheduler_num_cycles") is not None and train.get("lr_scheduler") in (
         "constant",
         "linear",
         "cosine",
-    }:
+    ):
         where = f"{TRAIN}: lr_scheduler_num_cycles"
         yield info("KT312", where, f"does nothing with {train['lr_scheduler']}", "It belongs to cosine_with_restarts.")
     known = network_args(str(train.get("network_module")))

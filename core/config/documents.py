@@ -143,6 +143,10 @@ class Config:
         """The files that somebody else changed since they were loaded."""
         return frozenset(file for file in FILES if _read(self.path(file)) != self._disk[file])
 
+    def loaded(self, file: FileName) -> bytes | None:
+        """The file as it was when it was last read or saved here; None when there was none."""
+        return self._disk[file]
+
     def effective(self, file: FileName = "train") -> dict[str, Any]:
         """The values as the trainer sees them: train.toml flattened one level, the last of equal keys wins.
 
@@ -152,11 +156,15 @@ class Config:
 
     def plain(self, file: FileName) -> dict[str, Any]:
         """The file's values as nested plain dicts and lists; empty for a broken file and for the prompts."""
+        return copy.deepcopy(self._values_of(file))
+
+    def _values_of(self, file: FileName) -> dict[str, Any]:
+        """As `plain`, but the cached values themselves: a form asks a hundred times a frame."""
         if file in self.broken or file == "prompts":
             return {}
         if file not in self._values:
             self._values[file] = read_toml(self._text[file], FILES[file])
-        return copy.deepcopy(self._values[file])
+        return self._values[file]
 
     def get(self, file: FileName, key: str) -> Any:
         """The value of `key`, None when unset.
@@ -165,8 +173,8 @@ class Config:
         `datasets[0].subsets[1].num_repeats` and `general.keep_tokens` name a place.
         """
         if file == "train":
-            return self.effective().get(key)
-        data = self.effective("dataset")
+            return copy.deepcopy(flatten(self._values_of("train")).get(key))
+        data = self._values_of("dataset")
         place = _PLACE.match(key)
         for level in [key] if place else [f"{start}.{key}" for start in _CHAIN]:
             found = _PLACE.match(level)
@@ -175,7 +183,7 @@ class Config:
             if found[3] is not None and isinstance(table, dict):
                 table = _item(table.get("subsets"), int(found[3]))
             if isinstance(table, dict) and table.get(found[4]) is not None:
-                return table[found[4]]
+                return copy.deepcopy(table[found[4]])
         return None
 
     def home(self, key: str) -> FileName:
@@ -184,7 +192,7 @@ class Config:
             return "dataset"
         if self.get("dataset", key) is not None:
             return "dataset"
-        if key in self.effective():
+        if key in flatten(self._values_of("train")):
             return "train"
         return "dataset" if any(key in dataset_names(level) for level in LEVELS) else "train"
 
@@ -319,7 +327,7 @@ class Config:
             _assign(best[1], key, value, best[2])
         else:
             taken = self.train.get(key)  # a section of that name: the key can only stand inside
-            _assign(self.train if taken is None else taken.value, key, value, [])
+            _assign(self.train if taken is None else _container(taken), key, value, [])
 
     def _target(self, key: str) -> tuple[str, Container]:
         """Name and container to write a dataset key into; makes [general], [[datasets]] and a subset when missing."""
@@ -342,7 +350,9 @@ class Config:
                 if following:
                     table.add(tomlkit.nl())
                 document._insert_at(0, tomlkit.key("general"), table)
-            return name, document["general"].value
+            if not isinstance(document["general"], dict):
+                raise UserError("general is not a table", "Write [general], in the raw editor.")
+            return name, _container(document["general"])
         dataset = _nth(document, "datasets", int(place[2]) if place else 0)
         if level == "datasets":
             return name, dataset
@@ -358,11 +368,11 @@ class Config:
             return [item for start in _CHAIN for item in self._places(f"{start}.{key}")]
         if place[1]:
             general = document.get("general")
-            return [(place[4], general.value)] if general is not None and hasattr(general, "value") else []
+            return [(place[4], _container(general))] if isinstance(general, dict) else []
         table = _item(document.get("datasets"), int(place[2]))
         if table is not None and place[3] is not None:
-            table = _item(table.get("subsets"), int(place[3]))
-        return [(place[4], table.value)] if table is not None else []
+            table = _item(table.get("subsets"), int(place[3])) if isinstance(table, dict) else None
+        return [(place[4], _container(table))] if isinstance(table, dict) else []
 
 
 def _read(path: Path) -> bytes | None:
@@ -380,6 +390,8 @@ def _nth(parent: Any, name: str, index: int) -> Container:
     import tomlkit
 
     tables = parent.get(name)
+    if tables is not None and not isinstance(tables, list):
+        raise UserError(f"{name} is not a list of tables", f"Write [[{name}]], in the raw editor.")
     if tables is None:
         tables = tomlkit.aot()
         parent.append(name, tables)
@@ -388,7 +400,9 @@ def _nth(parent: Any, name: str, index: int) -> Container:
         tables.append(tomlkit.table())
     if index >= len(tables):
         raise UserError(f"There is no {name}[{index}]", f"The file has {len(tables)} of them, counted from 0.")
-    found: Container = tables[index].value
+    if not isinstance(tables[index], dict):
+        raise UserError(f"{name}[{index}] is not a table", "Correct it in the raw editor.")
+    found: Container = _container(tables[index])
     return found
 
 
@@ -415,11 +429,18 @@ def _neighbours(container: Any, known: Any, key: str) -> list[str]:
     return [name for name in alike if not isinstance(container[name], dict)]  # a section is no neighbour
 
 
+def _container(table: Any) -> Any:
+    """What to put keys into: the container of a table, or the table itself when its parts stand apart in the file."""
+    from tomlkit.items import InlineTable, Table
+
+    return table.value if isinstance(table, Table | InlineTable) else table
+
+
 def _assign(container: Any, key: str, value: Any, near: list[str]) -> None:
     item = toml_item(value)
     if key in container:
         container[key] = item
-    elif near:
+    elif near and hasattr(container, "_insert_after"):
         container._insert_after(near[-1], key, item)
     else:
-        container.append(key, item)
+        container[key] = item

@@ -38,6 +38,11 @@ DIVISORS: Mapping[str, int] = {
 """What bucket_reso_steps must be divisible by (`assert_extra_args` of each script); 32 for the others."""
 
 
+LARGEST_SIDE = 16_384
+LARGEST_REPEATS = 100_000
+_MOST_FILES = 10_000
+
+
 @dataclass(frozen=True, slots=True)
 class PlannedCheckpoint:
     """A file that the run will write; one that is not `kept` is deleted again by save_last_n_epochs or …_steps."""
@@ -186,9 +191,18 @@ def lora_bytes(train: Mapping[str, Any], architecture: str | None) -> int | None
         encoder = more = 0
     elif train.get("network_train_text_encoder_only"):
         unet = layers = 0
-    size = 2 if train.get("save_precision") in {"fp16", "bf16"} else 4
+    size = 2 if train.get("save_precision") in ("fp16", "bf16") else 4
     numbers = (unet + encoder) * dim + layers + more
     return numbers * size + (layers + more) * _HEADER_PER_LAYER + _METADATA
+
+
+def beyond_reason(dataset: ResolvedDataset) -> bool:
+    """Whether a number is so large or so small that counting would take forever: no trainer would get through it."""
+    sides = [*(dataset.resolution or ()), *(dataset.values.get(key) for key in ("min_bucket_reso", "max_bucket_reso"))]
+    repeats = [subset.repeats for subset in dataset.subsets]
+    return any(isinstance(side, int) and abs(side) > LARGEST_SIDE for side in sides) or any(
+        number > LARGEST_REPEATS for number in repeats
+    )
 
 
 def free_bytes(folder: Path) -> int:
@@ -227,6 +241,8 @@ def _sizes(
 ) -> DatasetSizes | None:
     values = dataset.values
     resolution = dataset.resolution
+    if beyond_reason(dataset):
+        return None  # said by the schema's check
     if resolution is None:
         hint = "Add resolution = 768 (SD1.5) or 1024 (SDXL) below [[datasets]]."
         problems.append(Problem(Severity.ERROR, "KT210", f"dataset.toml: {dataset.where}", "has no resolution", hint))
@@ -273,7 +289,7 @@ def _sizes(
         settings,
         tuple(subsets),
         max(_whole(values["batch_size"]) or 1, 1),
-        float(split) if isinstance(split, int | float) else 0.0,
+        float(split) if isinstance(split, int | float) and abs(split) <= 1e6 else 0.0,
         _whole(values.get("validation_seed")),
     )
 
@@ -286,14 +302,14 @@ def _checkpoints(config: Config, train: Mapping[str, Any], steps: StepPlan) -> t
     events: list[tuple[int, int, str, int | None]] = []
     every_steps = _whole(train.get("save_every_n_steps"))
     if every_steps and every_steps > 0:
-        for step in range(every_steps, steps.total_steps + 1, every_steps):
+        for step in range(every_steps, min(steps.total_steps, every_steps * _MOST_FILES) + 1, every_steps):
             events.append((step, 0, f"{name}-step{step:08d}.{suffix}", None))
     every = _whole(train.get("save_every_n_epochs"))
     ratio = _whole(train.get("save_n_epoch_ratio"))
     if ratio and ratio > 0:
         every = steps.epochs // ratio or 1
     if every and every > 0:
-        for epoch in range(every, steps.epochs, every):
+        for epoch in range(every, min(steps.epochs, every * _MOST_FILES), every):
             events.append((epoch * steps.steps_per_epoch, 1, f"{name}-{epoch:06d}.{suffix}", epoch))
     last_epochs, last_steps = _whole(train.get("save_last_n_epochs")), _whole(train.get("save_last_n_steps"))
     for step, _, file, at in sorted(events, key=lambda event: event[:2]):
@@ -314,7 +330,7 @@ def _checkpoints(config: Config, train: Mapping[str, Any], steps: StepPlan) -> t
 
 def _disk(train: Mapping[str, Any], one: int, checkpoints: tuple[PlannedCheckpoint, ...]) -> int:
     kept = sum(item.kept for item in checkpoints)
-    halved = train.get("save_precision") in {"fp16", "bf16"}
+    halved = train.get("save_precision") in ("fp16", "bf16")
     numbers = one / (2 if halved else 4)
     # a state holds the weights in fp32 and two moments of the optimizer, in 8 bits with …8bit
     moments = 2 if str(train.get("optimizer_type", "")).lower().endswith("8bit") else 8
@@ -339,7 +355,9 @@ def _warmup(train: Mapping[str, Any], total: int) -> int:
     value = train.get("lr_warmup_steps", 0)
     if isinstance(value, bool) or not isinstance(value, int | float):
         return 0
-    return int(value * total) if isinstance(value, float) else value
+    if isinstance(value, int):
+        return value
+    return int(value * total) if 0 <= value < 1e9 else 0
 
 
 def _whole(value: Any) -> int | None:

@@ -14,11 +14,16 @@ def read_toml(text: str, file: str) -> dict[str, Any]:
     """The values of `text`, without a byte order mark. UserError naming `file`, line and column when it is not TOML."""
     plain = text.removeprefix("\ufeff")
     try:
-        return tomllib.loads(plain)
+        values = tomllib.loads(plain)
     except tomllib.TOMLDecodeError as error:
         raise toml_error(plain, file, str(error)) from None
     except RecursionError:
         raise UserError(f"{file}: it is nested too deeply", "Correct it in the raw editor.") from None
+    nul = re.search(r"\\u0000|\\U0{8}", plain)
+    if nul is not None:
+        line = plain.count("\n", 0, nul.start()) + 1
+        raise UserError(f"{file}, line {line}: a NUL character cannot stand in a name or path", "Remove \\u0000.")
+    return values
 
 
 def toml_error(text: str, file: str, message: str) -> UserError:

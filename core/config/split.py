@@ -111,9 +111,13 @@ class _Split:
             if option.type == "bool":
                 value: Any = True
             elif option.type == "list":
-                value = [float(text) for text in texts] if option.item == "float" else texts
+                value = from_text(" ".join(texts), option) if option.item == "float" else texts
             else:
                 value = from_text(" ".join(texts), option)
+            if value is None or value == []:
+                message = "the script gives this option without a value: it is left out"
+                self.problems.append(Problem(Severity.WARNING, "KT203", f"script --{full}", message, option.help))
+                continue
             before = self.train.get(full)
             if before is not None and before != value:
                 why = f"the script's {shown(value)} wins over {shown(before)} of the TOML"
@@ -218,6 +222,10 @@ class _Split:
             except UserError as error:
                 where = f"{FILES['train']}: {key}"
                 self.problems.append(Problem(Severity.ERROR, "KT203", where, error.message, error.hint))
+                continue
+            if right is None:
+                del self.train[key]
+                self._move(key, self.origin[key], "", "empty: left out, so that the default holds")
                 continue
             if type(right) is not type(value):
                 why = f"{shown(value)} is now {shown(right)}: the trainer wants this kind of value"

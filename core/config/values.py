@@ -99,7 +99,11 @@ def coerce(value: Any, field: Field | None) -> Any:
             return int(value)
         if isinstance(value, list | tuple) and len(value) == 2 and all(_whole(item) for item in value):
             return [int(item) for item in value]
-    if kind == "pair" and isinstance(value, list | tuple) and len(value) == 2:
+    if (
+        kind == "pair"
+        and isinstance(value, list | tuple)
+        and [type(item) in (int, float) for item in value] == [True] * 2
+    ):
         return [float(item) for item in value]
     if kind == "dict" and isinstance(value, dict):
         return value
@@ -111,6 +115,8 @@ def complaint(value: Any, field: Field, *, strict: bool = False) -> str | None:
 
     `strict` is the dataset file, where 1 for a float and 2.0 for an int are refused (config_util.py, voluptuous).
     """
+    if isinstance(value, float) and not math.isfinite(value):
+        return f"must be {expected(field)}, not {value}"
     if field.type in {"float", "number", "int"} and not strict:
         if isinstance(value, bool) or not isinstance(value, int | float):
             return f"must be {expected(field)}, not {shown(value)}"
@@ -148,6 +154,11 @@ def toml_item(value: Any) -> Item:
     if isinstance(value, str) and "\\" in value and "'" not in value and "\n" not in value:
         literal: Item = tomlkit.string(value, literal=True)
         return literal
+    if isinstance(value, dict):
+        table = tomlkit.inline_table()
+        for name, item in value.items():
+            table[name] = toml_item(item)
+        return table
     if isinstance(value, list | tuple):
         array = tomlkit.array()
         numbers = [item for item in value if isinstance(item, int | float) and not isinstance(item, bool)]
