@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, ClassVar
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, ClassVar
 
 from textual import events, getters, on, work
 from textual.binding import Binding
@@ -12,34 +12,30 @@ from textual.timer import Timer
 from textual.widget import Widget
 from textual.widgets import TextArea
 
-from core.problems import Problem, Severity, UserError
+from core.problems import Problem, UserError
 from core.text import printable
 from tui.screens.base import ModeScreen
-from tui.screens.config_dialogs import ask_new, choose_option, confirm_start
+from tui.screens.config_files import Edits
+from tui.screens.config_form import MARKS, PROMPTS, key_of, options, put, shown, switch, worst
+from tui.screens.config_parts import Groups, Raw, Side, wrapped
 from tui.theme import Cells
-from tui.widgets.form import Form
+from tui.widgets.form import Form, choice_step
+from tui.widgets.item_list import ItemList
 from tui.widgets.line import Line, Lines
-from tui.wiring import OurApp
 
 if TYPE_CHECKING:
     from core.config.documents import Config, FileName
     from core.config.plan import Plan
 
 VIEWS: tuple[FileName | None, ...] = (None, "train", "dataset", "prompts")
-MARKS = {Severity.ERROR: ("✗", "bad"), Severity.WARNING: ("!", "caution"), Severity.INFO: ("·", "muted")}
+WIDE = 116
+"""From this width on the groups stand at the left."""
+ABOUT: dict[FileName, str] = {
+    "train": "train.toml: the options of the training script.",
+    "dataset": "dataset.toml: which folders are trained on, how often, at which size.",
+    "prompts": "prompts.txt: one sample picture a line.  --w --h size  --d seed  --s steps  --l guidance  --n negative",
+}
 EMPTY = "No config yet. ctrl+n makes one from a preset, i imports a guide (Markdown or TOML)."
-
-
-class Raw(TextArea):
-    """The raw editor: Esc leaves it, as it leaves everything (Textual would move the focus)."""
-
-    app = OurApp()
-
-    async def _on_key(self, event: events.Key) -> None:
-        if event.key == "escape":
-            event.stop()
-            event.prevent_default()
-            await self.app.action_back()
 
 
 class ConfigScreen(ModeScreen):
@@ -50,65 +46,103 @@ class ConfigScreen(ModeScreen):
     HELP = """\
 # Config
 
-Every option of the training script and of the dataset file; muted values are the trainer's own defaults. `⏎` edits, `x`
-removes an option from the file, `/` finds any option by name or word. `ctrl+t` changes to the raw text of train.toml,
-dataset.toml and prompts.txt, and back. `s` saves, `u` takes that back, `R` starts the training.
+Every option of the training script and of the dataset file. Muted values are the trainer's own defaults: they are not
+in the file. `⏎` edits a field, `←` `→` step through choices, `x` removes an option from the file, `/` finds any option
+by name or word.
+
+`n` `N` go from problem to problem, `F` mends the one under the cursor where that is safe, `c` shows plan and problems.
+`ctrl+t` changes to the raw text of train.toml, dataset.toml and prompts.txt, and back; `e` opens $EDITOR.
+
+`s` saves. `u` takes back what is not saved yet, then what was saved. Unsaved changes are kept when you quit.
+`R` shows the plan and starts the training.
 """
     BINDINGS: ClassVar = [
-        Binding("R", "start", "start", id="run.start"),
-        Binding("s", "save", "save", id="config.save"),
-        Binding("slash", "find", "find", id="find.open", key_display="/"),
+        Binding("R", "start", "start", id="run.start", tooltip="Start the training: shows the plan first"),
+        Binding("s", "save", "save", id="config.save", tooltip="Save the config"),
+        Binding("slash", "find", "find", id="find.open", key_display="/", tooltip="Find an option by name or word"),
+        Binding("c", "check", "check", id="config.check", tooltip="Check again, and show plan and problems"),
         Binding("n", "next_match", "next problem", show=False, id="find.next"),
         Binding("N", "previous_match", "previous problem", show=False, id="find.previous"),
-        Binding("ctrl+t", "next_view", "raw", id="config.raw", key_display="^t", priority=True),
-        Binding("x", "unset", "remove", show=False, id="tag.remove"),
-        Binding("d", "diff", "diff", show=False, id="config.diff"),
-        Binding("c", "check", "check", show=False, id="config.check"),
-        Binding("e", "editor", "$EDITOR", show=False, id="caption.editor"),
-        Binding("ctrl+n", "new", "new", id="config.new", key_display="^n"),
-        Binding("ctrl+o", "open", "open", show=False, id="config.open", key_display="^o"),
-        Binding("i", "import", "import a guide", show=False, id="dataset.import"),
+        Binding("F", "fix", "fix", show=False, id="config.fix", tooltip="Mend the problem under the cursor"),
+        Binding(
+            "ctrl+t", "next_view", "raw", id="config.raw", key_display="^t", priority=True, tooltip="Form or raw text"
+        ),
+        Binding("x", "unset", "remove", show=False, id="tag.remove", tooltip="Remove the option from the file"),
+        Binding("d", "diff", "diff", show=False, id="config.diff", tooltip="What saving would change"),
+        Binding("e", "editor", "$EDITOR", show=False, id="caption.editor", tooltip="Open the file in $EDITOR"),
+        Binding("ctrl+n", "new", "new", id="config.new", key_display="^n", tooltip="New config from a preset"),
+        Binding(
+            "ctrl+o", "open", "open", show=False, id="config.open", key_display="^o", tooltip="Open another config"
+        ),
+        Binding("i", "import", "import a guide", show=False, id="dataset.import", tooltip="Import a guide"),
+        Binding("u", "undo", "undo", id="edit.undo"),
+        Binding("U,ctrl+r", "redo", "redo", show=False, id="edit.redo"),
+        Binding("tab", "next_panel", "next panel", show=False, id="app.next-panel"),
+        Binding("exclamation_mark", "problems", "problems", show=False, id="app.problems", key_display="!"),
     ]
     form = getters.query_one(Form)
     head = getters.query_one("#config-head", Line)
-    side = getters.query_one("#config-side", Lines)
+    side = getters.query_one(Side)
+    groups = getters.query_one(Groups)
     about = getters.query_one("#config-about", Lines)
+    empty = getters.query_one("#config-empty", Lines)
 
     def __init__(self) -> None:
         super().__init__()
-        self.config: Config | None = None
+        self.edits: Edits | None = None
         self.plan: Plan | None = None
         self._problems: tuple[Problem, ...] = ()
+        self._worst: dict[str, Problem] = {}
+        self._checked = False
+        self._script = ""
         self._extra: frozenset[str] = frozenset()
         self._view: FileName | None = None
+        self._before_raw: dict[FileName, str] | None = None
         self._wrong: UserError | None = None
         self._timer: Timer | None = None
-        self._matches: list[str] = []
+        self._looks: Timer | None = None
+        self._asking = False
+        self._draft_waits = False
+
+    @property
+    def config(self) -> Config | None:
+        """The one that is open."""
+        return self.edits.config if self.edits is not None else None
 
     def compose_body(self) -> Iterable[Widget]:
         with Vertical(id="config-body"):
             yield Line(id="config-head")
             with Horizontal(id="config-main"):
+                yield Groups(id="config-groups")
                 with Vertical(id="config-left"):
-                    yield Form(label_width=30)
+                    yield Form(label_width=29)
+                    yield Lines(id="config-empty")
                     yield Lines(id="config-about")
-                yield Lines(id="config-side")
+                yield Side(id="config-side")
 
     def on_mount(self) -> None:
-        self.form.rows.empty = EMPTY
         self.form.rows.focus()
-        self.app.dataset_changed.subscribe(self, lambda _: self._reload())
+        self.app.dataset_changed.subscribe(self, lambda _: self._files_may_differ())
 
     def on_screen_resume(self) -> None:
         self._reload()
+        self._looks = self.set_interval(2.0, self._look)
+
+    def on_screen_suspend(self) -> None:
+        if self._looks is not None:
+            self._looks.stop()
+            self._looks = None
 
     def problems(self) -> tuple[Problem, ...]:
         return self._problems
 
     def step_back(self) -> bool:
-        if self._view is None:
+        if self._view is not None:
+            self._show_view(None)
+        elif self.side.has_focus or self.groups.has_focus:
+            self._focus_form()
+        else:
             return False
-        self._show_view(None)
         return True
 
     # Which config
@@ -121,30 +155,44 @@ dataset.toml and prompts.txt, and back. `s` saves, `u` takes that back, `R` star
         if wanted not in names:
             wanted = self.app.active_dataset if self.app.active_dataset in names else (names[0] if names else None)
         if wanted is None or workspace is None:
-            self.config = None
+            self.edits, self.plan, self._problems, self._worst = None, None, (), {}
             self._show()
-            return
-        if self.config is None or self.config.folder != workspace.configs / wanted:
+            self.show_problem_count()
+        elif self.config is None or self.config.folder != workspace.configs / wanted:
             self._open(wanted)
-        elif self.config.changed_on_disk() and not self.config.changed:
-            self.config.reload()
-            self._changed()
         else:
+            self._files_may_differ()
             self._check_soon()
 
     def _open(self, name: str) -> None:
         from core.config.documents import Config
+        from core.config.drafts import read
 
-        assert self.app.workspace is not None
+        workspace = self.app.workspace
+        assert workspace is not None
+        self._show_view(None, taken=True)
         try:
-            self.config = Config.load(self.app.workspace.configs / name)
+            config = Config.load(workspace.configs / name)
         except UserError as error:
             self.app.report(error)
             return
+        self.edits = edits = Edits(config)
         self.app.active_config = name
-        self._extra = frozenset()
-        self.plan, self._problems = None, ()
+        self._extra, self._wrong = frozenset(), None
+        self.plan, self._problems, self._worst, self._checked = None, (), {}, False
+        self._script = config.script
+        draft = read(workspace, config)
+        if draft is not None:
+            edits.has_draft = True
+            edits.put(draft.texts)
+            if draft.is_current:
+                self.notify("Your unsaved changes are here again: d shows them, s saves them.", timeout=6)
+            else:
+                self._settle(edits, dict(draft.texts))
         self._changed()
+        opened = next(iter(edits.raw or config.broken), None)
+        if opened is not None:
+            self._show_view(opened)
 
     @work(exit_on_error=False)
     async def action_open(self) -> None:
@@ -161,177 +209,269 @@ dataset.toml and prompts.txt, and back. `s` saves, `u` takes that back, `R` star
             self._open(found)
 
     async def _may_leave(self) -> bool:
-        """Ask what becomes of unsaved changes, if there are any."""
+        """Ask what becomes of unsaved changes, if there are any; kept ones wait as a draft."""
         from tui.screens.dialogs import Choose
 
-        if self.config is None or not self.config.changed:
+        edits = self.edits
+        self._take_raw(quiet=True)
+        if edits is None or not edits.unsaved:
             return True
-        found = await self.app.push_screen_wait(
-            Choose(f"{self.config.name} has unsaved changes", [("save", "Save them", ""), ("drop", "Drop them", "")])
-        )
+        name = printable(edits.config.name)
+        choices = [
+            ("keep", "Keep them for later", f"they are here again when {name} is opened"),
+            ("save", "Save them", ""),
+            ("drop", "Drop them", ""),
+        ]
+        found = await self.app.push_screen_wait(Choose(f"{name} has unsaved changes", choices))
         if found == "save":
-            self._save()
-            await self.app.writer.drain()
+            if not self._take_raw():
+                return False
+            await self._save()
+            return not edits.unsaved
+        if found == "drop":
+            edits.forget()
+            edits.config.reload()
+        self._keep_draft()
+        await self.app.writer.drain()
         return found is not None
 
     @work(exit_on_error=False)
     async def action_new(self) -> None:
-        if self.app.workspace is None or not await self._may_leave():
-            return
-        name = await ask_new(self.app)
-        if name is not None:
-            self._open(name)
+        from tui.screens.config_dialogs import ask_new
+
+        if await self._has_workspace() and await self._may_leave():
+            name = await ask_new(self.app)
+            if name is not None:
+                self._open(name)
+                self._focus_form()
 
     @work(exit_on_error=False)
     async def action_import(self) -> None:
         from tui.screens.config_dialogs import import_guide
 
-        if self.app.workspace is None or not await self._may_leave():
-            return
-        result = await import_guide(self.app)
-        if result is not None:
-            self._open(result)
+        if await self._has_workspace() and await self._may_leave():
+            name = await import_guide(self.app)
+            if name is not None:
+                self._open(name)
+                self._focus_form()
+
+    async def _has_workspace(self) -> bool:
+        if self.app.workspace is None:
+            self.notify("There are no images yet: import some in Dataset first (1, then i).", severity="warning")
+        return self.app.workspace is not None
 
     # Drawing
 
     def _changed(self) -> None:
-        """The documents are others: show them, and check them soon."""
+        """The documents are others: show them, keep them, and check them soon."""
         self._show()
+        self._keep_draft()
         self._check_soon()
 
     def _show(self) -> None:
-        from tui.screens.config_form import shown
-
         config = self.config
+        wide = self.size.width >= WIDE and config is not None and self._view is None
+        narrow = self.has_class("-narrow")
+        self.groups.display = wide
+        self.side.display = config is not None and (not narrow or self.side.has_focus)
+        self.query_one("#config-left").display = not (narrow and self.side.display)
+        self.empty.display = config is None
+        self.form.display = config is not None and self._view is None
+        self.about.display = config is not None
         if config is None:
             self.head.set([(" Config", "accent")])
-            self.form.show([])
-            self.side.show([])
-            self.about.show([])
+            self.empty.show(self._empty_lines())
             return
-        file = f"{self._view}.{'txt' if self._view == 'prompts' else 'toml'}" if self._view else "form"
-        left: Cells = [(f" {printable(config.name)}", "accent"), (f"  {file}", "muted")]
-        if config.changed:
-            left.append(("  changed", "caution"))
-        self.head.set(left, [(f"{config.script} ", "muted")])
-        if config.broken:
-            self.form.rows.empty = "A file is not TOML: ctrl+t opens it as text."
-            self.form.show([])
-        else:
-            self.form.show(shown(config, self._extra))
+        file = f"{self._view}.{'txt' if self._view == 'prompts' else 'toml'}" if self._view else ""
+        left: Cells = [(f" {printable(config.name)}", "accent"), (f"  {file}" if file else "", "text")]
+        if config.changed or self._wrong is not None:
+            left.append(("  changed, not saved", "caution"))
+        self.head.set(left, [(f"{self._script} ", "muted")])
+        self.form.show([] if config.broken else shown(config, self._extra, self._worst))
+        self.groups.tell(self.form.fields, self.form.key)
         self._show_about()
         self._show_side()
 
-    def _show_about(self) -> None:
-        from tui.screens.config_form import options
+    def _empty_lines(self) -> list[Cells]:
+        names = self.app.workspace.dataset_names() if self.app.workspace is not None else []
+        lines: list[Cells] = [[("No config yet.", "text")], []]
+        if not names:
+            lines += [[("1  ", "accent"), ("and there i: import images first, then 2 tags them", "text")]]
+        lines += [
+            [("^n ", "accent"), ("make one from a preset", "text")],
+            [("i  ", "accent"), ("import a guide (Markdown or TOML)", "text")],
+        ]
+        return lines
 
-        key = self.form.key
-        config = self.config
-        if config is None or key is None:
-            self.about.show([])
-            return
-        option = options(config).get(key)
-        if option is None:
-            self.about.show([])
-            return
-        where = f"{config.home(key)}.toml"
-        default = "" if option.default in (None, "") else f" · default {option.default}"
-        lines: list[Cells] = [[(" " + option.help, "text")], [(f" {key} · {where}{default}", "muted")]]
-        self.about.show(wrapped(lines, self.about.size.width))
+    def _show_about(self) -> None:
+        config, key, width = self.config, self.form.key, self.about.size.width
+        lines: list[Cells] = []
+        if config is not None and self._view is not None:
+            error = self._wrong or config.broken.get(self._view)
+            if error is not None:
+                lines = [[(" ✗ ", "bad"), (printable(error.message), "text")]]
+            else:
+                lines = [[(f" {ABOUT[self._view]}", "muted")], [(" Esc form · ^t next file", "muted")]]
+        elif config is not None and key is not None:
+            option, problem = options(config).get(key), self._worst.get(key)
+            if problem is not None:
+                glyph, role = MARKS[problem.severity]
+                fix = "  fix: F" if problem.fixable else ""
+                said = f"{problem.message}. {problem.hint or ''}".replace("..", ".").rstrip()
+                lines = [[(f" {glyph} ", role), (printable(said) + fix, "text")]]
+            elif option is not None:
+                default = "" if option.default in (None, "") else f" · default {option.default}"
+                where = f"{config.home(key)}.toml"
+                lines = [[(f" {option.help or key}", "text")], [(f" {where}{default}", "muted")]]
+        self.about.show(wrapped(lines, width))
 
     def _show_side(self) -> None:
-        lines: list[Cells] = [[(" Plan", "accent")]]
-        if self._wrong is not None:
-            lines += [[(f" ✗ {printable(self._wrong.message)}", "bad")]]
-        if self.plan is not None:
-            lines += [[(f" {text}", "text")] for text in self.plan.lines()]
-        lines += [[], [(" Problems", "accent")]]
-        if not self._problems:
-            lines.append([(" none", "muted")])
-        for problem in sorted(self._problems, key=lambda each: list(MARKS).index(each.severity)):
-            glyph, role = MARKS[problem.severity]
-            lines.append([(f" {glyph} ", role), (f"{problem.code} ", "muted"), (printable(problem.message), "text")])
-        self.side.show(wrapped(lines, self.side.size.width))
+        self.side.tell(self.plan, self._problems, self._wrong, self._checked)
 
     def on_resize(self) -> None:
         self.call_after_refresh(self._show)
+
+    # Panels
+
+    def action_next_panel(self) -> None:
+        """Form, plan and problems, groups."""
+        panels: list[Widget] = [self.form.rows if self._view is None else self.query_one(Raw), self.side]
+        if self.groups.display:
+            panels.insert(0, self.groups)
+        now = next((index for index, panel in enumerate(panels) if panel.has_focus), 0)
+        self._go(panels[(now + 1) % len(panels)])
+
+    def _go(self, panel: Widget) -> None:
+        if self.config is None:
+            return
+        if self.has_class("-narrow"):
+            self.side.display = panel is self.side
+            self.query_one("#config-left").display = panel is not self.side
+        panel.focus()
+        self.call_after_refresh(self._show_side)
+
+    def _focus_form(self) -> None:
+        self._go(self.form.rows)
+
+    @on(ItemList.Moved, "#config-groups")
+    def _group_chosen(self, event: ItemList.Moved) -> None:
+        if self.groups.has_focus and 0 <= event.index < len(self.groups.firsts):
+            self.form.go_to(self.groups.firsts[event.index])
+
+    @on(ItemList.Opened, "#config-groups")
+    def _group_opened(self) -> None:
+        self._focus_form()
+
+    @on(ItemList.Opened, "#config-side")
+    def _problem_opened(self) -> None:
+        if self.side.problem is not None:
+            self._go_to_problem(self.side.problem)
+
+    def _go_to_problem(self, problem: Problem) -> None:
+        config = self.config
+        key = key_of(config, problem) if config is not None else None
+        if key is not None:
+            self._reveal(key)
+        elif config is not None:
+            file = problem.where.partition(":")[0]
+            view: dict[str, FileName] = {"train.toml": "train", "dataset.toml": "dataset"}
+            if file in view:
+                self._show_view(view[file])
+            elif problem.hint:
+                self.notify(f"{problem.where}: {problem.message}\n{problem.hint}", markup=False)
+
+    def _reveal(self, key: str) -> None:
+        """The cursor on a field, which is shown if it was not."""
+        self._extra |= {key}
+        self._show_view(None)
+        self._show()
+        self._focus_form()
+        self.form.go_to(key)
 
     # Checking
 
     def _check_soon(self) -> None:
         if self._timer is not None:
             self._timer.stop()
-        self._timer = self.set_timer(0.15, self.action_check)
+        self._timer = self.set_timer(0.15, self._begin_check)
 
     def action_check(self) -> None:
-        if self.config is not None and self.app.workspace is not None:
-            texts: dict[FileName, str] = {file: self.config.text(file) for file in ("train", "dataset", "prompts")}
-            self._check(self.config.folder, texts, dict(self.config.broken))
+        """Check now, and look at what came out."""
+        if self.config is not None:
+            self._begin_check()
+            self._go(self.side)
+
+    def _begin_check(self) -> None:
+        copied = self._copy()
+        if copied is not None:
+            self._check(copied)
+
+    def _copy(self) -> Config | None:
+        """The config as it stands, for another thread."""
+        from core.config.documents import Config
+
+        if self.config is None or self.app.workspace is None:
+            return None
+        texts = {file: text for file, text in self.edits.texts().items() if file not in self.config.broken}  # type: ignore[union-attr]
+        copied = Config(self.config.folder, texts)
+        copied.broken.update(self.config.broken)
+        return copied
 
     @work(thread=True, exclusive=True, group="config-check", exit_on_error=False)
-    def _check(self, folder: Any, texts: dict[FileName, str], broken: dict[FileName, UserError]) -> None:
-        from core.config.documents import Config
+    def _check(self, config: Config) -> None:
         from core.config.plan import plan
         from core.config.preflight import check
+        from core.config.resolved import script_of
 
         workspace = self.app.workspace
         assert workspace is not None
-        config = Config(folder, {file: text for file, text in texts.items() if file not in broken})
-        config.broken.update(broken)
-        problems = tuple(check(config, workspace, self.app.settings))
-        found = plan(config, workspace) if not broken else None
-        self.app.call_from_thread(self._take_check, folder, found, problems)
+        found = plan(config, workspace) if not config.broken else None
+        problems = tuple(check(config, workspace, self.app.settings, planned=found))
+        self.app.call_from_thread(self._take_check, config, found, problems, script_of(config, workspace))
 
-    def _take_check(self, folder: Any, found: Plan | None, problems: tuple[Problem, ...]) -> None:
-        if self.config is None or self.config.folder != folder:
+    def _take_check(self, config: Config, found: Plan | None, problems: tuple[Problem, ...], script: str) -> None:
+        if self.config is None or self.config.folder != config.folder:
             return
-        own = found.problems if found is not None else ()
-        known = {(problem.code, problem.where) for problem in problems}
-        self._problems = (*problems, *(each for each in own if (each.code, each.where) not in known))
-        self.plan = found
-        self._show_side()
+        self.plan, self._problems, self._script, self._checked = found, problems, script, True
+        self._worst = worst(self.config, problems)
+        self._show()
         self.show_problem_count()
 
     # Changing
 
     @on(Form.Moved)
     def _moved(self) -> None:
+        self.groups.follow(self.form.key)
         self._show_about()
 
     @on(Form.Changed)
     def _typed(self, event: Form.Changed) -> None:
-        from tui.screens.config_form import put
+        self._apply(lambda config: put(config, event.key, event.text), event.key)
 
-        if self.config is not None:
-            self._apply(lambda config: put(config, event.key, event.text))
-
-    def _apply(self, change: Any) -> None:
+    def _apply(self, change: Callable[[Config], None], key: str) -> None:
+        if self.edits is None:
+            return
         try:
-            change(self.config)
+            self.edits.change(change, key)
         except UserError as error:
             self.app.report(error)
+            return
         self._changed()
 
     @on(Form.Asked)
     def _asked(self, event: Form.Asked) -> None:
-        from tui.screens.config_form import options, switch
-
         if self.config is None:
             return
-        if event.key == "prompts":
-            self._show_view("prompts")
-            return
         option = options(self.config).get(event.key)
-        if option is not None and option.type == "bool":
-            self._apply(lambda config: switch(config, event.key))
+        if event.key == PROMPTS:
+            self._show_view("prompts")
+        elif option is not None and option.type == "bool":
+            self._apply(lambda config: switch(config, event.key), event.key)
         else:
             self._choose(event.key)
 
     @on(Form.Stepped)
     def _stepped(self, event: Form.Stepped) -> None:
-        from tui.screens.config_form import options, put
-        from tui.widgets.form import choice_step
-
         if self.config is None:
             return
         option = options(self.config).get(event.key)
@@ -339,35 +479,79 @@ dataset.toml and prompts.txt, and back. `s` saves, `u` takes that back, `R` star
             values = [str(value) for value in option.choices]
             now = self.config.get(self.config.home(event.key), event.key)
             text = choice_step(values, str(option.default if now is None else now), event.by)
-            self._apply(lambda config: put(config, event.key, text))
+            self._apply(lambda config: put(config, event.key, text), event.key)
 
     @work(exit_on_error=False)
     async def _choose(self, key: str) -> None:
         from tui.screens.config_dialogs import choose_value
-        from tui.screens.config_form import put
 
-        if self.config is None:
-            return
-        text = await choose_value(self.app, self.config, key)
-        if text is not None:
-            self._apply(lambda config: put(config, key, text))
+        if self.config is not None:
+            text = await choose_value(self.app, self.config, key)
+            if text is not None:
+                self._apply(lambda config: put(config, key, text), key)
 
     def action_unset(self) -> None:
         key = self.form.key
-        if self.config is not None and key is not None and self._view is None:
-            self._apply(lambda config: config.unset(config.home(key), key))
+        if key is not None and key != PROMPTS and self._view is None:
+            self._apply(lambda config: config.unset(config.home(key), key), key)
+
+    def action_undo(self) -> None:
+        self._undo(back=True)
+
+    def action_redo(self) -> None:
+        self._undo(back=False)
+
+    def _undo(self, *, back: bool) -> None:
+        """Unsaved changes first, then what is on disk."""
+        found, key = self.edits.step(back=back) if self.edits is not None and self._view is None else (False, None)
+        if not found:
+            self.app.action_undo() if back else self.app.action_redo()
+            return
+        self._changed()
+        if key is not None:
+            self.form.go_to(key)
+
+    def action_fix(self) -> None:
+        if self.config is None or self._view is not None:
+            return
+        problem = self.side.problem if self.side.has_focus else self._worst.get(self.form.key or "")
+        copied = self._copy()
+        if problem is None or copied is None:
+            self.notify("There is no problem here; n goes to the next one.", timeout=4)
+        elif not problem.fixable:
+            self.notify(f"That is yours to decide. {problem.hint or ''}", timeout=6, markup=False)
+        else:
+            self._fix(copied, problem)
+
+    @work(thread=True, exclusive=True, group="config-fix", exit_on_error=False)
+    def _fix(self, config: Config, problem: Problem) -> None:
+        from core.config.fixes import fix
+
+        assert self.app.workspace is not None
+        before = Edits(config).texts()
+        if fix(config, self.app.workspace, problem):
+            after = Edits(config).texts()
+            self.app.call_from_thread(self._take_fix, before, after, problem)
+        else:
+            self.app.call_from_thread(self.notify, f"No safe fix was found. {problem.hint or ''}", markup=False)
+
+    def _take_fix(self, before: dict[FileName, str], after: dict[FileName, str], problem: Problem) -> None:
+        if self.edits is None or self.edits.texts() != before:
+            return  # changed meanwhile: the key works again
+        edits = self.edits
+        self._apply(lambda _: edits.put(after), key_of(edits.config, problem) or "")
+        self.notify(f"fixed: {printable(problem.hint or problem.message)}  (u undoes it)", timeout=4, markup=False)
+
+    # Finding
 
     @work(exit_on_error=False)
     async def action_find(self) -> None:
-        if self.config is None:
-            return
-        name = await choose_option(self.app, self.config)
-        if name is not None:
-            self._extra |= {name}
-            self._show_view(None)
-            self._show()
-            self.form.go_to(name)
-            self.form.rows.focus()
+        from tui.screens.config_dialogs import choose_option
+
+        if self.config is not None and not self.config.broken:
+            name = await choose_option(self.app, self.config)
+            if name is not None:
+                self._reveal(name)
 
     def action_next_match(self) -> None:
         self._jump(1)
@@ -376,16 +560,26 @@ dataset.toml and prompts.txt, and back. `s` saves, `u` takes that back, `R` star
         self._jump(-1)
 
     def _jump(self, by: int) -> None:
-        """The next option that a problem names."""
-        keys = [field.key for field in self.form.fields if field.editable]
-        named = [
-            key
-            for key in keys
-            if any(key in (*problem.where.split(), *problem.message.split()) for problem in self._problems)
-        ]
-        if named:
-            at = named.index(self.form.key) if self.form.key in named else -1
-            self.form.go_to(named[(at + by) % len(named)])
+        """The next field that a problem is about; those that are not in the form come behind the others."""
+        order = [field.key for field in self.form.fields if field.editable]
+        named = [key for key in order if key in self._worst] + [key for key in self._worst if key not in order]
+        if not named:
+            self.notify("No problem with any field.", timeout=3)
+            return
+        here = self.form.key
+        at = named.index(here) if here in named else None
+        if at is None and here in order:
+            before = [index for index, key in enumerate(named) if key in order and order.index(key) < order.index(here)]
+            at = (before[-1] if before else -1) if by > 0 else (before[-1] + 1 if before else 0)
+        self._reveal(named[((at or 0) + by) % len(named)])
+
+    @work(exit_on_error=False)
+    async def action_problems(self) -> None:
+        from tui.screens.dialogs import ProblemList
+
+        found = await self.app.push_screen_wait(ProblemList(self._problems))
+        if found is not None:
+            self._go_to_problem(found)
 
     # Raw text
 
@@ -393,103 +587,230 @@ dataset.toml and prompts.txt, and back. `s` saves, `u` takes that back, `R` star
         if self.config is not None:
             self._show_view(VIEWS[(VIEWS.index(self._view) + 1) % len(VIEWS)])
 
-    def _show_view(self, view: FileName | None) -> None:
-        if self.config is None or view == self._view or not self._take_raw():
+    def _show_view(self, view: FileName | None, *, taken: bool = False) -> None:
+        """Form or a file as text; `taken`: what stands in the editor belongs to nobody any more."""
+        if view == self._view or not (taken or self._take_raw()):
             return
+        config, edits = self.config, self.edits
+        if config is not None and edits is not None and self._before_raw is not None and not taken:
+            edits.note(self._before_raw, None)
+        self._before_raw = None if view is None or edits is None else edits.texts()
         self._view = view
-        old = self.query("#config-raw")
-        if view is None:
+        old = self.query(Raw)
+        if view is None or config is None or edits is None:
             old.remove()
-            self.form.display = True
-            self.form.rows.focus()
+            if not taken:
+                self._show()
+                self._focus_form()
+            return
+        text = edits.raw.get(view, config.text(view))
+        language = None if view == "prompts" else "toml"
+        if old:
+            area: TextArea = old.first(Raw)
+            area.language = language
+            area.load_text(text)
         else:
-            self.form.display = False
-            text = self.config.text(view)
-            if old:
-                area = old.first(TextArea)
-                area.load_text(text)
-                area.language = None if view == "prompts" else "toml"
-                area.focus()
-            else:
-                area = Raw.code_editor(
-                    text, language=None if view == "prompts" else "toml", id="config-raw", soft_wrap=view == "prompts"
-                )
-                self.query_one("#config-left").mount(area, before=0)
-                area.focus()
+            area = Raw.code_editor(text, language=language, id="config-raw", soft_wrap=True)
+            self.query_one("#config-left").mount(area, before=0)
+        if view in config.broken:
+            self._wrong = config.broken[view]
         self._show()
+        self._go(area)
 
     @on(TextArea.Changed)
     def _raw_typed(self) -> None:
         self._take_raw(quiet=True)
+        self._show_about()
         self._show_side()
 
     def _take_raw(self, *, quiet: bool = False) -> bool:
         """Put the raw text into the documents; False when it is not TOML, which is said."""
-        found = self.query("#config-raw")
-        if not found or self._view is None or self.config is None:
+        found, view, edits = self.query(Raw), self._view, self.edits
+        if not found or view is None or edits is None:
             return True
-        text = found.first(TextArea).text
-        if text == self.config.text(self._view) and self._wrong is None:
+        text = found.first(Raw).text
+        if text == edits.config.text(view) and view not in edits.config.broken:
+            edits.raw.pop(view, None)
+            self._wrong = None
             return True
         try:
-            self.config.set_text(self._view, text)
+            edits.config.set_text(view, text)
         except UserError as error:
             self._wrong = error
+            edits.raw[view] = text
             if not quiet:
                 self.app.report(error)
+            self._keep_draft()
             return False
         self._wrong = None
+        edits.raw.pop(view, None)
+        self._keep_draft()
         self._check_soon()
         return True
 
     @work(exit_on_error=False)
     async def action_editor(self) -> None:
         """The file of the current view in $EDITOR; the form stands for train.toml."""
-        from tui.screens.config_dialogs import edit_outside
+        from tui.editor import edit_text
 
-        if self.config is not None and await self._may_leave():
-            edit_outside(self.app, self.config.path(self._view or "train"))
-            self.config.reload()
+        edits = self.edits
+        if edits is None:
+            return
+        view: FileName = self._view or "train"
+        before = edits.texts()
+        text = await edit_text(self.app, edits.config.text(view), edits.config.path(view).name)
+        if text is not None and self.edits is edits:
+            self._show_view(None, taken=True)
+            edits.put({view: text})
+            edits.note(before, None)
             self._changed()
+            if view in edits.raw:
+                self._show_view(view)
+            else:
+                self._focus_form()
 
     @work(exit_on_error=False)
     async def action_diff(self) -> None:
-        """What saving would change."""
         from tui.screens.config_dialogs import show_diff
 
         if self.config is not None:
             await show_diff(self.app, self.config)
 
-    # Saving and starting
+    # On disk
 
-    def action_save(self) -> None:
+    def _keep_draft(self) -> None:
+        """Unsaved changes outlive the program; one write at a time, of the newest state."""
+        edits, workspace = self.edits, self.app.workspace
+        if edits is None or workspace is None or self._draft_waits or not (edits.has_draft or edits.unsaved):
+            return
+        self._draft_waits = True
+
+        def write() -> None:
+            self._draft_waits = False
+            edits.write_draft(workspace)
+
+        self.app.writer.submit(write, None, self.app.report)
+
+    @work(exit_on_error=False)
+    async def action_save(self) -> None:
         if self.config is not None and self._take_raw():
-            if not self.config.changed:
+            if self.config.changed:
+                await self._save()
+            else:
                 self.notify("Nothing to save.", timeout=2)
+
+    async def _save(self) -> bool:
+        """Write the changed files; True when they are on disk. What another program changed is asked about."""
+        edits = self.edits
+        assert edits is not None
+        foreign = edits.config.changed_on_disk() & edits.config.changed
+        if foreign:
+            await self._ask_whose(edits, {file: edits.config.text(file) for file in edits.config.changed})
+            return not edits.config.changed
+        journal = self.app.journal
+        saved: list[object] = []
+        self.app.writer.submit(lambda: edits.config.save(journal), saved.append, self.app.report)
+        await self.app.writer.drain()
+        if saved:
+            edits.forget()
+            self._changed()
+            self.notify(f"saved {printable(edits.config.name)}", timeout=2, markup=False)
+        return bool(saved)
+
+    @on(events.AppFocus)
+    def _look(self) -> None:
+        """Did another program change the files?"""
+        if self.edits is not None and not self._asking and not self.app.writer.pending and self.is_current:
+            self._look_at(self.edits)
+
+    @work(thread=True, exclusive=True, group="config-look", exit_on_error=False)
+    def _look_at(self, edits: Edits) -> None:
+        if edits.config.changed_on_disk():
+            self.app.call_from_thread(self._files_may_differ)
+
+    def _files_may_differ(self) -> None:
+        """Take what is new on disk; where it meets unsaved changes, ask."""
+        edits = self.edits
+        if edits is None or self._asking or self.app.writer.pending:
+            return
+        theirs = edits.config.changed_on_disk()
+        if not theirs:
+            return
+        mine = edits.unsaved
+        if theirs & set(mine):
+            self._settle(edits, mine)
+            return
+        view = self._view
+        self._show_view(None, taken=True)
+        edits.config.reload()
+        edits.forget()
+        edits.put(mine)
+        self._wrong = None
+        self._changed()
+        broken = next(iter(edits.config.broken), None)
+        if broken is not None or view is not None:
+            self._show_view(broken or view)
+        elif self.form.is_editing is False and self.is_current:
+            self._focus_form()
+
+    @work(exit_on_error=False)
+    async def _settle(self, edits: Edits, mine: dict[FileName, str]) -> None:
+        await self._ask_whose(edits, mine)
+
+    async def _ask_whose(self, edits: Edits, mine: dict[FileName, str]) -> None:
+        """Both versions are kept whatever is chosen: one on disk, the other one step of undo or redo away."""
+        from tui.screens.config_dialogs import ask_whose
+        from tui.screens.config_files import keep_mine, take_theirs
+
+        if self._asking:
+            return
+        self._asking = True
+        try:
+            found = await ask_whose(self.app, edits.config, mine)
+            if found is None or self.edits is not edits:
                 return
-            self._save()
+            config, journal = edits.config, self.app.journal
+            write = keep_mine if found == "mine" else take_theirs
+            self.app.writer.submit(lambda: write(config, mine, journal), None, self.app.report)
+            await self.app.writer.drain()
+            self._show_view(None, taken=True)
+            config.reload()
+            edits.forget()
+            self._wrong = None
+            self._changed()
+            self._focus_form()
+            said = "saved yours; u brings the other back" if found == "mine" else "took the other; U brings yours back"
+            self.notify(said, timeout=6)
+        finally:
+            self._asking = False
 
-    def _save(self) -> None:
-        config, journal = self.config, self.app.journal
-        assert config is not None
-
-        def done(_: Any) -> None:
-            self._show()
-            self._check_soon()
-            self.notify(f"saved {printable(config.name)}", timeout=2, markup=False)
-
-        self.app.writer.submit(lambda: config.save(journal), done, self.app.report)
+    # Starting
 
     @work(exit_on_error=False)
     async def action_start(self) -> None:
-        if self.config is None or self.app.workspace is None or not self._take_raw():
+        from tui.screens.config_start import Start
+
+        copied = self._copy() if self._take_raw() else None
+        edits = self.edits
+        if edits is None or copied is None:
+            if self.config is None:
+                self.notify(EMPTY, markup=False)
             return
-        if self.config.changed:
-            self._save()
-            await self.app.writer.drain()
-        name = self.config.name
-        if await confirm_start(self.app, name, self.plan, self._problems):
-            self._start(name)
+        dialog = Start(copied.name, self.plan, self._problems)
+        self._look_before_start(copied, dialog)
+        answer = await self.app.push_screen_wait(dialog)
+        if isinstance(answer, Problem):
+            self._go_to_problem(answer)
+        elif answer == "start" and (not edits.config.changed or await self._save()):
+            self._start(edits.config.name)
+
+    @work(thread=True, exclusive=True, group="config-look-start", exit_on_error=False)
+    def _look_before_start(self, config: Config, dialog: object) -> None:
+        from tui.screens.config_start import Start, look
+
+        assert isinstance(dialog, Start) and self.app.workspace is not None
+        plan, problems, trainer = look(config, self.app.workspace, self.app.settings)
+        self.app.call_from_thread(dialog.settle, plan, problems, trainer)
 
     @work(thread=True, group="config-start", exit_on_error=False)
     def _start(self, name: str) -> None:
@@ -505,22 +826,3 @@ dataset.toml and prompts.txt, and back. `s` saves, `u` takes that back, `R` star
     def _started(self, run_id: str) -> None:
         self.app.runs_changed.publish(run_id)
         self.run_worker(self.app.open_run(run_id))
-
-
-def wrapped(lines: list[Cells], width: int) -> list[Cells]:
-    """Each line broken at blanks to `width` cells; what follows is indented as its first line."""
-    import textwrap
-
-    result: list[Cells] = []
-    for cells in lines:
-        text = "".join(piece for piece, _ in cells)
-        if len(text) <= width or width < 8 or not cells:
-            result.append(cells)
-            continue
-        *lead, (last, role) = cells
-        taken = sum(len(piece) for piece, _ in lead)
-        indent = taken + len(last) - len(last.lstrip())
-        parts = textwrap.wrap(last.strip(), max(8, width - indent))
-        result.append([*lead, (last[: len(last) - len(last.lstrip())] + parts[0], role)])
-        result += [[(" " * indent + part, role)] for part in parts[1:]]
-    return result

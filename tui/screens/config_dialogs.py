@@ -2,65 +2,74 @@
 
 from __future__ import annotations
 
-import os
-import shlex
-import subprocess
-from collections.abc import Iterable, Sequence
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from textual import on
 from textual.binding import Binding
-from textual.content import Content
 from textual.widget import Widget
-from textual.widgets import Input, Static
+from textual.widgets import Input
 
-from core.problems import Problem, Severity, UserError
+from core.problems import UserError
 from core.text import human_bytes, printable
+from tui.screens.config_parts import wrapped
 from tui.screens.dialogs import Ask, Choose, Dialog
 from tui.theme import Cells
 from tui.widgets.item_list import ItemList, Texts
 
 if TYPE_CHECKING:
-    from core.config.documents import Config
-    from core.config.plan import Plan
+    from core.config.documents import Config, FileName
     from tui.app import KohyaApp
 
 OTHER = "\0other"
+NO_BASE = (
+    "models/ has no base model yet. Copy or link one there, or fetch one in a shell:\n"
+    "  kohya-tui models base            lists the usual ones\n"
+    "  kohya-tui models base download REPO FILE"
+)
 
 
 class Find(Dialog[str]):
-    """Type a name or a word; the list below narrows; Enter takes the first."""
+    """Type a name or a word; the list below narrows; Enter takes the one under the cursor."""
 
     BINDINGS = [
         Binding("down", "move(1)", "down", show=False, id="list.down", priority=True),
         Binding("up", "move(-1)", "up", show=False, id="list.up", priority=True),
     ]
 
-    def __init__(self, title: str, entries: Sequence[tuple[str, str, str]]) -> None:
-        super().__init__(title)
-        self._entries = entries
+    def __init__(self, title: str, entries: Sequence[tuple[str, str, str]], empty: str) -> None:
+        super().__init__(title, "↑ ↓ choose   ⏎ take it   Esc back")
+        self._entries, self._empty = entries, empty
         self._shown: list[tuple[str, str, str]] = list(entries)
+        self._room = max((len(label) for _, label, _ in entries), default=0) + 2
 
     def compose_dialog(self) -> Iterable[Widget]:
         yield Input(placeholder="name or word", id="answer")
-        rows = ItemList(self._rows(), id="options", empty="no option has that in its name or description")
+        rows = ItemList(self._rows(), id="options", on="surface", empty=self._empty)
         rows.can_focus = False
-        rows.styles.height = 12
         yield rows
 
     def on_mount(self) -> None:
         self.query_one(Input).focus()
+        # The height stays while the list narrows: nothing jumps under the eyes.
+        self.query_one(ItemList).styles.height = max(4, min(len(self._entries), self.app.size.height - 12, 24))
+        self.query_one("#dialog").styles.width = min(100, self.app.size.width - 4)
 
     def _rows(self) -> Texts:
-        rows: list[Cells] = [[(f" {name:<34}", "text"), (why, "muted")] for name, _, why in self._shown]
+        rows: list[Cells] = [
+            [(f" {printable(label):<{self._room}}", "text"), (printable(why), "muted")] for _, label, why in self._shown
+        ]
         return Texts(rows)
 
     @on(Input.Changed)
     def _narrow(self, event: Input.Changed) -> None:
-        words = event.value.lower().split()
-        found = [entry for entry in self._entries if all(word in f"{entry[0]} {entry[2]}".lower() for word in words)]
-        self._shown = sorted(found, key=lambda entry: not (words and words[0] in entry[0]))
+        words = event.value.lower().replace("-", "_").split()
+        found = [entry for entry in self._entries if all(word in f"{entry[1]} {entry[2]}".lower() for word in words)]
+        # Names that begin with the word come first, then those that have it, then descriptions.
+        first = words[0] if words else ""
+        self._shown = sorted(found, key=lambda entry: (not entry[1].startswith(first), first not in entry[1]))
         self.query_one(ItemList).set_rows(self._rows(), 0)
 
     def action_move(self, by: int) -> None:
@@ -70,61 +79,51 @@ class Find(Dialog[str]):
     @on(Input.Submitted)
     def _taken(self) -> None:
         at = self.query_one(ItemList).cursor
-        self.dismiss(self._shown[at][0] if 0 <= at < len(self._shown) else None)
+        if 0 <= at < len(self._shown):
+            self.dismiss(self._shown[at][0])
 
 
 class Text(Dialog[None]):
     """Lines to read."""
 
-    def __init__(self, title: str, lines: Sequence[Cells]) -> None:
+    def __init__(self, title: str, lines: Sequence[Cells], empty: str = "nothing") -> None:
         super().__init__(title, "Esc back")
-        self._lines = lines
+        self._lines, self._empty = lines, empty
 
     def compose_dialog(self) -> Iterable[Widget]:
-        rows = ItemList(Texts(list(self._lines)), id="options", empty="no difference")
-        rows.styles.height = max(1, min(len(self._lines), 24))
-        yield rows
+        yield ItemList(id="options", on="surface", empty=self._empty)
 
     def on_mount(self) -> None:
-        self.query_one(ItemList).focus()
+        rows = self.query_one(ItemList)
+        rows.focus()
+        self.query_one("#dialog").styles.width = min(110, self.app.size.width - 4)
+        self.call_after_refresh(self._fill)
 
-
-class Start(Dialog[bool]):
-    """The plan and what stands against it; asks once."""
-
-    BINDINGS = [Binding("y,enter", "yes", "start", show=False, id="dialog.yes")]
-
-    def __init__(self, name: str, lines: Sequence[Cells], *, possible: bool) -> None:
-        super().__init__(
-            f"Train {name}" if possible else f"{name} cannot be trained yet",
-            "⏎ start   Esc back" if possible else "Esc back",
-        )
-        self._lines, self._possible = lines, possible
-
-    def compose_dialog(self) -> Iterable[Widget]:
-        text = "\n".join("".join(piece for piece, _ in cells) for cells in self._lines)
-        yield Static(Content(text), id="text")
-
-    def action_yes(self) -> None:
-        if self._possible:
-            self.dismiss(True)
+    def _fill(self) -> None:
+        rows = self.query_one(ItemList)
+        lines = wrapped(self._lines, rows.size.width)
+        rows.styles.height = max(1, min(len(lines), self.app.size.height - 9))
+        rows.set_rows(Texts(lines))
 
 
 async def choose_option(app: KohyaApp, config: Config) -> str | None:
     """Any option of the trainer, by name or word."""
     from tui.screens.config_form import search
 
-    return await app.push_screen_wait(Find("Find an option", search(config)))
+    empty = "No option has that in its name or description."
+    return await app.push_screen_wait(Find("Find an option", search(config), empty))
 
 
 async def choose_value(app: KohyaApp, config: Config, key: str) -> str | None:
-    """One of an option's values, as text; for the base model, one of models/ or a path."""
+    """One of an option's values, as text; for files of the workspace, one of those that are there or a path."""
     from tui.screens.config_form import display, options
 
-    if key == "pretrained_model_name_or_path":
-        return await choose_base(app, str(config.get("train", key) or ""))
-    option = options(config)[key]
     now = config.get(config.home(key), key)
+    if key == "pretrained_model_name_or_path":
+        return await choose_base(app, str(now or ""))
+    if key == "image_dir":
+        return await choose_folder(app, str(now or ""))
+    option = options(config)[key]
     values = [(str(value), display(value), "default" if value == option.default else "") for value in option.choices]
     return await app.push_screen_wait(
         Choose(key, values, option.help, chosen=str(option.default if now is None else now))
@@ -133,21 +132,72 @@ async def choose_value(app: KohyaApp, config: Config, key: str) -> str | None:
 
 async def choose_base(app: KohyaApp, now: str) -> str | None:
     """A base checkpoint: those found in models/, with what their headers say, or a path that is typed."""
-    from core.config.base_models import list_models
+    from core.config.base_models import SCRIPTS, list_models
 
     workspace = app.workspace
     assert workspace is not None
+    models = [
+        model
+        for model in await asyncio.to_thread(list_models, workspace, app.settings)
+        if model.architecture in SCRIPTS or model.architecture is None
+    ]
     entries = []
-    for model in list_models(workspace, app.settings):
-        facts = [model.architecture, model.prediction, model.precision, human_bytes(model.bytes)]
+    for model in models:
+        facts = [model.problem or model.architecture, model.prediction, model.precision, human_bytes(model.bytes)]
         path = workspace.key_of(model.path)
         entries.append((path, printable(path.removeprefix("models/")), " · ".join(fact for fact in facts if fact)))
-    entries.append((OTHER, "another path…", ""))
-    if len(entries) > 1:
+    label = "Path of a .safetensors or .ckpt file, or of a diffusers folder"
+    if entries:
+        entries.append((OTHER, "another path…", ""))
         found: str | None = await app.push_screen_wait(Choose("Base model", entries, chosen=now))
         if found != OTHER:
             return found
-    return await app.push_screen_wait(Ask("Base model", "Path of a .safetensors or .ckpt file", now))
+    else:
+        label = f"{NO_BASE}\n\nOr the path of one that you have:"
+
+    def wrong(text: str) -> str | None:
+        path = workspace.root / Path(text.strip()).expanduser()
+        return None if path.exists() else f"There is no {path}"
+
+    return await app.push_screen_wait(Ask("Base model", label, now, check=wrong))
+
+
+async def choose_folder(app: KohyaApp, now: str) -> str | None:
+    """A folder of images: those of the datasets, or a path that is typed."""
+    from core.dataset.scan import dataset_dir, subsets
+
+    workspace = app.workspace
+    assert workspace is not None
+
+    def listed() -> list[tuple[str, str, str]]:
+        found = [part for name in workspace.dataset_names() for part in subsets(dataset_dir(workspace, name))]
+        keys = [(workspace.key_of(part.path), part) for part in found]
+        return [(key, printable(key), f"{part.repeats} repeats by its name") for key, part in keys]
+
+    entries = await asyncio.to_thread(listed)
+    if entries:
+        chosen: str | None = await app.push_screen_wait(
+            Choose("Folder of images", [*entries, (OTHER, "another path…", "")], chosen=now)
+        )
+        if chosen != OTHER:
+            return chosen
+    return await app.push_screen_wait(Ask("Folder of images", "Path of the folder that holds the images", now))
+
+
+async def ask_whose(app: KohyaApp, config: Config, mine: Mapping[FileName, str]) -> str | None:
+    """Another program changed what is changed here too: "mine" or "theirs"; None leaves it open."""
+    names = ", ".join(config.path(file).name for file in mine)
+    choices = [
+        ("mine", "Keep mine", "saved over the other, which u brings back"),
+        ("theirs", "Take the other", "mine goes into the history: U brings it back"),
+        ("look", "Show the difference", ""),
+    ]
+    title = f"{printable(config.name)}: {names} was changed by another program"
+    while True:
+        found: str | None = await app.push_screen_wait(Choose(title, choices, "You have unsaved changes there, too."))
+        if found != "look":
+            return found
+        await app.push_screen_wait(Text("The other (-) and mine (+)", _difference(config, mine), "The same."))
 
 
 async def ask_new(app: KohyaApp) -> str | None:
@@ -188,12 +238,14 @@ async def ask_new(app: KohyaApp) -> str | None:
     name = await app.push_screen_wait(Ask("New config", "Its name", free, check=wrong))
     if name is None:
         return None
-    try:
-        create(workspace, name, preset, dataset, journal=app.journal)
-    except UserError as error:
-        app.report(error)
-        return None
-    return name
+    journal, made = app.journal, []
+    app.writer.submit(
+        lambda: create(workspace, name, preset, dataset, trigger=app.settings.trigger, journal=journal),
+        made.append,
+        app.report,
+    )
+    await app.writer.drain()
+    return name if made else None
 
 
 async def import_guide(app: KohyaApp) -> str | None:
@@ -223,9 +275,17 @@ async def import_guide(app: KohyaApp) -> str | None:
         answers[placeholder] = answer
     try:
         result = convert(guide, answers, None, workspace)
-        write_config(workspace, result.name, result.train, result.dataset, result.prompts, app.journal)
     except UserError as error:
         app.report(error)
+        return None
+    journal, made = app.journal, []
+    app.writer.submit(
+        lambda: write_config(workspace, result.name, result.train, result.dataset, result.prompts, journal),
+        made.append,
+        app.report,
+    )
+    await app.writer.drain()
+    if not made:
         return None
     lines: list[Cells] = []
     for move in result.moved:
@@ -237,41 +297,21 @@ async def import_guide(app: KohyaApp) -> str | None:
     return str(result.name)
 
 
-async def confirm_start(app: KohyaApp, name: str, plan: Plan | None, problems: Sequence[Problem]) -> bool:
-    """Show the plan and ask once; with errors there is nothing to ask."""
-    errors = [problem for problem in problems if problem.severity is Severity.ERROR]
-    warnings = [problem for problem in problems if problem.severity is Severity.WARNING]
-    lines: list[Cells] = [[(text, "text")] for text in (plan.lines() if plan is not None else [])]
-    for glyph, found in (("✗", errors), ("!", warnings)):
-        for problem in found[:6]:
-            lines.append([(f"{glyph} {printable(problem.message)}", "text")])
-            if problem.hint and glyph == "✗":
-                lines.append([(f"  {printable(problem.hint)}", "muted")])
-    agreed: bool | None = await app.push_screen_wait(Start(name, lines, possible=not errors))
-    return bool(agreed)
-
-
 async def show_diff(app: KohyaApp, config: Config) -> None:
     """What saving would change, as a unified diff."""
+    mine = {file: config.text(file) for file in sorted(config.changed)}
+    await app.push_screen_wait(Text("Changes that are not saved", _difference(config, mine), "Nothing to save."))
+
+
+def _difference(config: Config, mine: Mapping[FileName, str]) -> list[Cells]:
+    """From the files on disk to `mine`."""
     import difflib
 
     lines: list[Cells] = []
-    for file in sorted(config.changed):
+    for file, text in mine.items():
         path = config.path(file)
-        old = path.read_text("utf-8", "replace") if path.exists() else ""
-        for text in difflib.unified_diff(
-            old.splitlines(), config.text(file).splitlines(), path.name, path.name, lineterm=""
-        ):
-            role = {"+": "good", "-": "bad", "@": "second"}.get(text[:1], "muted")
-            lines.append([(f" {printable(text)}", role)])
-    await app.push_screen_wait(Text("Changes that are not saved", lines))
-
-
-def edit_outside(app: KohyaApp, path: Path) -> None:
-    """Open `path` in $EDITOR, with the app out of the way."""
-    editor = shlex.split(os.environ.get("VISUAL") or os.environ.get("EDITOR") or "nano")
-    with app.suspend():
-        try:
-            subprocess.run([*editor, str(path)], check=False)
-        except OSError as error:
-            app.report(UserError(f"Cannot start {editor[0]}: {error.strerror}", "Set EDITOR to your editor."))
+        old = path.read_bytes().decode("utf-8-sig", "replace") if path.exists() else ""
+        for row in difflib.unified_diff(old.splitlines(), text.splitlines(), path.name, path.name, lineterm=""):
+            role = {"+": "good", "-": "bad", "@": "second"}.get(row[:1], "muted")
+            lines.append([(f" {printable(row)}", "muted" if row.startswith(("+++", "---")) else role)])
+    return lines

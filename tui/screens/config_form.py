@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from core.config.documents import Config, FileName
 from core.config.schema import GROUPS, LEVELS, dataset_fields, fields, optimizers, parse_value, schedulers
 from core.config.schema import Field as Option
+from core.config.values import float_text
+from core.problems import Problem, Severity
 from core.text import printable
 from tui.theme import Cells
 from tui.widgets.form import Field
 
 OPEN_CHOICES = {"optimizer_type": optimizers, "lr_scheduler": schedulers}
 """Options with usual values that take any other too."""
+PICKED = ("pretrained_model_name_or_path", "image_dir")
+"""Options whose values are files of the workspace: chosen from a list, or typed."""
 PROMPTS = "prompts"
+MARKS = {Severity.ERROR: ("✗", "bad"), Severity.WARNING: ("!", "caution"), Severity.INFO: ("·", "muted")}
 
 
 def options(config: Config) -> Mapping[str, Option]:
@@ -25,8 +31,11 @@ def options(config: Config) -> Mapping[str, Option]:
     return {**found, **fields(config.script)}
 
 
-def shown(config: Config, extra: frozenset[str]) -> list[Field]:
-    """The lines of the form: in each group the usual options, those that are set, and those asked for in `extra`."""
+def shown(config: Config, extra: frozenset[str], problems: Mapping[str, Problem]) -> list[Field]:
+    """The lines of the form: in each group the usual options, those that are set, and those asked for in `extra`.
+
+    `problems` has the worst finding about a key; it stands beside its field.
+    """
     train = config.effective("train")
     known = options(config)
     names: dict[str, list[str]] = {group: [] for group in GROUPS}
@@ -41,6 +50,7 @@ def shown(config: Config, extra: frozenset[str]) -> list[Field]:
         if is_usual or is_set or name in extra:
             names["Dataset" if in_dataset else option.group].append(name)
     strangers = [name for name in train if name not in known]
+    wrong = {key: (*MARKS[problem.severity], printable(problem.message)) for key, problem in problems.items()}
     lines: list[Field] = []
     for group in GROUPS:
         inside = names[group]
@@ -49,14 +59,16 @@ def shown(config: Config, extra: frozenset[str]) -> list[Field]:
         if lines:
             lines.append(Field("", "", [], "blank"))
         lines.append(Field(f"#{group}", group, [], "head"))
-        lines += [line(config, name, known[name]) for name in inside]
+        lines += [replace(line(config, name, known[name]), problem=wrong.get(name)) for name in inside]
         if group == "Sampling":
             count = sum(1 for text in config.prompts.splitlines() if text.strip() and not text.startswith("#"))
-            lines.append(Field(PROMPTS, "prompts", [(f"{count} in prompts.txt", "text")], "choice"))
+            said = f"{count} in prompts.txt" if count else "none yet: ⏎ writes them"
+            lines.append(Field(PROMPTS, PROMPTS, [(said, "text")], "choice", problem=wrong.get(PROMPTS)))
     if strangers:
         lines += [Field("", "", [], "blank"), Field("#Unknown", "Unknown to the trainer", [], "head")]
         lines += [
-            Field(name, name, [(display(train[name]), "caution")], raw=display(train[name])) for name in strangers
+            Field(name, name, [(display(train[name]), "text")], raw=display(train[name]), problem=wrong.get(name))
+            for name in strangers
         ]
     return lines
 
@@ -68,14 +80,16 @@ def line(config: Config, name: str, option: Option) -> Field:
     cells: Cells
     if value is not None:
         cells = [(display(value), "text")]
-    elif option.default in (None, False, ""):
+    elif option.type == "bool":
+        cells = [("yes" if option.default else "no", "muted")]
+    elif option.default in (None, ""):
         cells = [("–", "muted")]
     else:
         cells = [(display(option.default), "muted")]
     kind = "text"
     if option.type == "bool":
         kind = "flag"
-    elif option.choices or name == "pretrained_model_name_or_path":
+    elif option.choices or name in PICKED:
         kind = "choice"
     return Field(
         name,
@@ -92,11 +106,20 @@ def note(config: Config, name: str, value: Any) -> str:
     """What a value means together with others."""
     if name in {"learning_rate", "unet_lr", "text_encoder_lr"} and isinstance(value, int | float):
         scale = network_scale(config)
-        return f"effective {value * scale:.3g}" if scale not in (None, 1) else ""
+        return f"effective {float_text(float(f'{value * scale:.3g}'))}" if scale not in (None, 1) else ""
+    if name in {"image_dir", "num_repeats"}:
+        count = sum(len(table.get("subsets", ())) for table in tables(config))
+        return f"first of {count} folders; ^t shows all" if count > 1 else ""
     if name == "network_alpha":
         scale = network_scale(config)
         return f"scale {scale:.3g}" if scale is not None else ""
     return ""
+
+
+def tables(config: Config) -> list[Any]:
+    """The `[[datasets]]` of dataset.toml."""
+    found = config.plain("dataset").get("datasets")
+    return [table for table in found if isinstance(table, dict)] if isinstance(found, list) else []
 
 
 def network_scale(config: Config) -> float | None:
@@ -119,7 +142,7 @@ def display(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
-        return f"{value:g}"
+        return float_text(value)
     if isinstance(value, list):
         return ", ".join(display(item) for item in value)
     return printable(str(value))
@@ -145,3 +168,30 @@ def switch(config: Config, name: str) -> None:
 def search(config: Config) -> list[tuple[str, str, str]]:
     """(name, name, help) of every option, for the finder."""
     return [(name, name, option.help or option.group) for name, option in sorted(options(config).items())]
+
+
+def key_of(config: Config, problem: Problem) -> str | None:
+    """The field that a finding is about; None when it is about something else (a caption, the machine)."""
+    file, _, place = problem.where.partition(": ")
+    if file == "prompts.txt":
+        return PROMPTS
+    if not place:
+        return "image_dir" if problem.where.startswith("train_data/") and config.home("image_dir") else None
+    known = options(config)
+    for part in (place.rsplit(".", 1)[-1], place.split(".", 1)[0], place.split(" ", 1)[0]):
+        if part in known or part in config.effective():
+            return part
+    return None
+
+
+def worst(config: Config, problems: Iterable[Problem]) -> dict[str, Problem]:
+    """The gravest finding about each field."""
+    found: dict[str, Problem] = {}
+    for problem in problems:
+        key = key_of(config, problem)
+        if key is not None and (key not in found or ORDER.index(problem.severity) < ORDER.index(found[key].severity)):
+            found[key] = problem
+    return found
+
+
+ORDER = (Severity.ERROR, Severity.WARNING, Severity.INFO)

@@ -17,6 +17,7 @@ from textual.widgets import Input
 
 from tui.theme import Cells
 from tui.widgets.item_list import ItemList
+from tui.widgets.line import cut
 from tui.wiring import OurApp
 
 Kind = Literal["text", "choice", "flag", "head", "blank"]
@@ -34,6 +35,8 @@ class Field:
     note: str = ""
     """Muted, at the right of the value."""
     suggestions: tuple[str, ...] = ()
+    problem: tuple[str, str, str] | None = None
+    """Glyph, role and sentence of what is wrong with the value: it stands before the label and behind the value."""
 
     @property
     def editable(self) -> bool:
@@ -56,8 +59,14 @@ class FieldRows:
         if field.kind == "head":
             return [(f" {field.label}", "muted"), *field.value]
         label = set_cell_size(field.label, self._label_width)
-        note: Cells = [("   " + field.note, "muted")] if field.note else []
-        return [(f" {label}  ", "muted"), *field.value, *note]
+        cells: Cells = [(f" {label}  ", "muted"), *field.value]
+        if field.note:
+            cells.append(("   " + field.note, "muted"))
+        if field.problem is not None:
+            glyph, role, sentence = field.problem
+            cells[0] = (f"{label}  ", "text")
+            cells = [(glyph, role), *cells, ("   " + sentence, role)]
+        return cut(cells, width)
 
 
 class FieldList(ItemList):
@@ -84,8 +93,14 @@ class FieldList(ItemList):
         index = min(max(index, 0), len(rows) - 1)
         while 0 <= index < len(rows) and not rows.fields[index].editable:
             index += direction
-        if 0 <= index < len(rows):
-            super().move(index)
+        if not 0 <= index < len(rows):
+            return
+        super().move(index)
+        first = index
+        while first and not rows.fields[first - 1].editable:
+            first -= 1
+        if first < self.scroll_offset.y:  # the heading above the first field of a group is seen with it
+            self.scroll_to(y=first, animate=False, force=True, immediate=True)
 
     def action_step(self, by: int) -> None:
         if self.cursor >= 0:
@@ -186,14 +201,27 @@ class Form(Container):
             self.post_message(self.Asked(field.key))
             return
         line = self.query_one("#form-input", Input)
-        left = self._label_width + 2
-        line.styles.offset = (left, at - self.rows.scroll_offset.y)
-        line.styles.width = max(12, self.size.width - left - 1)
+        self._place_input()
         line.suggester = SuggestFromList(field.suggestions, case_sensitive=False) if field.suggestions else None
         line.value = field.raw
         line.cursor_position = len(field.raw)
         line.add_class("-open")
         line.focus()
+
+    @property
+    def is_editing(self) -> bool:
+        return self.query_one("#form-input", Input).has_class("-open")
+
+    def on_resize(self) -> None:
+        if self.is_editing:
+            self._place_input()
+
+    def _place_input(self) -> None:
+        """The input stands over the value of the field under the cursor."""
+        line = self.query_one("#form-input", Input)
+        left = self._label_width + 2
+        line.styles.offset = (left, self.rows.cursor - self.rows.scroll_offset.y)
+        line.styles.width = max(12, self.size.width - left - 1)
 
     def action_close_input(self) -> None:
         line = self.query_one("#form-input", Input)
