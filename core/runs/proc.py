@@ -129,6 +129,18 @@ def write_json(path: str, value: dict[str, Any], *, fsync: bool) -> None:
         raise
 
 
+def overwrite_json(path: str, value: dict[str, Any]) -> None:
+    """Write `value` over the old content of `path`, for a full disk: the blocks that it has are enough. Not atomic."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    try:
+        data = json.dumps(value).encode("utf-8", "surrogateescape")
+        written = os.write(descriptor, data)  # compact, so that it fits into the indented text of before
+        os.ftruncate(descriptor, written)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def read_json(path: str) -> dict[str, Any] | None:
     """The JSON object in `path`; None when it is missing or no object."""
     try:

@@ -249,6 +249,9 @@ class _Supervision:
         self._write(
             state=str(state), reason=reason, returncode=self.returncode, ended=time.time(), stop_after_checkpoint=False
         )
+        if self.unwritten:
+            with contextlib.suppress(OSError):
+                proc.overwrite_json(f"{self.dir}/state.json", self.state)
 
     def _write(self, *, fsync: bool = True, **changes: Any) -> None:
         self.state.update(changes, heartbeat=time.time())

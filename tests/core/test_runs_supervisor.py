@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import resource
 import shutil
 import signal
 import subprocess
@@ -316,6 +317,23 @@ def test_a_run_folder_that_is_deleted_does_not_end_the_training(runs: Runs) -> N
     assert proc.start_ticks(run.status.pid or 0) is not None
     os.kill(run.status.pid or 0, signal.SIGTERM)
     wait_for(lambda: proc.start_ticks(supervisor) is None)
+
+
+def test_a_full_disk_does_not_end_a_run(runs: Runs, tmp_path: Path) -> None:
+    """state.json cannot be written any more: the supervisor goes on, the run can be stopped, its end is not lost."""
+    run = runs.start(FOREVER)
+    runs.logged(run, "up")
+    supervisor = supervisor_of(runs, run)
+    room = (run.dir / "state.json").stat().st_size
+    resource.prlimit(supervisor, resource.RLIMIT_FSIZE, (room // 2, room // 2))
+    launch.stop(run)
+    wait_for(lambda: proc.start_ticks(supervisor) is None)
+    assert proc.start_ticks(run.status.pid or 0) is None
+    assert "cannot be written" in (run.dir / "supervisor.log").read_text()
+    found = store.observe(run.dir)
+    assert (found.state, found.live) == (RunState.LOST, False)
+    proc.overwrite_json(str(run.dir / "state.json"), {"v": 1, "state": "stopped"})
+    assert store.observe(run.dir).state is RunState.STOPPED
 
 
 def test_a_zombie_is_dead(runs: Runs) -> None:
