@@ -13,9 +13,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+from core.config.containers import assign, container_of, holders_of, item_at, neighbours, nth_table, sections
 from core.config.reading import flatten, read_toml
 from core.config.schema import LEVELS, Field, dataset_fields, dataset_names, fields
-from core.config.values import coerce, toml_item
+from core.config.values import coerce
 from core.problems import UserError
 
 if TYPE_CHECKING:
@@ -179,9 +180,9 @@ class Config:
         for level in [key] if place else [f"{start}.{key}" for start in _CHAIN]:
             found = _PLACE.match(level)
             assert found is not None
-            table = data.get("general") if found[1] else _item(data.get("datasets"), int(found[2]))
+            table = data.get("general") if found[1] else item_at(data.get("datasets"), int(found[2]))
             if found[3] is not None and isinstance(table, dict):
-                table = _item(table.get("subsets"), int(found[3]))
+                table = item_at(table.get("subsets"), int(found[3]))
             if isinstance(table, dict) and table.get(found[4]) is not None:
                 return copy.deepcopy(table[found[4]])
         return None
@@ -231,19 +232,19 @@ class Config:
             self._set_train(key, value)
         else:
             name, container = self._target(key)
-            _assign(container, name, value, _neighbours(container, dataset_fields("subsets"), name))
+            assign(container, name, value, neighbours(container, dataset_fields("subsets"), name))
         self._refresh(file)
 
     def unset(self, file: FileName, key: str) -> None:
         """Remove a key wherever the trainer would find it; nothing happens when it is not there."""
         self._refuse_broken(file)
         if file == "train":
-            for container in _holders(self.train, key):
+            for container in holders_of(self.train, key):
                 container.remove(key)
         else:
-            for name, container in self._places(key)[:1]:
-                if name in container:
-                    container.remove(name)
+            found = next(((name, each) for name, each in self._places(key) if name in each), None)
+            if found is not None:
+                found[1].remove(found[0])
         self._refresh(file)
 
     def save(self, journal: Journal | None = None, *, force: bool = False) -> EditGroup | None:
@@ -313,21 +314,21 @@ class Config:
             raise self.broken[file]
 
     def _set_train(self, key: str, value: Any) -> None:
-        holders = _holders(self.train, key)
+        holders = holders_of(self.train, key)
         if holders:
-            _assign(holders[-1], key, value, [])
+            assign(holders[-1], key, value, [])
             return
         known = fields(self.script)
         best: tuple[int, Container, list[str]] | None = None
-        for container in _sections(self.train):
-            near = _neighbours(container, known, key)
+        for container in sections(self.train):
+            near = neighbours(container, known, key)
             if near and (best is None or len(near) > best[0]):
                 best = (len(near), container, near)
         if best is not None:
-            _assign(best[1], key, value, best[2])
+            assign(best[1], key, value, best[2])
         else:
             taken = self.train.get(key)  # a section of that name: the key can only stand inside
-            _assign(self.train if taken is None else _container(taken), key, value, [])
+            assign(self.train if taken is None else container_of(taken), key, value, [])
 
     def _target(self, key: str) -> tuple[str, Container]:
         """Name and container to write a dataset key into; makes [general], [[datasets]] and a subset when missing."""
@@ -352,11 +353,11 @@ class Config:
                 document._insert_at(0, tomlkit.key("general"), table)
             if not isinstance(document["general"], dict):
                 raise UserError("general is not a table", "Write [general], in the raw editor.")
-            return name, _container(document["general"])
-        dataset = _nth(document, "datasets", int(place[2]) if place else 0)
+            return name, container_of(document["general"])
+        dataset = nth_table(document, "datasets", int(place[2]) if place else 0)
         if level == "datasets":
             return name, dataset
-        return name, _nth(dataset, "subsets", int(place[3]) if place else 0)
+        return name, nth_table(dataset, "subsets", int(place[3]) if place else 0)
 
     def _places(self, key: str) -> list[tuple[str, Container]]:
         """Where a dataset key may stand, nearest first: (name, container)."""
@@ -368,11 +369,11 @@ class Config:
             return [item for start in _CHAIN for item in self._places(f"{start}.{key}")]
         if place[1]:
             general = document.get("general")
-            return [(place[4], _container(general))] if isinstance(general, dict) else []
-        table = _item(document.get("datasets"), int(place[2]))
+            return [(place[4], container_of(general))] if isinstance(general, dict) else []
+        table = item_at(document.get("datasets"), int(place[2]))
         if table is not None and place[3] is not None:
-            table = _item(table.get("subsets"), int(place[3])) if isinstance(table, dict) else None
-        return [(place[4], _container(table))] if isinstance(table, dict) else []
+            table = item_at(table.get("subsets"), int(place[3])) if isinstance(table, dict) else None
+        return [(place[4], container_of(table))] if isinstance(table, dict) else []
 
 
 def _read(path: Path) -> bytes | None:
@@ -380,67 +381,3 @@ def _read(path: Path) -> bytes | None:
         return path.read_bytes()
     except OSError:
         return None
-
-
-def _item(tables: Any, index: int) -> Any:
-    return tables[index] if isinstance(tables, list) and index < len(tables) else None
-
-
-def _nth(parent: Any, name: str, index: int) -> Container:
-    import tomlkit
-
-    tables = parent.get(name)
-    if tables is not None and not isinstance(tables, list):
-        raise UserError(f"{name} is not a list of tables", f"Write [[{name}]], in the raw editor.")
-    if tables is None:
-        tables = tomlkit.aot()
-        parent.append(name, tables)
-        tables = parent[name]
-    if index == len(tables):
-        tables.append(tomlkit.table())
-    if index >= len(tables):
-        raise UserError(f"There is no {name}[{index}]", f"The file has {len(tables)} of them, counted from 0.")
-    if not isinstance(tables[index], dict):
-        raise UserError(f"{name}[{index}] is not a table", "Correct it in the raw editor.")
-    found: Container = _container(tables[index])
-    return found
-
-
-def _sections(document: Any) -> list[Any]:
-    """The containers whose keys the trainer takes: the top level and each table directly below, in order."""
-    from tomlkit.items import Table
-
-    tables = [item.value for item in document.values() if isinstance(item, Table)]
-    return [document, *tables]
-
-
-def _holders(document: Any, key: str) -> list[Any]:
-    """The containers in which `key` has a value; a section that is named like it is none."""
-    from tomlkit.items import Table
-
-    return [each for each in _sections(document) if key in each and not isinstance(each[key], Table)]
-
-
-def _neighbours(container: Any, known: Any, key: str) -> list[str]:
-    if key not in known:
-        return []
-    group = known[key].group
-    alike = [name for name in container if name in known and known[name].group == group]
-    return [name for name in alike if not isinstance(container[name], dict)]  # a section is no neighbour
-
-
-def _container(table: Any) -> Any:
-    """What to put keys into: the container of a table, or the table itself when its parts stand apart in the file."""
-    from tomlkit.items import InlineTable, Table
-
-    return table.value if isinstance(table, Table | InlineTable) else table
-
-
-def _assign(container: Any, key: str, value: Any, near: list[str]) -> None:
-    item = toml_item(value)
-    if key in container:
-        container[key] = item
-    elif near and hasattr(container, "_insert_after"):
-        container._insert_after(near[-1], key, item)
-    else:
-        container[key] = item
