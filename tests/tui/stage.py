@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from textual.app import App, ComposeResult
+from textual.screen import Screen
 from textual.signal import Signal
 from textual.widget import Widget
 
 from tui import theme
 from tui.graphics import Choice
+from tui.trim import trim
 
 
 class Stage(App[None]):
@@ -31,6 +33,11 @@ class Stage(App[None]):
 
     def get_theme_variable_defaults(self) -> dict[str, str]:
         return theme.variable_defaults(self.theme)
+
+    def get_default_screen(self) -> Screen[None]:
+        screen: Screen[None] = super().get_default_screen()
+        trim(screen)
+        return screen
 
     def compose(self) -> ComposeResult:
         yield self.widget

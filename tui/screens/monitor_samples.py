@@ -87,9 +87,10 @@ class SamplesScreen(ModalScreen[None]):
         self.call_after_refresh(self._tell)
 
     def on_resize(self) -> None:
-        height = self.size.height - 7
-        rows = max(1, len(self._indices))
-        tall = max(4, min(18, (height - 1) // min(rows, 2) - 1))
+        rows, columns = min(2, len(self._indices) or 1), min(4, len(self._columns) or 1)
+        by_height = (self.size.height - 8) // rows - 1
+        by_width = (self.size.width // columns - 1) // 2
+        tall = max(4, min(24, by_height, by_width))
         self.grid.tile_size = (2 * tall, tall)
         self.call_after_refresh(self._tell)
 
