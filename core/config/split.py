@@ -13,7 +13,8 @@ from core.config.guide import Guide, answered, open_placeholders
 from core.config.presets import check_name
 from core.config.reading import read_toml
 from core.config.schema import DEFAULT_SCRIPT, GROUPS, Field, dataset_fields, fields, only_dataset, renamed, suggest
-from core.config.values import coerce, from_text, shown, toml_item
+from core.config.values import coerce, from_text, shown
+from core.config.writing import comments_in, dataset_text, train_text
 from core.problems import Problem, Severity, UserError
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ class _Split:
         for block in self.guide.toml:
             text = answered(block.text, self.answers)
             data = read_toml(text, "the TOML block")
-            self.comments.update(_comments(text))
+            self.comments.update(comments_in(text))
             for name, value in data.items():
                 if name == "general" and isinstance(value, dict):
                     self._dataset_section(name, value)
@@ -145,7 +146,8 @@ class _Split:
                     "sdpa = true does the same with what PyTorch brings: set it and remove xformers.",
                 )
             )
-        train, dataset = self._train_text(name, known), self._dataset_text(name)
+        train = train_text(name, self.script, self.train, known, self.comments)
+        dataset = dataset_text(name, self.general, self.datasets, self.comments)
         for placeholder in open_placeholders(_values_only(train) + _values_only(dataset) + _values_only(prompts)):
             self.problems.append(
                 Problem(
@@ -392,56 +394,6 @@ class _Split:
             if inside != text and not elsewhere:
                 return inside
         return text.removeprefix("./") or "."
-
-    def _train_text(self, name: str, known: Mapping[str, Field]) -> str:
-        lines = [
-            f"# {name}: made by kohya-tui from a guide. sd-scripts takes every key below as an option of its script.",
-            *([f"# script: {self.script}"] if self.script != DEFAULT_SCRIPT else []),
-            "# Pictures, repeats and resolution stand in dataset.toml. Paths are relative to the workspace.",
-        ]
-        rank = {key: index for index, key in enumerate(known)}
-        for group in GROUPS:
-            keys = [key for key in self.train if (known[key].group if key in known else "Advanced") == group]
-            if keys:
-                lines += ["", f"[{group.lower()}]"]
-            for key in sorted(keys, key=lambda key: rank.get(key, len(rank))):
-                note = self.comments.get(key, "") if key in known else "# unknown to sd-scripts"
-                lines.append(_line(key, self.train[key], note))
-        return "\n".join(lines) + "\n"
-
-    def _dataset_text(self, name: str) -> str:
-        if not self.datasets and not self.general:
-            return ""
-        lines = [f"# The dataset of {name}: only these sections and keys may stand here, sd-scripts refuses any other."]
-        lines += self._table("[general]", self.general, "")
-        for data in self.datasets:
-            own = {key: value for key, value in data.items() if key != "subsets"}
-            lines += self._table("[[datasets]]", own, "")
-            for subset in data.get("subsets", []):
-                lines += self._table("[[datasets.subsets]]", subset, "  ")
-        return "\n".join(lines) + "\n"
-
-    def _table(self, head: str, values: Mapping[str, Any], indent: str) -> list[str]:
-        if not values and head == "[general]":
-            return []
-        rows = [indent + _line(key, value, self.comments.get(key, "")) for key, value in values.items()]
-        return ["", indent + head, *rows]
-
-
-def _line(key: str, value: Any, comment: str) -> str:
-    name = key if re.fullmatch(r"[\w-]+", key, re.ASCII) else toml_item(key).as_string()
-    text = f"{name} = {toml_item(value).as_string()}"
-    return f"{text}  {comment}" if comment else text
-
-
-def _comments(text: str) -> dict[str, str]:
-    """The comments behind values, by key; those of keys that stand several times are those of the first."""
-    found: dict[str, str] = {}
-    for line in text.split("\n"):
-        match = re.match(r"""\s*([\w-]+)\s*=\s*(?:'[^']*'|"[^"]*"|[^#'"\[{]*?)\s*(\#.*)$""", line)
-        if match is not None:
-            found.setdefault(match[1], match[2].rstrip())
-    return found
 
 
 def _values_only(text: str) -> str:
