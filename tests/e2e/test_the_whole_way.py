@@ -116,7 +116,7 @@ def test_tag_correct_undo_train_and_come_back(demo: Workspace, session: Session,
     assert step > at_the_end
     assert newest(demo, RunKind.TRAIN) == run
     again.send("X")
-    again.wait("now")
+    again.wait("Stop rinni")
     again.send("j", "Enter")
     until("the stop", lambda: list_runs(demo)[0].status.state is RunState.STOPPED, 30)
     again.send("q")
