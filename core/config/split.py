@@ -230,7 +230,7 @@ class _Split:
                 self._move(key, self.origin[key], "", "empty: left out, so that the default holds")
                 continue
             if type(right) is not type(value):
-                why = f"{shown(value)} is now {shown(right)}: the trainer wants this kind of value"
+                why = f"{shown(value)} is now {shown(right)}, as the trainer's own parser would make it"
                 self._move(key, self.origin[key], FILES["train"], why)
             self.train[key] = right
 
