@@ -20,7 +20,7 @@ from tui.collection import Row
 from tui.screens.base import FIND
 from tui.screens.review_edits import TagKeys
 from tui.theme import Cells
-from tui.widgets.dataset_rows import token_cells
+from tui.widgets.dataset_rows import token_cells, wrap
 from tui.widgets.film import film_cells
 from tui.widgets.image_view import REST, ImageView
 from tui.widgets.line import Line, Lines
@@ -172,7 +172,8 @@ class ReviewScreen(TagKeys):
     def _draw_below(self, row: Row) -> None:
         lines: list[Cells] = []
         if row.error is not None:
-            lines.append([("! ", "bad"), (printable(row.error), "text")])
+            reason = row.error.replace(str(row.item.caption_path), row.item.caption_path.name)
+            lines += [[("! ", "bad"), (text, "text")] for text in wrap(reason, self.below.size.width - 2)[:3]]
         elif row.caption is not None and "\n" in row.caption.strip():
             lines.append([("! ", "caution"), ("more lines follow: E shows them", "muted")])
         if self._quick:

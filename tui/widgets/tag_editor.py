@@ -64,9 +64,11 @@ class TagRows:
         right = 5 + (meter + 1 if meter else 0) if score is not None or self.scores else 0
         room = max(8, width - 4 - 3 - right - 1)
         letter, role = CATEGORIES.get(self.categories.get(tag.replace("_", " ").lower(), ""), (" ", "text"))
-        cells: Cells = [(f"{place + 1:>3} ", "muted"), (fit(printable(tag), room), "text")]
+        number = (f"{place + 1:>3} ", "muted")
         if key in self.trigger:
-            return [*cells, (" trigger", "second")]
+            room = max(8, min(room, width - 4 - len(" trigger")))
+            return [number, (fit(printable(tag), room), "text"), (" trigger", "second")]
+        cells: Cells = [number, (fit(printable(tag), room), "text")]
         cells.append((f" {letter} ", role))
         if score is not None:
             cells.append((f" {score:.2f}", "muted"))

@@ -1,0 +1,181 @@
+"""The Dataset screen on small real datasets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from PIL import Image
+from textual.widgets import Input
+
+from core.dataset.marks import read_reviewed
+from core.workspace import Workspace
+from tests.tui.kit import app_on, make_dataset, ready, toasts, until
+from tui.screens.dataset import DatasetScreen
+from tui.screens.importing import ImportDialog
+from tui.widgets.image_view import ImageView
+from tui.widgets.item_list import ItemList
+from tui.widgets.line import Line, Lines
+
+
+def names(app) -> list[str]:  # type: ignore[no-untyped-def]
+    return [row.name for row in app.collection.shown]
+
+
+async def test_the_images_are_listed_with_what_is_known(workspace: Workspace) -> None:
+    """Natural order, sizes, counts; the title says how many have no caption."""
+    make_dataset(workspace)
+    app = app_on(workspace)
+    async with app.run_test(size=(150, 40)) as pilot:
+        await ready(pilot, app)
+        assert names(app) == ["rinni_1.png", "rinni_2.png", "rinni_3.png", "rinni_4.png", "rinni_10.png"]
+        screen = app.screen
+        assert isinstance(screen, DatasetScreen)
+        assert "5 images · 1 uncaptioned" in screen.query_one("#where", Line).plain
+        line = screen.images.render_line(0).text
+        assert "rinni_1.png" in line and "64×96" in line and "4 tags" in line and "rinni, 1girl, solo, smile" in line
+        assert "no caption" in screen.images.render_line(2).text
+
+
+async def test_the_panel_follows_the_cursor(workspace: Workspace) -> None:
+    """The picture and the facts are those of the image under the cursor."""
+    make_dataset(workspace)
+    app = app_on(workspace)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await ready(pilot, app)
+        await pilot.press("j")
+        facts = app.screen.query_one("#facts", Lines)
+        await until(pilot, lambda: "rinni_2.png" in facts.plain and "/75 tokens" in facts.plain)
+        view = app.screen.query_one(ImageView)
+        await until(pilot, lambda: view.source is not None and view.source.name == "rinni_2.png")
+        assert "3 tags" in facts.plain
+
+
+async def test_the_filter_follows_the_typing(workspace: Workspace) -> None:
+    """Enter keeps it, Esc gives the old list back, an error leaves the list as it was."""
+    make_dataset(workspace)
+    app = app_on(workspace)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await ready(pilot, app)
+        await pilot.press("slash", *"solo")
+        await until(pilot, lambda: names(app) == ["rinni_1.png", "rinni_10.png"])
+        await pilot.press("enter")
+        await until(pilot, lambda: not app.screen.query(Input))
+        assert "2 of 5" in app.screen.query_one("#where", Line).plain
+        await pilot.press("slash")
+        app.screen.query_one(Input).value = "is:nonsense"
+        await pilot.press("enter")
+        await until(pilot, lambda: toasts(app) != [])
+        assert "column 1" in toasts(app)[0] and len(names(app)) == 2
+        await pilot.press("escape", "escape")
+        await until(pilot, lambda: len(names(app)) == 5)
+
+
+async def test_marks_and_reviewed_marks_stay(workspace: Workspace) -> None:
+    """Space marks; `m` marks the marked ones as reviewed, also for the next start."""
+    make_dataset(workspace)
+    app = app_on(workspace)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await ready(pilot, app)
+        await pilot.press("space", "space", "m")
+        await ready(pilot, app)
+        assert "2 marked" in app.screen.query_one("#where", Line).plain
+    assert sorted(read_reviewed(workspace)) == [f"train_data/rinni/10_rinni/rinni_{number}.png" for number in (1, 2)]
+
+
+async def test_the_trash_can_be_undone(workspace: Workspace) -> None:
+    """`D` asks, moves image and caption out of the dataset, and `u` brings both back."""
+    folder = make_dataset(workspace)
+    app = app_on(workspace)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await ready(pilot, app)
+        await pilot.press("D")
+        await until(pilot, lambda: isinstance(app.focused, ItemList) and len(app.focused.rows) == 2)
+        await pilot.press("enter")
+        await until(pilot, lambda: not (folder / "rinni_1.png").exists() and not (folder / "rinni_1.txt").exists())
+        await ready(pilot, app)
+        assert "rinni_1.png" not in names(app)
+        await pilot.press("u")
+        await until(pilot, lambda: (folder / "rinni_1.txt").exists() and "rinni_1.png" in names(app))
+        assert "undone: move 1 image to the trash" in toasts(app)
+
+
+async def test_broken_files_are_problems_and_nothing_more(workspace: Workspace) -> None:
+    """A text file named .png and a caption in another encoding are shown with their remedies."""
+    folder = make_dataset(workspace)
+    (folder / "fake.png").write_text("no picture")
+    (folder / "rinni_1.txt").write_bytes("猫".encode("cp932"))
+    app = app_on(workspace)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await ready(pilot, app)
+        assert isinstance(app.screen, DatasetScreen)
+        assert {problem.code for problem in app.screen.problems()} == {"KT141", "KT142"}
+        view = app.screen.query_one(ImageView)
+        await until(pilot, lambda: "fake.png" in view.text)
+        await pilot.press("exclamation_mark")
+        await until(pilot, lambda: len(app.screen_stack) == 2)
+
+
+async def test_names_with_markup_and_escapes_are_only_text(workspace: Workspace) -> None:
+    """What somebody wrote into a name or caption reaches no terminal as more than text."""
+    make_dataset(workspace, captions={"[red]x\x1b[31m.png": "[bold]tag\x1b]0;title\x07, b"})
+    app = app_on(workspace)
+    async with app.run_test(size=(150, 40)) as pilot:
+        await ready(pilot, app)
+        assert isinstance(app.screen, DatasetScreen)
+        line = app.screen.images.render_line(0).text
+        assert "[red]x" in line and "\x1b" not in line and "[bold]tag, b" in line
+
+
+async def test_an_import_from_the_keyboard(tmp_path: Path) -> None:
+    """First run: import, name the folder, see the plan, bring it in; the images are listed."""
+    source = tmp_path / "10_mika"
+    source.mkdir()
+    Image.new("RGB", (64, 64)).save(source / "a.png")
+    (source / "a.txt").write_text("mika, solo")
+    (source / "b.png").write_text("no picture")
+    place = tmp_path / "new"
+    place.mkdir()
+    app = app_on(None)
+    app.start_folder = place
+    async with app.run_test(size=(80, 24)) as pilot:
+        await until(pilot, lambda: app.focused is not None)
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(app.screen, ImportDialog) and isinstance(app.focused, Input))
+        dialog = app.screen
+        dialog.query_one("#source", Input).value = str(source)
+        await pilot.press("enter")
+        await until(pilot, lambda: "1 image" in dialog.query_one("#plan", Lines).plain)
+        assert "b.png" in dialog.query_one("#plan", Lines).plain
+        await pilot.press("enter")
+        await until(pilot, lambda: app.screen is not dialog)
+        await ready(pilot, app)
+        assert names(app) == ["a.png"] and app.active_dataset == "mika"
+        assert (place / "train_data/mika/10_mika/a.txt").read_text() == "mika, solo"
+        assert (place / "kohya-tui.toml").exists()
+
+
+async def test_pictures_can_be_hidden(workspace: Workspace) -> None:
+    """`H`: a quiet line in place of the picture, here and everywhere."""
+    make_dataset(workspace)
+    app = app_on(workspace)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await ready(pilot, app)
+        await pilot.press("H")
+        view = app.screen.query_one(ImageView)
+        await until(pilot, lambda: "hidden" in view.text)
+
+
+async def test_a_narrow_terminal_folds_the_panels(workspace: Workspace) -> None:
+    """At 80 columns tab brings the datasets, then the picture; Esc folds them again."""
+    make_dataset(workspace)
+    app = app_on(workspace)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await ready(pilot, app)
+        tree, side = app.screen.query_one("#tree"), app.screen.query_one("#side")
+        assert not tree.display and not side.display
+        await pilot.press("tab")
+        await until(pilot, lambda: tree.display)
+        await pilot.press("tab")
+        await until(pilot, lambda: side.display and not tree.display)
+        await pilot.press("escape")
+        await until(pilot, lambda: not side.display)

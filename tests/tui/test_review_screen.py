@@ -1,0 +1,218 @@
+"""The Review screen: each key is an edit on disk that can be undone."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+import pytest
+from textual.widgets import Input
+
+from core.dataset.marks import read_reviewed
+from core.workspace import Workspace
+from tests.tui.kit import app_on, make_dataset, ready, toasts, until
+from tui.screens.dialogs import Choose
+from tui.screens.review import ReviewScreen
+from tui.widgets.line import Line, Lines
+from tui.widgets.tag_input import complete
+
+
+async def review(pilot, app) -> ReviewScreen:  # type: ignore[no-untyped-def]
+    await ready(pilot, app)
+    await pilot.press("3")
+    await until(pilot, lambda: isinstance(app.screen, ReviewScreen) and app.screen._row is not None)
+    return app.screen
+
+
+@pytest.mark.parametrize(
+    ("keys", "text"),
+    [
+        (["j", "x"], "rinni, solo, smile"),
+        (["G", "k", "f"], "smile, rinni, 1girl, solo"),
+        (["J"], "1girl, rinni, solo, smile"),
+        (["j", "K"], "1girl, rinni, solo, smile"),
+        (["a", *"blush", "enter", "escape"], "rinni, 1girl, solo, smile, blush"),
+        (["a", *"a_b,c", "enter", "escape"], "rinni, 1girl, solo, smile, a_b, c"),
+        (["r", *"s", "enter"], "rinnis, 1girl, solo, smile"),
+        (["t", "1", "escape"], "rinni, 1girl, solo"),
+        (["t", "2", "escape"], "rinni, 1girl, solo, smile, open mouth"),
+        (["E", *", x", "escape"], "rinni, 1girl, solo, smile, x"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else " ".join(value),
+)
+async def test_a_key_edits_and_undo_brings_it_back(workspace: Workspace, keys: list[str], text: str) -> None:
+    """The caption on disk is another one after the key, and the old bytes come back with `u`, the new ones with `U`."""
+    caption = make_dataset(workspace) / "rinni_1.txt"
+    before = caption.read_bytes()
+    app = app_on(workspace)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await review(pilot, app)
+        for key in keys:
+            await pilot.press({",": "comma", " ": "space", "_": "underscore"}.get(key, key))
+            await pilot.pause()
+        await until(pilot, lambda: caption.read_text("utf-8") == text)
+        await ready(pilot, app)
+        await pilot.press("u")
+        await until(pilot, lambda: caption.read_bytes() == before)
+        await ready(pilot, app)
+        assert app.collection is not None and app.collection.shown[0].caption == before.decode()
+        await pilot.press("U")
+        await until(pilot, lambda: caption.read_text("utf-8") == text)
+
+
+async def test_the_cursor_stays_where_the_hand_is(workspace: Workspace) -> None:
+    """After a removal the next tag is under the cursor; a moved tag takes the cursor along."""
+    make_dataset(workspace)
+    app = app_on(workspace)
+    async with app.run_test(size=(120, 40)) as pilot:
+        screen = await review(pilot, app)
+        await pilot.press("j", "x")
+        await ready(pilot, app)
+        assert screen._row is not None and screen._row.tags[screen.tags.place or 0] == "solo"
+        await pilot.press("J")
+        await ready(pilot, app)
+        assert screen._row.tags[screen.tags.place or 0] == "solo" and screen.tags.place == 2
+
+
+async def test_going_through_the_images(workspace: Workspace) -> None:
+    """`l h` step, `]` finds the one without tags, `"` takes the tags of the one before, `m` marks it and goes on."""
+    folder = make_dataset(workspace)
+    app = app_on(workspace)
+    async with app.run_test(size=(120, 40)) as pilot:
+        screen = await review(pilot, app)
+        await pilot.press("l", "l", "h")
+        assert screen._row is not None and screen._row.name == "rinni_2.png"
+        await pilot.press("right_square_bracket")
+        assert screen._row.name == "rinni_3.png"
+        await pilot.press("quotation_mark", "m")
+        await until(pilot, lambda: (folder / "rinni_3.txt").exists())
+        await ready(pilot, app)
+        assert (folder / "rinni_3.txt").read_text() == "rinni, 1girl, open mouth"
+        assert screen._row.name == "rinni_4.png"
+        assert read_reviewed(workspace) == {"train_data/rinni/10_rinni/rinni_3.png"}
+        assert "4 of 5" in screen.query_one("#where", Line).plain and "[4]" in screen.query_one("#film", Line).plain
+
+
+async def test_enter_in_dataset_opens_the_same_image(workspace: Workspace) -> None:
+    """And Esc goes back to the list, at the image where Review was."""
+    make_dataset(workspace)
+    app = app_on(workspace)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await ready(pilot, app)
+        await pilot.press("j", "enter")
+        await until(pilot, lambda: isinstance(app.screen, ReviewScreen) and app.screen._row is not None)
+        assert isinstance(app.screen, ReviewScreen) and app.screen._row is not None
+        assert app.screen._row.name == "rinni_2.png"
+        await pilot.press("l", "escape")
+        await until(pilot, lambda: app.current_mode == "dataset")
+        await until(pilot, lambda: app.screen.query_one("#images").cursor == 2)
+
+
+async def test_somebody_else_changed_the_file(workspace: Workspace) -> None:
+    """Both versions are shown; keeping theirs changes nothing, writing mine can be undone to theirs."""
+    caption = make_dataset(workspace) / "rinni_1.txt"
+    app = app_on(workspace)
+    async with app.run_test(size=(120, 40)) as pilot:
+        screen = await review(pilot, app)
+        caption.write_text("rinni, theirs", "utf-8")
+        await pilot.press("x")
+        await until(pilot, lambda: isinstance(app.screen, Choose))
+        await pilot.press("enter")
+        await until(pilot, lambda: app.screen is screen)
+        assert caption.read_text() == "rinni, theirs"
+        assert screen._row is not None and screen._row.tags == ("rinni", "theirs")
+        caption.write_text("rinni, again", "utf-8")
+        await pilot.press("x")
+        await until(pilot, lambda: isinstance(app.screen, Choose))
+        await pilot.press("j", "enter")
+        await until(pilot, lambda: caption.read_text() == "theirs")
+        await ready(pilot, app)
+        await pilot.press("u")
+        await until(pilot, lambda: caption.read_text() == "rinni, again")
+
+
+async def test_a_failed_write_restores_the_view(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The disk is full: the tag is back, the reason is told, and the file is as it was."""
+    from core.dataset import edits
+    from core.problems import UserError
+
+    caption = make_dataset(workspace) / "rinni_1.txt"
+    app = app_on(workspace)
+    async with app.run_test(size=(120, 40)) as pilot:
+        screen = await review(pilot, app)
+
+        def full(*_: object, **__: object) -> None:
+            raise UserError(f"Cannot write {caption}: No space left on device", "Free some space.")
+
+        monkeypatch.setattr(edits.Journal, "apply", full)
+        await pilot.press("x")
+        await until(pilot, lambda: any("No space left" in text for text in toasts(app)))
+        assert screen._row is not None and screen._row.tags == ("rinni", "1girl", "solo", "smile")
+        assert caption.read_text() == "rinni, 1girl, solo, smile"
+
+
+async def test_the_other_lines_and_the_mark_of_a_file_stay(workspace: Workspace) -> None:
+    """A byte order mark, Windows line ends and a second line survive an edit of the tags."""
+    caption = make_dataset(workspace) / "rinni_1.txt"
+    caption.write_bytes(b"\xef\xbb\xbfrinni, 1girl\r\nA second line.\r\n")
+    caption.chmod(0o640)
+    app = app_on(workspace)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await review(pilot, app)
+        await pilot.press("x")
+        await until(pilot, lambda: caption.read_bytes() == b"\xef\xbb\xbf1girl\r\nA second line.\r\n")
+        assert stat.S_IMODE(caption.stat().st_mode) == 0o640
+
+
+async def test_a_caption_that_is_no_text_is_never_overwritten(workspace: Workspace) -> None:
+    """Its error stands there with the remedy, and the bytes stay."""
+    caption = make_dataset(workspace) / "rinni_1.txt"
+    caption.write_bytes("猫".encode("cp932"))
+    app = app_on(workspace)
+    async with app.run_test(size=(120, 40)) as pilot:
+        screen = await review(pilot, app)
+        assert "not UTF-8" in screen.query_one("#below", Lines).plain
+        await pilot.press("a", *"cat", "enter")
+        await until(pilot, lambda: toasts(app) != [])
+        assert caption.read_bytes() == "猫".encode("cp932")
+
+
+async def test_the_keep_tokens_bar_comes_from_the_config(workspace: Workspace) -> None:
+    """After as many tags as the config keeps; the cursor steps over it."""
+    make_dataset(workspace)
+    folder: Path = workspace.configs / "one"
+    folder.mkdir()
+    (folder / "dataset.toml").write_text(
+        '[general]\nkeep_tokens = 2\n[[datasets]]\n[[datasets.subsets]]\nimage_dir = "train_data/rinni/10_rinni"\n'
+    )
+    app = app_on(workspace, trigger="rinni")
+    async with app.run_test(size=(120, 40)) as pilot:
+        screen = await review(pilot, app)
+        await until(pilot, lambda: screen.tags.tag_rows.bar_at == 2)
+        assert "keep_tokens" in screen.tags.render_line(2).text
+        assert "trigger" in screen.tags.render_line(0).text
+        await pilot.press("j", "j")
+        assert screen.tags.place == 2 and screen.tags.cursor == 3
+
+
+async def test_letters_are_letters_in_a_text_field(workspace: Workspace) -> None:
+    """While a tag is typed no letter acts as a key, and digits do not change the mode."""
+    make_dataset(workspace)
+    app = app_on(workspace)
+    async with app.run_test(size=(120, 40)) as pilot:
+        screen = await review(pilot, app)
+        await pilot.press("a", *"qu1x")
+        assert screen.query_one(Input).value == "qu1x" and app.screen is screen
+
+
+def test_completion_puts_the_beginning_and_the_used_first() -> None:
+    """What the dataset uses comes before what the tagger knows."""
+    counts = {"smile": 3, "blue eyes": 9, "smirk": 5, "light smile": 20}
+    assert complete("smi", counts, ["smiley face", "big_smile"]) == [
+        ("smirk", 5),
+        ("smile", 3),
+        ("light smile", 20),
+        ("smiley face", 0),
+    ]
+    assert complete("blue_e", counts, []) == [("blue eyes", 9)]
+    assert complete(" ", counts, []) == []
