@@ -190,3 +190,23 @@ def test_a_preset_does_not_overwrite(workspace: Workspace) -> None:
     with pytest.raises(UserError, match="network_dim must be"):
         create(workspace, "v2", "demo", None, {"network_dim": "many"})
     assert workspace.config_names() == ["v1"]
+
+
+def test_folders_named_in_train_toml_count_without_a_dataset_file(workspace: Workspace) -> None:
+    """sd-scripts' other way: train_data_dir with N_name folders, whose names give the repeats; others are left out."""
+    for name in ("3_rinni", "no_number"):
+        picture(workspace.train_data / "rinni" / name / "a.png", 512, 512)
+    picture(workspace.root / "reg" / "1_girl" / "b.png", 512, 512)
+    text = 'train_data_dir = "train_data/rinni"\nreg_data_dir = "reg"\nresolution = "512,512"\nmax_train_epochs = 2\n'
+    found = plan(Config(workspace.configs / "x", {"train": text + "train_batch_size = 2\n"}), workspace)
+    assert (found.images, found.repeats, found.steps_per_epoch, found.total_steps) == (2, 3, 3, 6)
+
+
+def test_a_dataset_file_elsewhere_counts_when_the_config_has_none(workspace: Workspace) -> None:
+    """`dataset_config` may name any file of the workspace."""
+    picture(workspace.train_data / "a" / "1_a" / "a.png", 512, 512)
+    (workspace.root / "mine.toml").write_text(
+        '[[datasets]]\nresolution = 512\n[[datasets.subsets]]\nimage_dir = "train_data/a/1_a"\nnum_repeats = 4\n'
+    )
+    config = Config(workspace.configs / "x", {"train": 'dataset_config = "mine.toml"\nmax_train_epochs = 1\n'})
+    assert plan(config, workspace).total_steps == 4
