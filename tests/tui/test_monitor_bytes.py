@@ -107,3 +107,22 @@ def test_this_textual_still_has_what_is_trimmed() -> None:
 
     assert isinstance(Screen()._compositor, TrimmedCompositor.__base__ or object)
     assert {"render_segments"} <= set(vars(ChopsUpdate))
+
+
+async def test_the_list_of_runs_sends_nothing_while_it_stays_the_same(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, sent: list[str]
+) -> None:
+    """The list is read again every few seconds; when nothing is different no row is drawn again."""
+    monkeypatch.setattr(hardware, "read_gpus", lambda: GpuReading((), "no driver"))
+    run_id = lay_run(workspace, "sd15_long", "rinni", RunState.FINISHED)
+    lay_run(workspace, "sd15_nan", "mika", RunState.FAILED, "NaN")
+    async with app_for(workspace).run_test(size=(120, 40)) as pilot:
+        screen = await monitor(pilot, run_id)
+        await pilot.press("escape")
+        await until(pilot, lambda: len(screen.run_list.rows) == 2 and len(screen._progress) == 2)
+        await until(pilot, lambda: not screen._busy)
+        sent.clear()
+        screen._list_runs()
+        await until(pilot, lambda: not screen._busy)
+        await pilot.pause()
+        assert sent == []

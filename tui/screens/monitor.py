@@ -29,7 +29,7 @@ from tui.widgets.item_list import ItemList
 from tui.widgets.line import Line
 from tui.widgets.log_view import LogTitle, LogView
 from tui.widgets.plot import Curve
-from tui.widgets.run_list import rows_of
+from tui.widgets.run_list import RunRows
 
 if TYPE_CHECKING:
     from core.hardware import GpuReading, HostSnapshot
@@ -93,13 +93,14 @@ class MonitorScreen(ModeScreen):
         self._busy: set[str] = set()
         self._ticks = 0
         self._progress: dict[str, str] = {}
+        self._rows = RunRows()
         self._chosen = False
         self._keys_for: tuple[object, ...] = ()
 
     def compose_body(self) -> Iterable[Widget]:
         with Vertical(id="runs"):
             yield Line([(" Runs", "accent bold")], id="runs-title")
-            yield ItemList(empty="Looking for runs…", id="run-list")
+            yield ItemList(self._rows, id="run-list")
         yield RunView(id="run")
 
     def on_mount(self) -> None:
@@ -252,9 +253,13 @@ class MonitorScreen(ModeScreen):
             self.show_run(live_now.id)
         here = self.selected_run()
         self.runs, self._progress = runs, progress
-        self.run_list.empty = _EMPTY
-        cursor = next((index for index, run in enumerate(runs) if here is not None and run.id == here.id), 0)
-        self.run_list.set_rows(rows_of(runs, progress), cursor if runs else None)
+        changed = self._rows.update(runs, progress, self.run_list.size.width)
+        for index in changed or ():
+            self.run_list.row_changed(index)
+        if changed is None or not self.run_list.empty:
+            self.run_list.empty = _EMPTY
+            cursor = next((index for index, run in enumerate(runs) if here is not None and run.id == here.id), 0)
+            self.run_list.rows_changed(cursor if runs else None)
         live = sum(1 for run in runs if run.live)
         title = [(" Runs", "accent bold"), (f"   {len(runs):,}", "text")] if runs else [(" Runs", "accent bold")]
         if live:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from core.text import human_age, human_seconds, printable
@@ -37,13 +37,25 @@ def lasted(run: Run, now: float) -> float | None:
     return None if ended is None else max(0.0, ended - started)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class RunRows:
     """Rows for an ItemList. `progress` holds what is known of each run's steps, by id."""
 
-    runs: Sequence[Run]
-    progress: dict[str, str]
-    now: float
+    runs: Sequence[Run] = ()
+    progress: Mapping[str, str] = field(default_factory=dict)
+    now: float = 0.0
+
+    def update(self, runs: Sequence[Run], progress: Mapping[str, str], width: int) -> list[int] | None:
+        """Show these runs (the newest `LIMIT`) from now on.
+
+        Returns the rows that look different at `width`; None when other runs are listed than before.
+        """
+        before = [self.cells(index, width) for index in range(len(self))]
+        known = [run.id for run in self.runs]
+        self.runs, self.progress, self.now = runs[:LIMIT], progress, time.time()
+        if known != [run.id for run in self.runs]:
+            return None
+        return [index for index, old in enumerate(before) if old != self.cells(index, width)]
 
     def __len__(self) -> int:
         return len(self.runs)
@@ -72,8 +84,3 @@ class RunRows:
                 ("   " + fit(printable(reason), width - used - 4).rstrip(), role if state == "failed" else "muted")
             )
         return line
-
-
-def rows_of(runs: Sequence[Run], progress: dict[str, str]) -> RunRows:
-    """Rows for the newest `LIMIT` runs."""
-    return RunRows(runs[:LIMIT], progress, time.time())
