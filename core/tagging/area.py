@@ -1,9 +1,10 @@
-"""The area resize of OpenCV (INTER_AREA) in numpy alone, for shrinking a picture onto a white square.
+"""The area resize of OpenCV (INTER_AREA) in numpy alone, to the same bytes, for shrinking a picture onto a white
+square.
 
 Every output pixel is the average of the source pixels that it covers, weighted by coverage. The weights of one axis
-form a banded matrix, so the work is a few small matrix products. Differs from OpenCV 4.10 by at most 1 in 0.01 % of
-the values; integer factors are exact. The products are tiny: run with OPENBLAS_NUM_THREADS=1, threads belong to the
-decoding.
+form a banded matrix, so the work is a few small matrix products. A product adds in another order than OpenCV does,
+which shows where a sum lies within float32's error of a half: those few pixels are added up again, one by one, in
+OpenCV's order. The products are tiny: run with OPENBLAS_NUM_THREADS=1, threads belong to the decoding.
 """
 
 from __future__ import annotations
@@ -18,6 +19,12 @@ from numpy.typing import NDArray
 BLOCK = 16
 """Output rows per matrix product: 16 rows at a shrink of 2-4 keep the operands inside the L2 cache."""
 WHITE = 255.0
+TIE = 3e-4
+"""Distance from a half below which the order of additions may decide: 255 times float32's rounding, a few additions
+long.
+"""
+TIE_PIXELS = 8_000_000
+"""Source pixels looked at together when ties are settled."""
 
 
 class Band(NamedTuple):
@@ -93,5 +100,62 @@ def shrink_to_square(
     shrunk = _shrink_rows(lambda start, stop: columns[start:stop], width, size * 3, side, left, size)
     shrunk = shrunk.reshape(size, size, 3).transpose(1, 0, 2)
     # OpenCV's path for an exact half rounds half up, all others round half to even.
-    rounded = np.floor(shrunk + 0.5) if side == 2 * size else np.rint(shrunk)
-    return np.clip(rounded, 0, 255).astype(np.uint8)
+    if side == 2 * size:
+        rounded = np.floor(shrunk + 0.5)
+    else:
+        rounded = np.rint(shrunk)
+        if side % size:  # whole factors are sums of integers there, too
+            _settle_ties(shrunk, rounded, rows, (height, width), side)
+    square = np.empty((size, size, 3), np.uint8)
+    np.clip(rounded, 0, 255, out=square, casting="unsafe")
+    return square
+
+
+@lru_cache(maxsize=256)
+def _taps(padded: int, out: int) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
+    """Source places and weights [out, M] of every output place, as OpenCV's computeResizeAreaTab lists them."""
+    scale = padded / out
+    low = (np.arange(out) * scale)[:, None]
+    high = low + scale
+    places = np.floor(low).astype(np.intp) + np.arange(int(np.ceil(scale)) + 1)
+    covered = np.minimum(high, places + 1) - np.maximum(low, places)
+    weights = np.where(covered > 1e-3, covered / np.minimum(scale, padded - low), 0)
+    return np.minimum(places, padded - 1), weights.astype(np.float32)
+
+
+def _settle_ties(
+    shrunk: NDArray[np.float32],
+    rounded: NDArray[np.float32],
+    rows: Callable[[int, int], NDArray[np.uint8]],
+    shape: tuple[int, int],
+    side: int,
+) -> None:
+    """Put right, in `rounded`, the values of `shrunk` that lie so near a half that the order of additions decides."""
+    height, width = shape
+    size = len(shrunk)
+    top, left = (side - height) // 2, (side - width) // 2
+    places, weights = _taps(side, size)
+    near = np.abs(np.abs(shrunk - rounded) - 0.5) < TIE
+    step = max(1, int(TIE_PIXELS / width * size / side))
+    for begin in range(0, size, step):
+        ys, xs, channels = np.nonzero(near[begin : begin + step])
+        if not len(ys):
+            continue
+        ys += begin
+        start = max(int(places[ys[0], 0]) - top, 0)
+        stop = min(int(places[ys[-1], -1]) - top + 1, height)
+        if stop <= start:
+            continue  # white padding only
+        pixels = rows(start, stop)
+        total = np.zeros(len(ys), np.float32)
+        for j in range(places.shape[1]):
+            y = places[ys, j] - top - start
+            is_row = (y >= 0) & (y < stop - start)
+            line = np.zeros(len(ys), np.float32)
+            for k in range(places.shape[1]):
+                x = places[xs, k] - left
+                inside = is_row & (x >= 0) & (x < width)
+                value = pixels[np.where(inside, y, 0), np.where(inside, x, 0), channels]
+                line += np.where(inside, value, WHITE).astype(np.float32) * weights[xs, k]
+            total += weights[ys, j] * line
+        rounded[ys, xs, channels] = np.rint(total)
