@@ -16,28 +16,30 @@ IN_TMUX = {"TERM": "tmux-256color", "TMUX": "/tmp/t,1,0", **COLOUR}
 BOTH, ONLY_KITTY, ONLY_SIXEL = Replies(kitty=True, sixel=True), Replies(kitty=True), Replies(sixel=True)
 OPEN = Tmux(passthrough=True, client="xterm-kitty", features="256,RGB,title")
 
+NEW, OLD = (3, 12), (3, 11)
+
 TABLE = [
-    ("kitty", KITTY, None, ONLY_KITTY, "auto", (3, 12), "kitty"),
-    ("kitty on Python 3.11", KITTY, None, ONLY_KITTY, "auto", (3, 11), "kitty"),
-    ("kitty over ssh without COLORTERM", {"TERM": "xterm-kitty"}, None, ONLY_KITTY, "auto", (3, 12), "kitty"),
-    ("ghostty", {"TERM": "xterm-ghostty", **COLOUR}, None, ONLY_KITTY, "auto", (3, 12), "kitty"),
-    ("ghostty that answers both", {"TERM": "xterm-ghostty"}, None, BOTH, "auto", (3, 12), "kitty"),
-    ("WezTerm", {**XTERM, "TERM_PROGRAM": "WezTerm"}, None, BOTH, "auto", (3, 12), "sixel"),
-    ("Konsole", XTERM, None, BOTH, "auto", (3, 12), "sixel"),
-    ("Warp", {**XTERM, "TERM_PROGRAM": "WarpTerminal"}, None, ONLY_KITTY, "auto", (3, 12), "blocks"),
-    ("foot", {"TERM": "foot"}, None, ONLY_SIXEL, "auto", (3, 12), "sixel"),
-    ("iTerm2", {**XTERM, "TERM_PROGRAM": "iTerm.app"}, None, ONLY_SIXEL, "auto", (3, 12), "sixel"),
-    ("GNOME Terminal", XTERM, None, Replies(), "auto", (3, 12), "blocks"),
-    ("no tty", XTERM, None, Replies(tty=False), "auto", (3, 12), "blocks"),
-    ("kitty in tmux, passthrough on", IN_TMUX, OPEN, Replies(), "auto", (3, 12), "kitty"),
-    ("the same on Python 3.11", IN_TMUX, OPEN, Replies(), "auto", (3, 11), "blocks"),
+    ("kitty", KITTY, None, ONLY_KITTY, "auto", NEW, "kitty"),
+    ("kitty on Python 3.11", KITTY, None, ONLY_KITTY, "auto", OLD, "kitty"),
+    ("kitty over ssh without COLORTERM", {"TERM": "xterm-kitty"}, None, ONLY_KITTY, "auto", NEW, "kitty"),
+    ("ghostty", {"TERM": "xterm-ghostty", **COLOUR}, None, ONLY_KITTY, "auto", NEW, "kitty"),
+    ("ghostty that answers both", {"TERM": "xterm-ghostty"}, None, BOTH, "auto", NEW, "kitty"),
+    ("WezTerm", {**XTERM, "TERM_PROGRAM": "WezTerm"}, None, BOTH, "auto", NEW, "sixel"),
+    ("Konsole", XTERM, None, BOTH, "auto", NEW, "sixel"),
+    ("Warp", {**XTERM, "TERM_PROGRAM": "WarpTerminal"}, None, ONLY_KITTY, "auto", NEW, "blocks"),
+    ("foot", {"TERM": "foot"}, None, ONLY_SIXEL, "auto", NEW, "sixel"),
+    ("iTerm2", {**XTERM, "TERM_PROGRAM": "iTerm.app"}, None, ONLY_SIXEL, "auto", NEW, "sixel"),
+    ("GNOME Terminal", XTERM, None, Replies(), "auto", NEW, "blocks"),
+    ("no tty", XTERM, None, Replies(tty=False), "auto", NEW, "blocks"),
+    ("kitty in tmux, passthrough on", IN_TMUX, OPEN, Replies(), "auto", NEW, "kitty"),
+    ("the same on Python 3.11", IN_TMUX, OPEN, Replies(), "auto", OLD, "blocks"),
     (
         "kitty in tmux, passthrough off",
         IN_TMUX,
         Tmux(False, "xterm-kitty", "RGB"),
         Replies(),
         "auto",
-        (3, 12),
+        NEW,
         "blocks",
     ),
     (
@@ -46,7 +48,7 @@ TABLE = [
         Tmux(True, "xterm-256color", "256"),
         ONLY_KITTY,
         "auto",
-        (3, 12),
+        NEW,
         "blocks",
     ),
     (
@@ -55,7 +57,7 @@ TABLE = [
         Tmux(True, "xterm-256color", "RGB"),
         ONLY_KITTY,
         "auto",
-        (3, 12),
+        NEW,
         "kitty",
     ),
     (
@@ -64,7 +66,7 @@ TABLE = [
         Tmux(False, "xterm-kitty", "RGB", True),
         BOTH,
         "auto",
-        (3, 12),
+        NEW,
         "blocks",
     ),
     (
@@ -73,15 +75,15 @@ TABLE = [
         Tmux(False, "foot", "RGB,sixel", True),
         BOTH,
         "auto",
-        (3, 12),
+        NEW,
         "sixel",
     ),
-    ("tmux without sixel, a sixel client", IN_TMUX, Tmux(True, "foot", "RGB,sixel"), BOTH, "auto", (3, 11), "blocks"),
-    ("blocks by setting", KITTY, None, ONLY_KITTY, "blocks", (3, 12), "blocks"),
-    ("off by setting", KITTY, None, ONLY_KITTY, "off", (3, 12), "off"),
-    ("kitty by setting", XTERM, None, Replies(), "kitty", (3, 12), "kitty"),
-    ("kitty by setting without true colour", {"TERM": "xterm"}, None, Replies(), "kitty", (3, 12), "blocks"),
-    ("sixel by setting", XTERM, None, Replies(), "sixel", (3, 12), "sixel"),
+    ("tmux without sixel, a sixel client", IN_TMUX, Tmux(True, "foot", "RGB,sixel"), BOTH, "auto", OLD, "blocks"),
+    ("blocks by setting", KITTY, None, ONLY_KITTY, "blocks", NEW, "blocks"),
+    ("off by setting", KITTY, None, ONLY_KITTY, "off", NEW, "off"),
+    ("kitty by setting", XTERM, None, Replies(), "kitty", NEW, "kitty"),
+    ("kitty by setting without true colour", {"TERM": "xterm"}, None, Replies(), "kitty", NEW, "blocks"),
+    ("sixel by setting", XTERM, None, Replies(), "sixel", NEW, "sixel"),
 ]
 
 

@@ -14,8 +14,9 @@ from textual.keys import _character_to_key
 
 import tui.screens
 import tui.widgets
+from tui.app import KohyaApp
 
-# key → what it means, as the second part of a binding's id. Keys that a test sees are those of this table and no others.
+# key → what it means, as the second part of a binding's id.
 MEANINGS: dict[str, set[str]] = {
     **{
         str(digit): {mode, f"quick-{digit}"}
@@ -103,8 +104,6 @@ FORBIDDEN = {"ctrl+i", "ctrl+j", "ctrl+m", "ctrl+h", "ctrl+left_square_bracket",
 
 
 def _classes() -> Iterator[type[DOMNode]]:
-    from tui.app import KohyaApp
-
     yield KohyaApp
     for package in (tui.screens, tui.widgets):
         for info in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):

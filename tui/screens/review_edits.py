@@ -112,7 +112,8 @@ class TagKeys(ModeScreen):
         if row is None:
             return False
         if row.error is not None:
-            raise UserError(row.error, "Repair the file first; nothing was changed.")
+            self.app.report(UserError(row.error, "Repair the file first; nothing was changed."))
+            return False
         changed = self._edits.set_tags(row, list(tags), label)
         if changed and place is not None:
             self.tags.put(place)
