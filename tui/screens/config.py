@@ -102,7 +102,7 @@ by name or word.
         self._timer: Timer | None = None
         self._looks: Timer | None = None
         self._asking = False
-        self._draft_waits = False
+        self._draft_waits = self._restored = False
 
     @property
     def config(self) -> Config | None:
@@ -180,14 +180,13 @@ by name or word.
         self.app.active_config = name
         self._extra, self._wrong = frozenset(), None
         self.plan, self._problems, self._worst, self._checked = None, (), {}, False
-        self._script = config.script
+        self._script, self._restored = config.script, False
         draft = read(workspace, config)
         if draft is not None:
             edits.has_draft = True
             edits.put(draft.texts)
-            if draft.is_current:
-                self.notify("Your unsaved changes are here again: d shows them, s saves them.", timeout=6)
-            else:
+            self._restored = draft.is_current
+            if not draft.is_current:
                 self._settle(edits, dict(draft.texts))
         self._changed()
         opened = next(iter(edits.raw or config.broken), None)
@@ -285,7 +284,8 @@ by name or word.
         file = f"{self._view}.{'txt' if self._view == 'prompts' else 'toml'}" if self._view else ""
         left: Cells = [(f" {printable(config.name)}", "accent"), (f"  {file}" if file else "", "text")]
         if config.changed or self._wrong is not None:
-            left.append(("  changed, not saved", "caution"))
+            again = " since last time: d shows, s saves" if self._restored else ", not saved"
+            left.append((f"  changed{again}", "caution"))
         self.head.set(left, [(f"{self._script} ", "muted")])
         self.form.show([] if config.broken else shown(config, self._extra, self._worst))
         self.groups.tell(self.form.fields, self.form.key)
@@ -456,6 +456,7 @@ by name or word.
         except UserError as error:
             self.app.report(error)
             return
+        self._restored = False
         self._changed()
 
     @on(Form.Asked)
@@ -713,6 +714,7 @@ by name or word.
         await self.app.writer.drain()
         if saved:
             edits.forget()
+            self._restored = False
             self._changed()
             self.notify(f"saved {printable(edits.config.name)}", timeout=2, markup=False)
         return bool(saved)

@@ -18,6 +18,7 @@ from tui.screens.config_parts import wrapped
 from tui.screens.dialogs import Ask, Choose, Dialog
 from tui.theme import Cells
 from tui.widgets.item_list import ItemList, Texts
+from tui.widgets.line import Lines, cut
 
 if TYPE_CHECKING:
     from core.config.documents import Config, FileName
@@ -29,6 +30,20 @@ NO_BASE = (
     "  kohya-tui models base            lists the usual ones\n"
     "  kohya-tui models base download REPO FILE"
 )
+
+
+class Entries:
+    """Label and explanation in two columns, cut where the line ends."""
+
+    def __init__(self, entries: Sequence[tuple[str, str, str]], room: int) -> None:
+        self._entries, self._room = entries, room
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def cells(self, index: int, width: int) -> Cells:
+        _, label, why = self._entries[index]
+        return cut([(f" {printable(label):<{self._room}}", "text"), (printable(why), "muted")], width)
 
 
 class Find(Dialog[str]):
@@ -50,18 +65,27 @@ class Find(Dialog[str]):
         rows = ItemList(self._rows(), id="options", on="surface", empty=self._empty)
         rows.can_focus = False
         yield rows
+        lines = Lines(on="surface", id="explained")
+        lines.styles.height = 2
+        lines.styles.margin = (1, 0, 0, 0)
+        yield lines
 
     def on_mount(self) -> None:
         self.query_one(Input).focus()
         # The height stays while the list narrows: nothing jumps under the eyes.
-        self.query_one(ItemList).styles.height = max(4, min(len(self._entries), self.app.size.height - 12, 24))
+        self.query_one(ItemList).styles.height = max(4, min(len(self._entries), self.app.size.height - 14, 20))
         self.query_one("#dialog").styles.width = min(100, self.app.size.width - 4)
+        self.call_after_refresh(self._explain)
 
-    def _rows(self) -> Texts:
-        rows: list[Cells] = [
-            [(f" {printable(label):<{self._room}}", "text"), (printable(why), "muted")] for _, label, why in self._shown
-        ]
-        return Texts(rows)
+    def _rows(self) -> Entries:
+        return Entries(self._shown, self._room)
+
+    @on(ItemList.Moved)
+    def _explain(self) -> None:
+        lines = self.query_one(Lines)
+        at = self.query_one(ItemList).cursor
+        text = printable(self._shown[at][2]) if 0 <= at < len(self._shown) else ""
+        lines.show(wrapped([[(f" {text}", "muted")]], lines.size.width or 70)[:2])
 
     @on(Input.Changed)
     def _narrow(self, event: Input.Changed) -> None:
@@ -238,7 +262,8 @@ async def ask_new(app: KohyaApp) -> str | None:
     name = await app.push_screen_wait(Ask("New config", "Its name", free, check=wrong))
     if name is None:
         return None
-    journal, made = app.journal, []
+    journal = app.journal
+    made: list[object] = []
     app.writer.submit(
         lambda: create(workspace, name, preset, dataset, trigger=app.settings.trigger, journal=journal),
         made.append,
@@ -278,7 +303,8 @@ async def import_guide(app: KohyaApp) -> str | None:
     except UserError as error:
         app.report(error)
         return None
-    journal, made = app.journal, []
+    journal = app.journal
+    made: list[object] = []
     app.writer.submit(
         lambda: write_config(workspace, result.name, result.train, result.dataset, result.prompts, journal),
         made.append,

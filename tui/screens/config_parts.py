@@ -181,6 +181,10 @@ class Raw(TextArea):
         self.register_theme(TextAreaTheme(name, syntax_styles=styles))
         self.theme = name
 
+    def check_consume_key(self, key: str, character: str | None = None) -> bool:
+        # Textual does not know what the keys with names write.
+        return len(key) == 1 or super().check_consume_key(key, character or _WRITTEN.get(key))
+
     async def _on_key(self, event: events.Key) -> None:
         if event.key == "escape":
             event.stop()
@@ -188,6 +192,7 @@ class Raw(TextArea):
             await self.app.action_back()
 
 
+_WRITTEN = {"slash": "/", "question_mark": "?", "exclamation_mark": "!"}
 _SYNTAX = {
     "comment": ("muted", False),
     "string": ("good", False),

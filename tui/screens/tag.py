@@ -1,40 +1,37 @@
-"""The Tag screen: what the tagger shall do on the left, what is known before it starts beside it, the run below."""
+"""The Tag screen: what the tagger shall do on the left, what it would change beside it, the run below."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from dataclasses import replace
+from typing import TYPE_CHECKING, ClassVar
 
 from textual import getters, on, work
 from textual.binding import Binding
 from textual.containers import Horizontal, Vertical
 from textual.timer import Timer
 from textual.widget import Widget
+from textual.worker import get_current_worker
 
-from core.text import count_of, human_bytes, human_seconds, printable
+from core.problems import Problem, Severity, UserError
+from core.text import count_of, human_bytes, printable
 from tui.screens import tag_form
 from tui.screens.base import ModeScreen
+from tui.screens.tag_parts import Changes, Known, look_around, run_lines
 from tui.theme import Cells
 from tui.widgets.form import Form, choice_step
-from tui.widgets.line import Lines
+from tui.widgets.line import Lines, cut
 
 if TYPE_CHECKING:
+    from core.runs.model import Run
+    from core.runs.watch import RunSnapshot, RunWatch
     from core.tagging.models import TaggerModel
     from core.tagging.options import TagRequest
+    from core.tagging.preview import Preview
+    from core.tagging.results import TagResult
 
-BAR = 40
-FAILURES = 4
-
-
-@dataclass(frozen=True, slots=True)
-class Known:
-    """What a thread found out for the panel at the right."""
-
-    datasets: dict[str, str]
-    models: tuple[TaggerModel, ...]
-    wheels: dict[str, str]
-    driver: int | None
+OTHER = "\0other"
+NO_IMAGES = "There are no images yet: import some in Dataset (1, then i)."
 
 
 class TagScreen(ModeScreen):
@@ -45,48 +42,66 @@ class TagScreen(ModeScreen):
     HELP = """\
 # Tag
 
-The fields are the options of sd-scripts' tagger. `⏎` edits a field, `←` `→` step through choices and thresholds.
-`R` starts a detached run: it goes on when you leave the screen, quit the app or lose the connection. `X` stops it; what
-was written stays, and `u` takes the whole pass back.
+The fields are the options of sd-scripts' tagger, filled in as the community guide does. `⏎` edits a field, `←` `→` step
+through choices and thresholds.
+
+`R` starts a detached run: it goes on when you leave the screen, quit the app or lose the connection. A model that is
+not on disk is fetched first, as part of the run. `X` stops it; what was written stays, and `u` takes the whole pass
+back. `!` lists the images that failed.
+
+After a first run the scores are stored: then the panel at the right (`tab`) shows what other thresholds would change.
 """
     BINDINGS: ClassVar = [
-        Binding("R", "start", "start", id="run.start"),
-        Binding("X", "stop", "stop", id="run.stop"),
+        Binding("R", "start", "start", id="run.start", tooltip="Start tagging"),
+        Binding("X", "stop", "stop", id="run.stop", tooltip="Stop the tag run"),
+        Binding("tab", "next_panel", "preview", id="app.next-panel", tooltip="Form or preview"),
     ]
     form = getters.query_one(Form)
-    side = getters.query_one("#tag-side", Lines)
+    side = getters.query_one(Changes)
     progress = getters.query_one("#tag-progress", Lines)
 
     def __init__(self) -> None:
         super().__init__()
         self._request: TagRequest | None = None
-        self._known = Known({}, (), {}, None)
+        self._known = Known({}, {}, (), None)
+        self._preview: Preview | None = None
+        self._preview_timer: Timer | None = None
         self._timer: Timer | None = None
         self._busy = False
-        self._watch: Any = None
+        self._watch: RunWatch | None = None
+        self._seen: tuple[RunSnapshot, TagResult] | None = None
+        self._last_line = ""
         self._live = False
+        self._starting: str | None = None
+
+    @property
+    def request(self) -> TagRequest | None:
+        """What `R` would start."""
+        return self._request
 
     def compose_body(self) -> Iterable[Widget]:
         with Vertical(id="tag-body"):
             with Horizontal(id="tag-top"):
                 yield Form(label_width=13)
-                yield Lines(id="tag-side")
+                yield Changes(id="tag-side")
             yield Lines(id="tag-progress")
 
     def on_mount(self) -> None:
         self._request = tag_form.start_request(self.app.settings, self.app.active_dataset)
-        self._show()
         self.form.rows.focus()
-        self.app.dataset_changed.subscribe(self, lambda _: self._look_around())
+        self._show()
+        self.app.dataset_changed.subscribe(self, lambda _: self._files_changed())
         self.app.settings_changed.subscribe(self, lambda _: self._start_over())
+        self.app.runs_changed.subscribe(self, lambda _: self._runs_changed())
 
     def on_screen_resume(self) -> None:
         dataset = self.app.active_dataset
         if self._request is not None and dataset and dataset != self._request.target:
             self._request = tag_form.start_request(self.app.settings, dataset)
+            self._show()
         self._look_around()
         self._tick()
-        self._timer = self.set_interval(0.5, self._tick)
+        self._timer = self.set_interval(0.5, self._tick_if_live)
 
     def on_screen_suspend(self) -> None:
         if self._timer is not None:
@@ -95,133 +110,199 @@ was written stays, and `u` takes the whole pass back.
 
     def _start_over(self) -> None:
         self._request = tag_form.start_request(self.app.settings, self.app.active_dataset)
-        self._watch = None
+        self._watch = self._seen = None
         self._show()
+
+    def _files_changed(self) -> None:
+        if self.is_current:
+            self._look_around()
+
+    def step_back(self) -> bool:
+        if self.side.has_focus:
+            self._go(self.form.rows)
+            return True
+        return False
+
+    def problems(self) -> tuple[Problem, ...]:
+        failed = self._seen[1].failed if self._seen is not None else ()
+        return tuple(Problem(Severity.ERROR, "KT513", path.rsplit("/", 1)[-1], reason) for path, reason in failed)
 
     # What is there
 
     @work(thread=True, exclusive=True, group="tag-known", exit_on_error=False)
     def _look_around(self) -> None:
-        from core.tagging.models import list_models
-        from core.tagging.providers import driver_version, installed_wheels
-
-        workspace = self.app.workspace
-        notes: dict[str, str] = {}
-        if workspace is not None:
-            from core.dataset.scan import open_dataset
-
-            for name in workspace.dataset_names():
-                dataset = open_dataset(workspace, name)
-                without = f", {dataset.uncaptioned:,} without caption" if dataset.uncaptioned else ""
-                notes[name] = f"{count_of(len(dataset.items), 'image')}{without}"
-        models = tuple(list_models(workspace, self.app.settings))
-        known = Known(notes, models, installed_wheels(), driver_version())
-        self.app.call_from_thread(self._take_known, known)
+        model = self._request.model if self._request is not None else None
+        known = look_around(self.app.workspace, self.app.settings, model)
+        if not get_current_worker().is_cancelled:
+            self.app.call_from_thread(self._take_known, known)
 
     def _take_known(self, known: Known) -> None:
         self._known = known
-        if self._request is not None and not self._request.target and known.datasets:
-            first = next(iter(known.datasets))
+        if self._request is not None and self._request.target not in known.datasets:
+            first = next(iter(known.datasets), "")
             self._request = tag_form.start_request(self.app.settings, first)
         self._show()
+        self._preview_soon()
+
+    def _model(self) -> TaggerModel | None:
+        wanted = self._request.model if self._request is not None else None
+        return next((model for model in self._known.models if model.name == wanted), None)
 
     # Drawing
 
     def _show(self) -> None:
         if self._request is None:
             return
-        model = self._model()
-        note = ""
-        if model is not None:
-            size = f" · {human_bytes(model.bytes)}" if model.bytes else ""
-            note = f"{'on disk' if model.is_on_disk else 'not on disk yet'} · {model.licence}{size}"
-        self.form.show(tag_form.fields(self._request, self._known.datasets, note))
-        self.side.show(self._side_lines(model))
+        machine = self._known.machine
+        says = machine.says(self._request.provider) if machine is not None else None
+        self.form.show(tag_form.fields(self._request, self._known.datasets, self._model(), says))
+        self._show_progress()
 
-    def _side_lines(self, model: TaggerModel | None) -> list[Cells]:
-        request = self._request
-        assert request is not None
-        lines: list[Cells] = [[("Before it starts", "accent")], []]
-        if not self._known.datasets:
-            lines.append([("No images yet. Import some in Dataset: 1, then i.", "text")])
-        if not self._known.wheels:
-            lines += [
-                [("✗ onnxruntime is not installed", "bad")],
-                [("  pip install 'kohya-tui[cuda]', or [cpu]", "muted")],
-            ]
-        elif self._known.driver is not None and "onnxruntime-gpu" not in self._known.wheels:
-            lines += [
-                [("✗ CPU: onnxruntime is built without CUDA", "bad")],
-                [("  kohya-tui doctor shows the command", "muted")],
-            ]
+    def _show_progress(self) -> None:
+        width, height = self.progress.size.width or self.app.size.width, self.progress.size.height or 4
+        request, seen = self._request, self._seen
+        lines: list[Cells] = []
+        if self._starting is not None:
+            lines = [[(f" {self._starting}", "accent")]]
+        elif request is None or not request.target:
+            lines = [[(f" {NO_IMAGES}", "text")]] if self._known.machine is not None else []
+        elif seen is not None and (self._live or seen[0].run.spec.dataset == request.target):
+            lines = run_lines(*seen, self._last_line, width, height)
         else:
-            gpu = "CUDA" if "onnxruntime-gpu" in self._known.wheels and self._known.driver else "CPU"
-            version = next(iter(self._known.wheels.values()))
-            lines.append([("✓ ", "good"), (f"{gpu} · onnxruntime {version}", "text")])
-        if model is not None and not model.is_on_disk:
-            lines += [
-                [("! ", "caution"), ("the model is fetched first", "text")],
-                [(f"  kohya-tui models download {printable(model.name)}"[:48], "muted")],
+            count = self._known.counts.get(request.target)
+            told = f" tags {count_of(count, 'image')}" if count else " starts"
+            lines = [
+                [(" R", "accent"), (f"{told}; existing captions: {tag_form.POLICY_NOTES[request.policy]}", "text")]
             ]
-        elif model is not None:
-            author = f" · the author's threshold is {model.threshold:.2f}" if model.threshold else ""
-            lines.append([("✓ ", "good"), (f"the model is on disk{author}", "text")])
-        if request.policy == "overwrite":
-            lines.append([("· ", "muted"), ("captions are overwritten; u takes it back", "text")])
-        return lines
+        machine = self._known.machine
+        remedy = machine.remedy(request.provider) if machine is not None and request is not None else None
+        if (
+            remedy is not None
+            and not self._live
+            and self._starting is None
+            and machine is not None
+            and request is not None
+        ):
+            lines[1:1] = [[(f" ✗ {machine.says(request.provider)[0]}. ", "bad"), (remedy, "text")]]
+        self.progress.show([cut(line, width) for line in lines[:height]])
 
-    def _model(self) -> TaggerModel | None:
-        wanted = self._request.model if self._request is not None else None
-        return next((model for model in self._known.models if model.name == wanted), None)
+    def on_resize(self) -> None:
+        self.call_after_refresh(self._fit)
+
+    def _fit(self) -> None:
+        narrow = self.has_class("-narrow")
+        self.side.display = self.side.has_focus or not narrow
+        self.form.display = not (narrow and self.side.has_focus)
+        self._show_progress()
+        self._show_preview()
+
+    def action_next_panel(self) -> None:
+        if self.side.has_focus:
+            self._go(self.form.rows)
+        elif self._preview is not None:
+            self._go(self.side)
+        else:
+            self.notify("The preview needs scores: it is there after a first run of this model.", timeout=4)
+
+    def _go(self, panel: Widget) -> None:
+        if self.has_class("-narrow"):
+            self.side.display = panel is self.side
+            self.form.display = panel is not self.side
+        panel.focus()
+        self.call_after_refresh(self._show_preview)
+
+    # The preview
+
+    def _preview_soon(self) -> None:
+        if self._preview_timer is not None:
+            self._preview_timer.stop()
+        self._preview_timer = self.set_timer(0.15, self._begin_preview)
+
+    def _begin_preview(self) -> None:
+        request, model = self._request, self._model()
+        if request is None or not request.target or model is None or not model.is_on_disk or self._live:
+            self._take_preview(request, None)
+        else:
+            self._read_preview(request, model)
+
+    @work(thread=True, exclusive=True, group="tag-preview", exit_on_error=False)
+    def _read_preview(self, request: TagRequest, model: TaggerModel) -> None:
+        from core.tagging.preview import preview
+
+        workspace, worker = self.app.workspace, get_current_worker()
+        if workspace is not None:
+            try:
+                found = preview(workspace, request, model, lambda: worker.is_cancelled)
+            except UserError:
+                found = None  # R says what is wrong with the target
+            if not worker.is_cancelled:
+                self.app.call_from_thread(self._take_preview, request, found)
+
+    def _take_preview(self, request: TagRequest | None, found: Preview | None) -> None:
+        if request == self._request:
+            self._preview = found
+            self._show_preview()
+
+    def _show_preview(self) -> None:
+        request = self._request
+        value = None if request is None else request.caption.general_threshold
+        self.side.tell(self._preview, "off" if value is not None and value > 1 else f"{value or 0.35:.2f}")
 
     # Changing fields
+
+    def _set(self, request: TagRequest) -> None:
+        model_changed = self._request is not None and request.model != self._request.model
+        self._request = request
+        self._show()
+        if model_changed and self._model() is None:
+            self._look_around()
+        else:
+            self._preview_soon()
 
     @on(Form.Changed)
     def _changed(self, event: Form.Changed) -> None:
         if self._request is not None:
             try:
-                self._request = tag_form.changed(self._request, event.key, event.text)
-            except Exception as error:
+                self._set(tag_form.changed(self._request, event.key, event.text))
+            except UserError as error:
                 self.app.report(error)
-            self._show()
 
     @on(Form.Stepped)
     def _stepped(self, event: Form.Stepped) -> None:
-        if self._request is None:
+        request = self._request
+        if request is None:
             return
         if event.key == "target":
             names = list(self._known.datasets)
             if names:
-                self._choose_dataset(choice_step(names, self._request.target, event.by))
-            return
-        if event.key == "model":
+                self._choose_dataset(choice_step(names, request.target, event.by))
+        elif event.key == "model":
             names = [model.name for model in self._known.models]
             if names:
-                self._request = tag_form.chosen(
-                    self._request, "model", choice_step(names, self._request.model or "", event.by)
-                )
+                self._set(replace(request, model=choice_step(names, request.model or "", event.by)))
         else:
-            self._request = tag_form.stepped(self._request, event.key, event.by)
-        self._show()
+            self._set(tag_form.stepped(request, event.key, event.by))
 
     def _choose_dataset(self, name: str) -> None:
+        """Another dataset; the other values stay, but for a trigger word that was the old one's name."""
+        request = self._request
+        assert request is not None
         self.app.active_dataset = name
-        self._request = tag_form.start_request(self.app.settings, name)
-        self._show()
+        trigger = name if request.trigger == request.target else request.trigger
+        self._set(replace(request, target=name, trigger=trigger))
 
     @on(Form.Asked)
     def _asked(self, event: Form.Asked) -> None:
         if self._request is None:
             return
         if event.key in {"first", "underscore", "compat"}:
-            self._request = tag_form.switched(self._request, event.key)
-            self._show()
+            self._set(tag_form.switched(self._request, event.key))
         else:
             self._choose(event.key)
 
-    @work
+    @work(exit_on_error=False)
     async def _choose(self, key: str) -> None:
-        from tui.screens.dialogs import Choose
+        from tui.screens.dialogs import Ask, Choose
 
         request = self._request
         assert request is not None
@@ -229,33 +310,48 @@ was written stays, and `u` takes the whole pass back.
             options = [(name, printable(name), note) for name, note in self._known.datasets.items()]
             now = request.target
         elif key == "model":
-            options = [(model.name, model.name, _model_note(model)) for model in self._known.models]
+            options = [(model.name, printable(model.name), _model_note(model)) for model in self._known.models]
+            options.append((OTHER, "another …", "a repository or a folder"))
             now = request.model or ""
         else:
             values, now = tag_form.choices(request, key)
-            options = [(value, value, tag_form.POLICY_NOTES.get(value, "")) for value in values]
+            options = [(value, value, tag_form.NOTES.get(key, {}).get(value, "")) for value in values]
         if not options:
+            self.notify(NO_IMAGES)
             return
-        found = await self.app.push_screen_wait(Choose(key.capitalize(), options, chosen=now))
-        if found is None:
+        found = await self.app.push_screen_wait(Choose(tag_form.TITLES[key], options, chosen=now))
+        if found == OTHER:
+            label = "A repository with model.onnx and selected_tags.csv, or a folder that holds both"
+            found = await self.app.push_screen_wait(Ask("Model", label, now, check=self._wrong_model))
+        if found is None or self._request is None:
             return
         if key == "target":
             self._choose_dataset(found)
-            return
-        self._request = tag_form.chosen(request, key, found)
-        self._show()
+        else:
+            self._set(tag_form.chosen(self._request, key, found))
+
+    def _wrong_model(self, name: str) -> str | None:
+        from core.tagging.models import find_model
+
+        try:
+            find_model(name, self.app.workspace, self.app.settings)
+        except UserError as error:
+            return str(error)
+        return None
 
     # The run
 
-    @work
+    @work(exit_on_error=False)
     async def action_start(self) -> None:
         request = self._request
         if request is None or not request.target:
-            self.notify("There are no images yet: import some in Dataset (1, then i).", severity="warning")
+            self.notify(NO_IMAGES, severity="warning")
             return
-        if self._live:
+        if self._live or self._starting is not None:
             self.notify("A tag run is going on; X stops it.", severity="warning")
             return
+        self._starting = f"starting to tag {printable(request.target)} …"
+        self._show_progress()
         await self.app.writer.drain()
         self._start_run(request)
 
@@ -264,25 +360,47 @@ was written stays, and `u` takes the whole pass back.
         from core.runs.launch import start, tag_spec
         from core.runs.store import create, runs_dir
 
-        spec, files = tag_spec(self.app.workspace, request)
-        run = start(create(runs_dir(self.app.workspace), spec, files))
+        try:
+            spec, files = tag_spec(self.app.workspace, request)
+            run = start(create(runs_dir(self.app.workspace), spec, files))
+        except BaseException:
+            self.app.call_from_thread(self._not_started)
+            raise
         self.app.call_from_thread(self._started, run.id)
+
+    def _not_started(self) -> None:
+        self._starting = None
+        self._show_progress()
 
     def _started(self, run_id: str) -> None:
         self._watch = None
+        self._last_line = ""
+        self._live = True
         self.app.active_run = run_id
         self.app.runs_changed.publish(run_id)
         self._tick()
 
     def action_stop(self) -> None:
-        if self._watch is not None and self._live:
-            self._stop_run(self._watch.run)
+        if self._watch is not None and self._live and self._seen is not None:
+            self._stop_run(self._seen[0].run)
+        else:
+            self.notify("No tag run is going on.", timeout=3)
 
     @work(thread=True, group="tag-start", exit_on_error=False)
-    def _stop_run(self, run: Any) -> None:
+    def _stop_run(self, run: Run) -> None:
         from core.runs.launch import stop
 
         stop(run, "stop-now")
+
+    def _runs_changed(self) -> None:
+        if not self._live:
+            self._watch = None
+        if self.is_current:
+            self._tick()
+
+    def _tick_if_live(self) -> None:
+        if self._live:
+            self._tick()
 
     def _tick(self) -> None:
         if not self._busy:
@@ -298,63 +416,31 @@ was written stays, and `u` takes the whole pass back.
 
         try:
             if self._watch is None:
-                runs = list_runs(self.app.workspace)
-                newest = next((run for run in runs if run.spec.kind is RunKind.TAG), None)
+                newest = next((run for run in list_runs(self.app.workspace) if run.spec.kind is RunKind.TAG), None)
                 if newest is None:
+                    self.app.call_from_thread(self._show_progress)
                     return
                 self._watch = RunWatch(newest.dir)
             seen = self._watch.poll()
-            self.app.call_from_thread(self._show_run, seen, read_results(seen.run.dir))
+            self.app.call_from_thread(self._take_run, seen, read_results(seen.run.dir))
         finally:
             self._busy = False
 
-    def _show_run(self, seen: Any, results: Any) -> None:
+    def _take_run(self, seen: RunSnapshot, results: TagResult) -> None:
         from core.runs.model import LIVE_STATES
 
         was_live, self._live = self._live, seen.run.status.state in LIVE_STATES
-        self.progress.show(run_lines(seen, results, self.progress.size.width))
+        said = [line.plain() for line in seen.log_lines_new]
+        self._last_line = next((line for line in reversed(said) if line.strip()), self._last_line)
+        self._starting = None
+        self._seen = seen, results
+        self._show_progress()
+        self.show_problem_count()
         if was_live and not self._live:
             self._watch = None
             self.app.dataset_changed.publish(seen.run.spec.dataset or "")
 
 
-def run_lines(seen: Any, results: Any, width: int) -> list[Cells]:
-    """The newest tag run in five lines: bar, numbers, what limits or went wrong, the files that failed."""
-    done, total = seen.step or 0, seen.total_steps or 0
-    room = min(BAR, max(10, width - 70))
-    filled = int(room * done / total) if total else 0
-    state = str(seen.run.status.state)
-    role = {"running": "accent", "finished": "good", "failed": "bad", "stopped": "caution"}.get(state, "muted")
-    line: Cells = [
-        (" ", "text"),
-        ("█" * filled, role),
-        ("░" * (room - filled), "rule"),
-        (f"  {done:,}/{total:,}", "text"),
-        (f"   {state}", role),
-    ]
-    if seen.rate:
-        line.append((f"   {seen.rate:.1f} img/s", "muted"))
-    if seen.eta_seconds is not None and state == "running":
-        line.append((f"   {human_seconds(seen.eta_seconds)} left", "muted"))
-    if results.failed:
-        line.append((f"   {len(results.failed):,} failed", "bad"))
-    about: Cells = [(f" {printable(seen.run.id)}", "muted")]
-    if results.provider:
-        on = results.provider.removesuffix("ExecutionProvider")
-        about += [
-            (f" · {on}", "bad" if results.fallback else "muted"),
-            (f" · {printable(results.model or '')}", "muted"),
-        ]
-    lines = [line, about]
-    if results.fallback:
-        lines.append([(f" ✗ {printable(results.fallback)}", "bad")])
-    elif seen.reason:
-        lines.append([(f" {printable(seen.reason)}", "bad" if state == "failed" else "muted")])
-    for path, reason in results.failed[-FAILURES:]:
-        lines.append([(f" ✗ {printable(str(path).rsplit('/', 1)[-1])}  ", "bad"), (printable(reason), "muted")])
-    return lines
-
-
 def _model_note(model: TaggerModel) -> str:
     size = human_bytes(model.bytes) if model.bytes else ""
-    return f"{'on disk' if model.is_on_disk else size}  {model.note}".strip()
+    return f"{'on disk' if model.is_on_disk else size}  {printable(model.note)}".strip()

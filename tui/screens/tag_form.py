@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from core.problems import UserError
 from core.settings import Settings
 from core.tagging.options import POLICIES, PROVIDERS, CaptionOptions, TagRequest, parse_replacements
-from core.text import printable
+from core.text import human_bytes, printable
 from tui.theme import Cells
 from tui.widgets.form import Field, choice_step, slider
+
+if TYPE_CHECKING:
+    from core.tagging.models import TaggerModel
 
 GUIDE = TagRequest(
     target="",
@@ -26,11 +29,21 @@ GUIDE = TagRequest(
 """What the form starts with: the values of the guide's command."""
 OFF = 1.1
 POLICY_NOTES = {
-    "overwrite": "the caption is written anew; u takes it back",
-    "append": "new tags behind the ones that are there",
-    "skip": "images that have a caption are left alone",
+    "overwrite": "written anew; u takes it back",
+    "append": "new tags behind those that are there",
+    "skip": "images with a caption are left alone",
 }
 RATINGS = ("no", "first", "last")
+RATING_NOTES = {"no": "", "first": "one rating tag leads each caption", "last": "one rating tag ends each caption"}
+PROVIDER_NOTES = {"auto": "the GPU where it can be used", "cuda": "the GPU; says why when it cannot", "cpu": ""}
+NOTES = {"policy": POLICY_NOTES, "rating": RATING_NOTES, "provider": PROVIDER_NOTES}
+TITLES = {
+    "target": "Dataset",
+    "model": "Model",
+    "policy": "What becomes of captions that are there",
+    "rating": "Rating",
+    "provider": "Where the model runs",
+}
 THRESHOLDS = ("general", "character")
 STEP = 0.05
 
@@ -40,39 +53,72 @@ def start_request(settings: Settings, dataset: str | None) -> TagRequest:
     return replace(GUIDE, target=dataset or "", model=settings.tagger, trigger=settings.trigger or dataset)
 
 
-def fields(request: TagRequest, datasets: Mapping[str, str], model_note: str) -> list[Field]:
-    """The lines of the form; `datasets` maps names to a note such as "84 images, 3 without caption"."""
+def fields(
+    request: TagRequest, datasets: Mapping[str, str], model: TaggerModel | None, machine: tuple[str, str] | None
+) -> list[Field]:
+    """The lines of the form; `datasets` maps names to a note such as "84 images, 3 without caption".
+
+    `machine` says where the model will run: (words, role), with the role `bad` when that is not what the machine could.
+    """
     caption = request.caption
     rating = "first" if caption.use_rating_tags else "last" if caption.use_rating_tags_as_last_tag else "no"
     return [
-        Field(
-            "target", "Dataset", _text(request.target or "none yet"), "choice", note=datasets.get(request.target, "")
-        ),
-        Field("model", "Model", _text(request.model or ""), "choice", note=model_note),
+        Field("target", "Dataset", _dataset(request, datasets), "choice"),
+        Field("model", "Model", [(printable(request.model or ""), "text"), *_model(model)], "choice"),
+        Field("provider", "Provider", [(request.provider, "text"), *_machine(machine)], "choice"),
         Field("", "", [], "blank"),
         *(_threshold(name, getattr(caption, f"{name}_threshold"), caption.thresh) for name in THRESHOLDS),
-        Field("rating", "Rating", _text(rating), "choice"),
-        Field("first", "Characters", _text("first" if caption.character_tags_first else "in place"), "flag"),
+        Field("rating", "Rating", _text(rating), "choice", note=RATING_NOTES[rating]),
         Field("", "", [], "blank"),
         Field(
             "trigger",
             "Trigger",
             _text(request.trigger or "none"),
             raw=request.trigger or "",
-            note="first in every caption",
+            note="first in every caption" if request.trigger else "",
         ),
-        Field("undesired", "Undesired", _text(caption.undesired_tags or "none"), raw=caption.undesired_tags),
-        Field(
-            "always", "Always first", _text(caption.always_first_tags or "none"), raw=caption.always_first_tags or ""
-        ),
-        Field("replacement", "Replace", _text(caption.tag_replacement or "none"), raw=caption.tag_replacement or ""),
-        Field("underscore", "Underscores", _text("spaces" if caption.remove_underscore else "kept"), "flag"),
         Field("policy", "Captions", _text(request.policy), "choice", note=POLICY_NOTES[request.policy]),
+        Field("undesired", "Undesired", _text(caption.undesired_tags or "none"), raw=caption.undesired_tags),
+        Field("underscore", "Underscores", _text("become spaces" if caption.remove_underscore else "are kept"), "flag"),
         Field("", "", [], "blank"),
-        Field("provider", "Provider", _text(request.provider), "choice"),
+        Field("first", "Characters", _text("first" if caption.character_tags_first else "in place"), "flag"),
+        Field(
+            "always",
+            "Always first",
+            _text(caption.always_first_tags or "none"),
+            raw=caption.always_first_tags or "",
+            note="" if caption.always_first_tags else "if they were found, such as 1girl, 1boy",
+        ),
+        Field(
+            "replacement",
+            "Replace",
+            _text(caption.tag_replacement or "none"),
+            raw=caption.tag_replacement or "",
+            note="" if caption.tag_replacement else "old,new;old,new",
+        ),
         Field("batch", "Batch", _text(str(request.batch_size or "by device")), raw=str(request.batch_size or "")),
-        Field("compat", "Text", _text("as sd-scripts" if caption.sd_compat else "as wanted"), "flag"),
+        Field("compat", "As sd-scripts", _text("yes, letter for letter" if caption.sd_compat else "no"), "flag"),
     ]
+
+
+def _dataset(request: TagRequest, datasets: Mapping[str, str]) -> Cells:
+    if not request.target:
+        return [("none yet", "text"), ("   1, then i, brings images in", "accent")]
+    return [(printable(request.target), "text"), ("   " + datasets.get(request.target, ""), "muted")]
+
+
+def _model(model: TaggerModel | None) -> Cells:
+    if model is None:
+        return []
+    size = human_bytes(model.bytes) if model.bytes else ""
+    if model.is_on_disk:
+        author = f" · its author's threshold: {model.threshold:.2f}" if model.threshold else ""
+        return [("   on disk", "good"), (f" · {model.licence}{author}", "muted")]
+    return [("   fetched first", "caution"), (f" · {size + ' · ' if size else ''}{model.licence}", "muted")]
+
+
+def _machine(machine: tuple[str, str] | None) -> Cells:
+    return [] if machine is None else [("   " + machine[0], machine[1])]
 
 
 def _text(value: str) -> Cells:
