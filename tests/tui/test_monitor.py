@@ -329,3 +329,37 @@ async def test_a_hidden_monitor_reads_nothing(workspace: Workspace, finished: st
         ticks = screen._ticks
         await asyncio.sleep(0.6)
         assert screen._ticks == ticks
+
+
+async def test_a_killed_supervisor_is_told_and_the_run_can_still_be_stopped(workspace: Workspace, live: Runs) -> None:
+    """The training goes on as "unsupervised"; X then offers only "Now", and that ends it."""
+    run = live.start('say("epoch 1/2")\ntime.sleep(60)', name="rinni")
+    async with app_for(workspace).run_test(size=(120, 40)) as pilot:
+        await monitor(pilot, run.id)
+        supervisor = store.observe(run.dir).status.supervisor_pid
+        assert supervisor is not None
+        proc.send([supervisor], 9)
+        await until(pilot, lambda: "unsupervised" in screen_text(pilot))
+        await pilot.press("X")
+        await until(pilot, lambda: "Stop rinni?" in screen_text(pilot))
+        assert "After the next checkpoint" not in screen_text(pilot)
+        await pilot.press("enter")
+        await until(pilot, lambda: "■ rinni" in screen_text(pilot), 25)
+
+
+async def test_a_run_that_stops_after_its_checkpoint_says_so_and_can_go_on_after_all(
+    workspace: Workspace, live: Runs
+) -> None:
+    """The first answer of the stop dialog shows at the right of the head; X again takes it back."""
+    run = live.start('say("epoch 1/2")\ntime.sleep(60)', name="rinni")
+    async with app_for(workspace).run_test(size=(120, 40)) as pilot:
+        await monitor(pilot, run.id)
+        await pilot.press("X")
+        await until(pilot, lambda: "Stop rinni?" in screen_text(pilot))
+        await pilot.press("enter")
+        await until(pilot, lambda: "stops after the next checkpoint" in screen_text(pilot).splitlines()[2])
+        await pilot.press("X")
+        await until(pilot, lambda: "Go on after all" in screen_text(pilot))
+        await pilot.press("down", "enter")
+        await until(pilot, lambda: "stops after" not in screen_text(pilot).splitlines()[2])
+        assert store.observe(run.dir).live
