@@ -98,8 +98,8 @@ def shrink_to_square(
     narrow = _shrink_rows(flat, height, width * 3, side, top, size)
     columns = np.ascontiguousarray(narrow.reshape(size, width, 3).transpose(1, 0, 2)).reshape(width, size * 3)
     shrunk = _shrink_rows(lambda start, stop: columns[start:stop], width, size * 3, side, left, size)
-    shrunk = shrunk.reshape(size, size, 3).transpose(1, 0, 2)
-    # OpenCV's path for an exact half rounds half up, all others round half to even.
+    # From here on [x, y, 3], as it lies in memory. OpenCV's path for an exact half rounds half up, all others half to
+    # even.
     if side == 2 * size:
         rounded = np.floor(shrunk + 0.5)
     else:
@@ -107,7 +107,7 @@ def shrink_to_square(
         if side % size:  # whole factors are sums of integers there, too
             _settle_ties(shrunk, rounded, rows, (height, width), side)
     square = np.empty((size, size, 3), np.uint8)
-    np.clip(rounded, 0, 255, out=square, casting="unsafe")
+    np.clip(rounded.reshape(size, size, 3).transpose(1, 0, 2), 0, 255, out=square, casting="unsafe")
     return square
 
 
@@ -130,32 +130,38 @@ def _settle_ties(
     shape: tuple[int, int],
     side: int,
 ) -> None:
-    """Put right, in `rounded`, the values of `shrunk` that lie so near a half that the order of additions decides."""
+    """Put right, in `rounded`, the values of `shrunk` that lie so near a half that the order of additions decides.
+
+    Both are [size, size * 3], columns of the picture first.
+    """
     height, width = shape
     size = len(shrunk)
     top, left = (side - height) // 2, (side - width) // 2
     places, weights = _taps(side, size)
-    near = np.abs(np.abs(shrunk - rounded) - 0.5) < TIE
+    distance = shrunk - rounded
+    np.abs(distance, out=distance)
+    found = np.flatnonzero(distance > 0.5 - TIE)
+    xs, ys, channels = np.unravel_index(found, (size, size, 3))
     step = max(1, int(TIE_PIXELS / width * size / side))
     for begin in range(0, size, step):
-        ys, xs, channels = np.nonzero(near[begin : begin + step])
-        if not len(ys):
+        chosen = slice(None) if step >= size else np.flatnonzero((ys >= begin) & (ys < begin + step))
+        y_out, x_out, channel = ys[chosen], xs[chosen], channels[chosen]
+        if not len(y_out):
             continue
-        ys += begin
-        start = max(int(places[ys[0], 0]) - top, 0)
-        stop = min(int(places[ys[-1], -1]) - top + 1, height)
+        start = max(int(places[y_out.min(), 0]) - top, 0)
+        stop = min(int(places[y_out.max(), -1]) - top + 1, height)
         if stop <= start:
             continue  # white padding only
         pixels = rows(start, stop)
-        total = np.zeros(len(ys), np.float32)
+        total = np.zeros(len(y_out), np.float32)
         for j in range(places.shape[1]):
-            y = places[ys, j] - top - start
+            y = places[y_out, j] - top - start
             is_row = (y >= 0) & (y < stop - start)
-            line = np.zeros(len(ys), np.float32)
+            line = np.zeros(len(y_out), np.float32)
             for k in range(places.shape[1]):
-                x = places[xs, k] - left
+                x = places[x_out, k] - left
                 inside = is_row & (x >= 0) & (x < width)
-                value = pixels[np.where(inside, y, 0), np.where(inside, x, 0), channels]
-                line += np.where(inside, value, WHITE).astype(np.float32) * weights[xs, k]
-            total += weights[ys, j] * line
-        rounded[ys, xs, channels] = np.rint(total)
+                value = pixels[np.where(inside, y, 0), np.where(inside, x, 0), channel]
+                line += np.where(inside, value, WHITE).astype(np.float32) * weights[x_out, k]
+            total += weights[y_out, j] * line
+        rounded.ravel()[found[chosen]] = np.rint(total)

@@ -58,17 +58,15 @@ def test_transparency_is_white_and_rotation_is_not_applied(tmp_path: Path) -> No
     assert load_image(GOOD / "exif_orient6.jpg").size == Image.open(GOOD / "exif_orient6.jpg").size
 
 
-def test_huge_pictures_are_read_in_strips(tmp_path: Path) -> None:
+def test_huge_pictures_are_read_in_strips(monkeypatch: pytest.MonkeyPatch) -> None:
     """A picture above the strip limit gives the same pixels as one read at once."""
-    from core.tagging import preprocess
+    from core.tagging import area, preprocess
 
-    image = load_image(GOOD / "larger_1800x1200.jpg")
-    at_once = prepare(image, 448)
-    limit, preprocess._LARGE = preprocess._LARGE, 1000
-    try:
-        assert np.array_equal(prepare(image, 448), at_once)
-    finally:
-        preprocess._LARGE = limit
+    images = [load_image(GOOD / name) for name in ("larger_1800x1200.jpg", "icc_srgb.jpg", "wide_8to1.png")]
+    at_once = [prepare(image, 448) for image in images]
+    monkeypatch.setattr(preprocess, "_LARGE", 1000)
+    monkeypatch.setattr(area, "TIE_PIXELS", 50_000)
+    assert all(np.array_equal(prepare(image, 448), whole) for image, whole in zip(images, at_once, strict=True))
 
 
 @pytest.mark.parametrize(
