@@ -19,7 +19,7 @@ from core.problems import UserError
 from core.settings import Settings
 from core.workspace import Workspace
 from tui import theme
-from tui.commands import BindingCommands, HelpCommands, ThemeCommands
+from tui.commands import Commands
 from tui.graphics import Choice, next_choice
 from tui.navigation import Navigation
 from tui.pulse import Pulse, PulseReader
@@ -43,7 +43,7 @@ class KohyaApp(Navigation):
     TITLE = "kohya-tui"
     MODES = {name: _mode(name) for name in ("dataset", "tag", "review", "config", "monitor")}
     DEFAULT_MODE = "dataset"
-    COMMANDS = {BindingCommands, HelpCommands, ThemeCommands}
+    COMMANDS = {Commands}
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-normal"), (160, "-wide")]
     CSS_PATH = "app.tcss"
     ENABLE_COMMAND_PALETTE = True

@@ -18,6 +18,11 @@ if TYPE_CHECKING:
 Command = tuple[str, str, IgnoreReturnCallbackType]
 
 
+def _beside(name: Content, text: str) -> Content:
+    """One line an entry: what it does, and in the quiet colour how."""
+    return Content.assemble(name, "  ", (text, "$muted"))
+
+
 class _Commands(Provider):
     """Fuzzy search over `commands`."""
 
@@ -31,13 +36,13 @@ class _Commands(Provider):
 
     async def discover(self) -> Hits:
         for name, text, callback in self.commands():
-            yield DiscoveryHit(Content(name), callback, text=name, help=text)
+            yield DiscoveryHit(_beside(Content(name), text), callback, text=name)
 
     async def search(self, query: str) -> Hits:
         matcher = self.matcher(query)
         for name, text, callback in self.commands():
             if (score := matcher.match(name)) > 0:
-                yield Hit(score, matcher.highlight(name), callback, text=name, help=text)
+                yield Hit(score, _beside(matcher.highlight(name), text), callback, text=name)
 
 
 class BindingCommands(_Commands):
@@ -53,10 +58,17 @@ class BindingCommands(_Commands):
             key = (binding.id, binding.action)
             seen.setdefault(key, []).append(self.app.get_key_display(binding))
             found.setdefault(key, (active.node, binding))
-        for key, (node, binding) in found.items():
+        order = sorted(found.items(), key=lambda item: _rank(item[0][0]))
+        for key, (node, binding) in order:
             name = binding.tooltip or binding.description
             name = name[:1].upper() + name[1:]
-            yield name, " or ".join(seen[key]), partial(self.app.run_action, binding.action, node)
+            yield name, " ".join(dict.fromkeys(seen[key])), partial(self.app.run_action, binding.action, node)
+
+
+def _rank(binding_id: str) -> int:
+    """What belongs to this screen first, moving about in a list last."""
+    scope = binding_id.partition(".")[0]
+    return {"list": 3, "app": 2, "mode": 1, "edit": 1}.get(scope, 0)
 
 
 class HelpCommands(_Commands):
@@ -76,3 +88,11 @@ class ThemeCommands(_Commands):
         for theme in CHOICES["theme"]:
             if theme != self.app.theme:
                 yield f"Theme: {theme}", "Colours of the whole app", partial(self.kohya.choose_theme, theme)
+
+
+class Commands(_Commands):
+    """All of them, in this order."""
+
+    def commands(self) -> Iterator[Command]:
+        for provider in (BindingCommands, HelpCommands, ThemeCommands):
+            yield from provider(self.screen).commands()

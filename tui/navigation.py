@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from inspect import cleandoc
 from pathlib import Path
 
 from textual.app import App
@@ -62,6 +63,10 @@ class Navigation(App[None]):
         if self.screen.query(HelpPanel):
             self.action_hide_help_panel()
         else:
+            choice = self.screen.app.graphics if isinstance(self.screen, ModeScreen) else None
+            if choice is not None:
+                text = cleandoc(type(self.screen).HELP or "")
+                self.screen.HELP = f"{text}\n\nPictures: **{choice.protocol}** — {choice.reason}."
             self.action_show_help_panel()
 
     def action_problems(self) -> None:

@@ -11,7 +11,8 @@ from tui.theme import Cells
 
 def film_cells(rows: Sequence[Row], index: int, width: int) -> Cells:
     """The neighbours of the image at `index` by what differs in their names; as many as fit."""
-    reach = max(2, (width - 20) // 26)
+    longest = max((len(row.item.path.stem) for row in rows[max(0, index - 9) : index + 10]), default=0)
+    reach = min(9, max(2, (width - 8) // (2 * (min(longest, 14) + 4))))
     near = rows[max(0, index - reach) : index + reach + 1]
     stems = [printable(row.item.path.stem) for row in near]
     shared = _shared(stems)

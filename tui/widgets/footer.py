@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from rich.cells import cell_len
 from textual import events
+from textual.keys import key_to_character
 
 from tui.theme import Cells
 from tui.widgets.line import Lines, spread
@@ -54,11 +55,14 @@ class Footer(Lines):
 
     def _keys(self) -> list[tuple[str, str, str]]:
         """(key as shown, what it does, key to press), most specific first; keys of one group share one entry."""
+        focused = self.screen.focused
         entries: dict[str, tuple[list[str], str, str]] = {}
         for key, active in self.screen.active_bindings.items():
             binding = active.binding
             if not binding.show or not active.enabled or not binding.description:
                 continue
+            if focused is not None and focused.check_consume_key(key, key_to_character(key)):
+                continue  # typed, not pressed
             display = self.app.get_key_display(binding)
             name = binding.group.description if binding.group is not None else binding.description
             known = entries.get(name)

@@ -38,7 +38,7 @@ class Texts:
         return self._rows[index]
 
 
-class ItemList(ScrollView, can_focus=True):
+class ItemList(ScrollView, can_focus=True, inherit_bindings=False):
     """Keeps the cursor; the rows belong to the owner, who calls `set_rows` or `rows_changed` when they are others.
 
     While `marking` is set, space, `v` and `A` change `marked` (row numbers) and post `Marked`.

@@ -53,7 +53,7 @@ class TagRows:
 
     def cells(self, index: int, width: int) -> Cells:
         if index == self.bar_at and index >= 0:
-            return [("    " + fit("── keep_tokens " + "─" * width, width - 6), "rule")]
+            return [("    " + ("── keep_tokens " + "─" * width)[: width - 6], "rule")]
         place = self.tag_at(index)
         if place is None:
             return [("    + add…", "accent")]

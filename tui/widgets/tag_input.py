@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 from textual import events, on
 from textual.app import ComposeResult
+from textual.binding import Binding
 from textual.containers import Vertical
 from textual.message import Message
 from textual.widgets import Input
@@ -50,6 +51,7 @@ class TagInput(Vertical):
     TagInput Lines { height: 0; }
     """
     app = OurApp()
+    BINDINGS = [Binding("escape", "leave", "done", id="app.back", key_display="esc")]
 
     class Entered(Message):
         """`text` is what was typed, or the suggestion that was chosen with the arrows or tab."""
@@ -110,8 +112,6 @@ class TagInput(Vertical):
             self._chosen = (self._chosen + (1 if event.key == "down" else -1)) % len(self._found)
         elif event.key == "tab" and self._found:
             self._take(self._found[max(0, self._chosen)][0])
-        elif event.key == "escape":
-            self.post_message(self.Left())
         else:
             return
         event.stop()
@@ -123,6 +123,9 @@ class TagInput(Vertical):
         before, comma, _ = field.value.rpartition(",")
         field.value = f"{before}{comma} {tag}" if comma else tag
         field.cursor_position = len(field.value)
+
+    def action_leave(self) -> None:
+        self.post_message(self.Left())
 
     @on(Input.Submitted)
     def _submitted(self, event: Input.Submitted) -> None:
