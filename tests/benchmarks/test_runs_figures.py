@@ -11,13 +11,14 @@ import pytest
 from core.runs import launch, store
 from core.runs.events import EventFile, find_events
 from core.runs.watch import RunWatch
+from tests.benchmarks.conftest import Note
 from tests.core.runs_kit import RECORDINGS, Runs
 
 pytest_plugins = ("tests.core.runs_fixtures",)
 pytestmark = pytest.mark.benchmark
 
 
-def test_launch_to_running(runs: Runs) -> None:
+def test_launch_to_running(runs: Runs, note: Note) -> None:
     """From `launch.start` to the handshake, ten times."""
     seconds = []
     for _ in range(10):
@@ -27,9 +28,10 @@ def test_launch_to_running(runs: Runs) -> None:
         seconds.append(time.perf_counter() - begun)
         launch.stop(run)
     print(f"\nlaunch to running: median {statistics.median(seconds):.3f} s, worst {max(seconds):.3f} s")
+    note(launch_to_running_s=statistics.median(seconds))
 
 
-def test_supervisor_weight(runs: Runs) -> None:
+def test_supervisor_weight(runs: Runs, note: Note) -> None:
     """Memory and CPU of a supervisor that has nothing to do."""
     run = runs.start("time.sleep(600)")
     pid = run.status.supervisor_pid
@@ -38,6 +40,7 @@ def test_supervisor_weight(runs: Runs) -> None:
     )
     rss, pss = (int(rollup[name].split()[0]) / 1024 for name in ("Rss", "Pss"))
     print(f"\nsupervisor: RSS {rss:.1f} MiB, PSS {pss:.1f} MiB")
+    note(supervisor_rss_mib=rss, supervisor_pss_mib=pss)
     assert rss <= 15
 
 
