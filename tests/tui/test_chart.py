@@ -127,9 +127,23 @@ def test_a_logarithmic_axis_has_round_labels_and_leaves_zero_out() -> None:
     """From 100 down to 0.001, every power of ten has its label; a loss of 0 does not break the scale."""
     chart = LossChart()
     chart.curve.extend((step, 0.0 if step == 3 else 100 * 10 ** (-step / 20)) for step in range(1, 101))
-    chart.log_scale, chart.total_steps = True, 100
+    chart.toggle_log()
+    chart.total_steps = 100
     labels = {line.split()[0] for line in text_of(chart.build(60, 24))[1:-2] if "┤" in line}
     assert {"10", "1", "0.1", "0.01"} <= labels
+
+
+def test_the_scale_is_logarithmic_by_itself_only_where_a_linear_one_shows_nothing() -> None:
+    """A loss that falls from 400 to 0.05 gets the logarithmic scale, the usual one does not; `L` has the last word."""
+    falling, usual = LossChart(), LossChart()
+    falling.curve.extend((step, max(0.05, 400 * 0.9**step)) for step in range(1, 301))
+    usual.curve.extend(recorded())
+    falling.build(60, 14)
+    usual.build(60, 14)
+    assert (falling.log_scale, usual.log_scale) == (True, False)
+    falling.toggle_log()
+    falling.build(60, 14)
+    assert not falling.log_scale
 
 
 def test_the_axis_of_steps_grows_in_halves() -> None:

@@ -14,7 +14,7 @@ from textual.timer import Timer
 from tui.theme import Cells
 from tui.widgets.line import cut, spread
 from tui.widgets.lines import LiveLines, width_of
-from tui.widgets.plot import Curve, Picture, Scale, draw, log_ticks, thinned, tick_label, ticks, value_range
+from tui.widgets.plot import Curve, Picture, Scale, draw, log_ticks, percentile, thinned, tick_label, ticks, value_range
 
 SMOOTHINGS = (0.0, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995)
 REDRAW_SECONDS = 2.0
@@ -44,6 +44,7 @@ class LossChart(LiveLines):
         self.total_steps: int | None = None
         self.ended = False
         self.log_scale = False
+        self._log_by_user = False
         self.marks = Marks()
         self.note: Cells = []
         self.overlay: tuple[str, Curve] | None = None
@@ -55,7 +56,7 @@ class LossChart(LiveLines):
     # What changes it
 
     def reset(self, series: str | None = None) -> None:
-        """Forget the points, for another run; smoothing and scale stay."""
+        """Forget the points, for another run; smoothing stays, and the scale that the user chose."""
         self.series = series or self.series
         self.curve = Curve(self.curve.smoothing)
         self.marks, self.note, self._range = Marks(), [], None
@@ -99,7 +100,7 @@ class LossChart(LiveLines):
 
     def toggle_log(self) -> bool:
         """Logarithmic or linear value axis; returns whether it is logarithmic now."""
-        self.log_scale = not self.log_scale
+        self.log_scale, self._log_by_user = not self.log_scale, True
         self._range = None
         self.redraw()
         return self.log_scale
@@ -135,6 +136,7 @@ class LossChart(LiveLines):
         curve = self.curve
         if height < 3 or width < 16:
             return [cut(self._title(width), width)]
+        self._choose_scale()
         span = self._value_span()
         if span is None:
             lines: list[Cells] = [self._title(width)]
@@ -189,6 +191,17 @@ class LossChart(LiveLines):
         if width_of([*spans, *right]) + 2 > width:
             right = []
         return spread(spans, right, width)
+
+    def _choose_scale(self) -> None:
+        """Until the user presses `L`: logarithmic where a linear axis would show only the first steps."""
+        if self._log_by_user:
+            return
+        _, smooth = self.curve.sample(200)
+        if not smooth or smooth[0] <= 0:
+            self.log_scale = False
+            return
+        ratio = percentile(smooth, 0.98) / percentile(smooth, 0.02)
+        self.log_scale = ratio > (20 if self.log_scale else 60)
 
     def _value_span(self) -> tuple[float, float] | None:
         """The range of the value axis; it stays while the data fit it well, so that nothing jumps."""

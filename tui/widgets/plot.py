@@ -190,22 +190,23 @@ def percentile(ordered: list[float], part: float) -> float:
 def value_range(curve: Curve, log: bool) -> tuple[float, float] | None:
     """What the value axis shows: nearly all raw values and the smoothed curve, not outliers that would flatten it."""
     raw, smooth = curve.sample()
-    if log:
-        raw, smooth = [value for value in raw if value > 0], [value for value in smooth if value > 0]
+    if log:  # what is far off is judged as it is seen
+        raw = [math.log10(value) for value in raw if value > 0]
+        smooth = [math.log10(value) for value in smooth if value > 0]
     if not raw:
         return None
     low, high = percentile(raw, 0.01), percentile(raw, 0.99)
     if smooth:
         low, high = min(low, percentile(smooth, 0.01)), max(high, percentile(smooth, 0.99))
     room = 0.5 * (high - low)
-    if raw[0] >= low - room and not (log and raw[0] <= 0):
+    if raw[0] >= low - room:
         low = min(low, raw[0])
     if raw[-1] <= high + room:
         high = max(high, raw[-1])
     if high <= low:
-        spread = abs(high) * 0.1 or 1.0
-        low, high = low - spread if not log else low * 0.9, high + spread
-    return low, high
+        spread = 0.1 if log else abs(high) * 0.1 or 1.0
+        low, high = low - spread, high + spread
+    return (10**low, 10**high) if log else (low, high)
 
 
 def nice_step(rough: float) -> float:
