@@ -86,6 +86,8 @@ MEANINGS: dict[str, set[str]] = {
     "z": {"zoom"},
     "V": {"visual-checker"},
     "ctrl+t": {"raw"},
+    "ctrl+n": {"new"},
+    "ctrl+o": {"open"},
     "d": {"diff"},
     "c": {"check"},
     "F": {"fix"},

@@ -29,7 +29,7 @@ Answer = Problem | str
 class Start(Dialog[Answer]):
     """Shown at once with what is known; `settle` brings the rest. The answer is "start" or a problem to go to."""
 
-    BINDINGS = [Binding("y,enter", "yes", "start", show=False, id="dialog.yes", priority=True)]
+    BINDINGS = [Binding("enter", "yes", "start", show=False, id="list.open", priority=True)]
 
     def __init__(self, name: str, plan: Plan | None, problems: Sequence[Problem]) -> None:
         super().__init__(f"Train {printable(name)}", "looking at the trainer …   Esc back")

@@ -88,7 +88,7 @@ def look_around(workspace: Workspace | None, settings: Settings, model: str | No
             without = f", {dataset.uncaptioned:,} without caption" if dataset.uncaptioned else ", all with a caption"
             counts[name] = len(dataset.items)
             notes[name] = f"{count_of(len(dataset.items), 'image')}{without}" if dataset.items else "no image in it yet"
-    models = list_models(workspace, settings)
+    models = sorted(list_models(workspace, settings), key=lambda each: not each.is_on_disk)
     if model and model not in {each.name for each in models}:
         with contextlib.suppress(UserError):
             models.append(find_model(model, workspace, settings))
