@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -44,8 +45,14 @@ def setup(
     place = place_of(context)
     if adopt is not None:
         found, its_python = room.adopt(adopt, python)
-        lines = [f"sd-scripts: {printable(str(found))}", f"Python: {printable(str(its_python or 'none found'))}"]
-        emit({"steps": [], "sd_scripts": str(found), "sd_python": str(its_python)}, lines, as_json=json_)
+        lines = [
+            f"sd-scripts: {printable(str(found))}",
+            f"Python: {printable(str(its_python or 'none found; name it with --python'))}",
+            "Whether it can train: kohya-tui doctor",
+        ]
+        document: dict[str, Any] = {"steps": [], "sd_scripts": str(found)}
+        document["sd_python"] = None if its_python is None else str(its_python)
+        emit(document, lines, as_json=json_)
         return
     workspace = place.workspace_or_none()
     target = (folder or (workspace.root if workspace else Path.cwd()) / "sd-scripts").expanduser().absolute()
@@ -59,16 +66,16 @@ def setup(
     )
     say(f"CUDA of the driver: {cuda or 'no NVIDIA driver found (torch will still install)'}")
     lines = [f"{'✓ done  ' if step.done else '        '}{printable(step.shown)}" for step in steps]
-    document: dict[str, Any] = {
-        "steps": [{"label": step.label, "command": step.shown, "done": step.done} for step in steps]
-    }
-    if json_ and not yes:
-        emit(document, lines, as_json=True)
+    document = {"steps": [{"label": step.label, "command": step.shown, "done": step.done} for step in steps]}
+    todo = [step for step in steps if not step.done]
+    if todo and not yes and (json_ or not sys.stdin.isatty()):
+        emit(document, lines, as_json=json_)
+        say("Nothing was run; to run them: kohya-tui setup --yes")
         return
     for line in lines:
         say(line)
-    todo = [step for step in steps if not step.done]
     if todo and not yes and not typer.confirm("Run these commands now?", default=False, err=True):
+        say("Nothing was run.")
         raise typer.Exit(1)
     for step in todo:
         say(f"→ {step.label}")

@@ -77,6 +77,32 @@ def test_broken_settings_are_told_and_the_defaults_hold(cli: Cli, demo: Workspac
     cli("config", "show", "rinni")
 
 
+def test_setup_shows_its_commands_and_runs_nothing_unasked(demo: Workspace) -> None:
+    """Without a terminal to ask on, the exact commands are printed and that is all."""
+    answer = program("setup", "--dir", demo.root / "sd", "--index-url", "http://mirror/simple", "--json", cwd=demo.root)
+    steps = answer.json["steps"]
+    assert all(set(step) == {"label", "command", "done"} for step in steps)
+    assert "git clone" in steps[0]["command"] and str(demo.root / "sd") in steps[0]["command"]
+    assert any("http://mirror/simple" in step["command"] for step in steps)
+    assert "git clone" in program("setup", "--dir", demo.root / "sd", cwd=demo.root).out
+    assert not (demo.root / "sd").exists()
+
+
+def test_setup_adopts_a_checkout(bare: Cli, tmp_path: Path) -> None:
+    """A kohya_ss folder is looked into; its Python is found; what is no checkout is refused."""
+    checkout = tmp_path / "kohya_ss" / "sd-scripts"
+    python = tmp_path / "kohya_ss" / "venv" / "bin" / "python"
+    for path in (checkout, python.parent):
+        path.mkdir(parents=True)
+    (checkout / "train_network.py").touch()
+    python.symlink_to(sys.executable)
+    answer = bare("setup", "--adopt", tmp_path / "kohya_ss", "--json").json
+    assert answer == {"steps": [], "sd_scripts": str(checkout), "sd_python": str(python)}
+    checks = bare("doctor", "--json", code=1).json["checks"]
+    assert any(str(tmp_path / "kohya_ss") in check["message"] for check in checks)
+    assert "train_network.py" in bare("setup", "--adopt", tmp_path, code=1).err
+
+
 BLOCKED = """
 import sys
 class Blocker:
