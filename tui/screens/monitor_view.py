@@ -115,7 +115,7 @@ class RunView(Vertical):
 
     def _show_head(self, news: News, now: float) -> None:
         """Numbers that only go on are drawn once a second; another state or phase at once."""
-        width, run = self.size.width, news.snapshot.run
+        width, run = self.screen.size.width, news.snapshot.run  # its own is 0 until it is laid out
         key = (run.id, run.status.state, run.status.stop_after_checkpoint, run.supervised, news.snapshot.phase, width)
         if key == self._head_shown[0] and now - self._head_shown[1] < HEAD_SECONDS:
             return
