@@ -309,7 +309,8 @@ by name or word.
         if config is not None and self._view is not None:
             error = self._wrong or config.broken.get(self._view)
             if error is not None:
-                lines = [[(" ✗ ", "bad"), (printable(error.message), "text")]]
+                path = config.path(self._view)
+                lines = [[(" ✗ ", "bad"), (printable(error.message.replace(str(path), path.name)), "text")]]
             else:
                 lines = [[(f" {ABOUT[self._view]}", "muted")], [(" Esc form · ^t next file", "muted")]]
         elif config is not None and key is not None:

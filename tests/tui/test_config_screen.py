@@ -1,0 +1,520 @@
+"""The Config screen: form and raw text over the same files, the plan and the problems, saving and starting."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+from typing import Any
+
+import pytest
+from textual.pilot import Pilot
+from textual.widgets import Input
+
+from core.config.documents import Config
+from core.config.presets import create
+from core.demo.trainer.base import write_base
+from core.runs.store import list_runs
+from core.workspace import Workspace
+from tests.core.config_kit import SHAPES, checkpoint
+from tests.tui.kit import app_on, make_dataset, toasts, until
+from tui.app import KohyaApp
+from tui.screens.config import ConfigScreen
+from tui.screens.config_dialogs import Find, Text
+from tui.screens.config_parts import Raw
+from tui.screens.config_start import Start
+from tui.screens.dialogs import Ask, Choose, ProblemList
+from tui.widgets.item_list import ItemList
+
+SETTINGS: dict[str, Any] = {"trainer": "demo"}
+
+
+@pytest.fixture
+def ready_workspace(workspace: Workspace) -> Workspace:
+    """A dataset, the demo's base model and a config that could be trained."""
+    make_dataset(workspace, captions={f"rinni_{number}.png": "rinni, 1girl, solo" for number in range(4)})
+    write_base(workspace.models / "demo-base.safetensors")
+    create(workspace, "rinni", "demo", "rinni")
+    return workspace
+
+
+async def opened(pilot: Pilot[None], app: KohyaApp) -> ConfigScreen:
+    """The screen, with its first check done."""
+    await pilot.press("4")
+    await until(pilot, lambda: isinstance(app.screen, ConfigScreen))
+    screen = app.screen
+    assert isinstance(screen, ConfigScreen)
+    if screen.config is not None:
+        await checked(pilot, screen)
+    return screen
+
+
+async def checked(pilot: Pilot[None], screen: ConfigScreen) -> None:
+    """Nothing is being checked or written any more."""
+    await pilot.pause(0.2)
+    await until(pilot, lambda: screen._checked and not screen.app.writer.pending)
+
+
+def on_disk(workspace: Workspace, name: str = "rinni") -> Config:
+    return Config.load(workspace.configs / name)
+
+
+def text_of(screen: ConfigScreen) -> str:
+    """What is on the screen."""
+    strips = screen._compositor.render_strips()
+    return "\n".join("".join(segment.text for segment in strip).rstrip() for strip in strips)
+
+
+async def test_a_typed_value_is_saved_and_undone(ready_workspace: Workspace) -> None:
+    """Enter edits, `s` writes with the comments kept, `u` brings the old file back and the form follows."""
+    app = app_on(ready_workspace, **SETTINGS)
+    async with app.run_test(size=(120, 40)) as pilot:
+        screen = await opened(pilot, app)
+        before = (ready_workspace.configs / "rinni" / "train.toml").read_bytes()
+        screen.form.go_to("learning_rate")
+        await pilot.press("enter", *["backspace"] * 8, *"2e-4", "enter")
+        assert screen.config is not None and screen.config.get("train", "learning_rate") == 2e-4
+        assert "not saved" in screen.head.plain
+        assert on_disk(ready_workspace).get("train", "learning_rate") == 1e-4
+        await pilot.press("s")
+        await until(pilot, lambda: on_disk(ready_workspace).get("train", "learning_rate") == 2e-4)
+        await checked(pilot, screen)
+        after = (ready_workspace.configs / "rinni" / "train.toml").read_text("utf-8")
+        assert after.count("#") == before.decode().count("#")
+        assert "not saved" not in screen.head.plain
+        await pilot.press("u")
+        await until(pilot, lambda: (ready_workspace.configs / "rinni" / "train.toml").read_bytes() == before)
+        await until(pilot, lambda: screen.config is not None and screen.config.get("train", "learning_rate") == 1e-4)
+
+
+async def test_u_takes_back_what_is_not_saved_first(ready_workspace: Workspace) -> None:
+    """Two unsaved changes go one by one, and come back with `U`; no file on disk moves."""
+    app = app_on(ready_workspace, **SETTINGS)
+    async with app.run_test(size=(120, 40)) as pilot:
+        screen = await opened(pilot, app)
+        config = screen.config
+        assert config is not None
+        before = config.text("dataset")
+        screen.form.go_to("flip_aug")
+        await pilot.press("enter")
+        screen.form.go_to("keep_tokens")
+        await pilot.press("x")
+        assert config.get("dataset", "flip_aug") is True and config.get("dataset", "keep_tokens") is None
+        await pilot.press("u")
+        assert config.get("dataset", "keep_tokens") == 1 and screen.form.key == "keep_tokens"
+        await pilot.press("u")
+        assert config.text("dataset") == before
+        await pilot.press("U", "U")
+        assert config.get("dataset", "keep_tokens") is None and config.get("dataset", "flip_aug") is True
+        await pilot.pause()
+        assert on_disk(ready_workspace).text("dataset") == before
+
+
+async def test_a_wrong_value_is_refused_with_words(ready_workspace: Workspace) -> None:
+    """Text in a number's field says what is wanted and changes nothing."""
+    app = app_on(ready_workspace, **SETTINGS)
+    async with app.run_test(size=(120, 40)) as pilot:
+        screen = await opened(pilot, app)
+        screen.form.go_to("network_dim")
+        await pilot.press("enter", *"x", "enter")
+        await until(pilot, lambda: toasts(app))
+        assert screen.config is not None and screen.config.get("train", "network_dim") == 32
+
+
+async def test_choices_step_and_a_list_opens(ready_workspace: Workspace) -> None:
+    """Right goes to the next choice; Enter shows them all with the one in force under the cursor."""
+    app = app_on(ready_workspace, **SETTINGS)
+    async with app.run_test(size=(120, 40)) as pilot:
+        screen = await opened(pilot, app)
+        screen._reveal("mixed_precision")
+        config = screen.config
+        assert config is not None
+        await pilot.press("right")
+        first = config.get("train", "mixed_precision")
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(app.screen, Choose))
+        await pilot.press("j", "enter")
+        await until(pilot, lambda: app.screen is screen)
+        assert config.get("train", "mixed_precision") not in {None, first}
+
+
+async def test_problems_stand_beside_their_fields(ready_workspace: Workspace) -> None:
+    """A missing base model: mark and words in its line, at the panel, in the footer; `n` goes there, `!` lists it."""
+    (ready_workspace.models / "demo-base.safetensors").unlink()
+    app = app_on(ready_workspace, **SETTINGS)
+    async with app.run_test(size=(120, 40)) as pilot:
+        screen = await opened(pilot, app)
+        field = next(each for each in screen.form.fields if each.key == "pretrained_model_name_or_path")
+        assert field.problem is not None and field.problem[0] == "✗"
+        assert "✗pretrained_model_name_or_path" in text_of(screen) and "KT206" in text_of(screen)
+        screen.form.go_to("learning_rate")
+        await pilot.press("n")
+        assert screen.form.key in screen._worst
+        await pilot.press("exclamation_mark")
+        await until(pilot, lambda: isinstance(app.screen, ProblemList))
+        await pilot.press("enter")
+        await until(pilot, lambda: app.screen is screen)
+        assert screen.form.key == "pretrained_model_name_or_path"
+
+
+async def test_f_mends_what_is_safe_to_mend(ready_workspace: Workspace) -> None:
+    """A slip in an option's name is a stranger in the form; `F` renames it, `u` takes that back."""
+    path = ready_workspace.configs / "rinni" / "train.toml"
+    path.write_text(path.read_text("utf-8").replace("network_dim", "network_rank"), "utf-8")
+    app = app_on(ready_workspace, **SETTINGS)
+    async with app.run_test(size=(120, 40)) as pilot:
+        screen = await opened(pilot, app)
+        assert screen._worst["network_rank"].fixable
+        screen.form.go_to("network_rank")
+        await pilot.press("F")
+        config = screen.config
+        assert config is not None
+        await until(pilot, lambda: config.get("train", "network_dim") == 32)
+        assert config.get("train", "network_rank") is None
+        await pilot.press("u")
+        await until(pilot, lambda: config.get("train", "network_rank") == 32)
+
+
+async def test_find_shows_any_option(ready_workspace: Workspace) -> None:
+    """`/` narrows by name or word; Enter brings the option into the form, ready to be edited."""
+    app = app_on(ready_workspace, **SETTINGS)
+    async with app.run_test(size=(80, 24)) as pilot:
+        screen = await opened(pilot, app)
+        assert "ip_noise_gamma" not in [field.key for field in screen.form.fields]
+        await pilot.press("slash")
+        await until(pilot, lambda: isinstance(app.screen, Find))
+        await pilot.press(*"ip", "underscore", *"noise")
+        await pilot.press("enter")
+        await until(pilot, lambda: app.screen is screen)
+        assert screen.form.key == "ip_noise_gamma"
+        await pilot.press("enter", *"0.1", "enter")
+        assert screen.config is not None and screen.config.get("train", "ip_noise_gamma") == 0.1
+
+
+async def test_in_80_columns_c_shows_plan_and_problems(ready_workspace: Workspace) -> None:
+    """The panel stands in the form's place, Esc brings the form back."""
+    app = app_on(ready_workspace, **SETTINGS)
+    async with app.run_test(size=(80, 24)) as pilot:
+        screen = await opened(pilot, app)
+        assert not screen.side.display
+        await pilot.press("c")
+        await until(pilot, lambda: screen.side.display and screen.side.has_focus)
+        assert "steps in all" in text_of(screen) and not screen.form.rows.has_focus
+        await pilot.press("escape")
+        await until(pilot, lambda: screen.form.rows.has_focus and not screen.side.display)
+        assert app.screen is screen
+
+
+async def test_groups_lead_to_their_fields(ready_workspace: Workspace) -> None:
+    """In a wide terminal tab goes to the groups; the form follows them and they follow the form."""
+    app = app_on(ready_workspace, **SETTINGS)
+    async with app.run_test(size=(160, 40)) as pilot:
+        screen = await opened(pilot, app)
+        assert screen.groups.display
+        await pilot.press("tab", "tab")
+        await until(pilot, lambda: screen.groups.has_focus)
+        await pilot.press("j", "j")
+        await pilot.pause()
+        assert screen.form.key == "network_module"
+        await pilot.press("enter")
+        await until(pilot, lambda: screen.form.rows.has_focus)
+        screen.form.go_to("learning_rate")
+        await pilot.pause()
+        assert screen.groups.cursor == 3
+
+
+async def test_form_and_raw_text_are_one(ready_workspace: Workspace) -> None:
+    """What is typed into the raw text is in the form, and the other way round; prompts.txt is one of the views."""
+    app = app_on(ready_workspace, **SETTINGS)
+    async with app.run_test(size=(120, 40)) as pilot:
+        screen = await opened(pilot, app)
+        screen.form.go_to("network_dim")
+        await pilot.press("enter", "backspace", "backspace", "8", "enter")
+        await pilot.press("ctrl+t")
+        await until(pilot, lambda: screen.query(Raw))
+        area = screen.query_one(Raw)
+        assert "network_dim = 8" in area.text
+        area.load_text(area.text.replace("network_dim = 8", "network_dim = 24"))
+        await pilot.press("escape")
+        await until(pilot, lambda: not screen.query(Raw))
+        assert screen.config is not None and screen.config.get("train", "network_dim") == 24
+        await pilot.press("u")
+        assert screen.config.get("train", "network_dim") == 8
+        await pilot.press("ctrl+t", "ctrl+t", "ctrl+t")
+        await until(pilot, lambda: screen.query(Raw) and "rinni" in screen.query_one(Raw).text)
+        assert "prompts.txt" in screen.head.plain
+        await pilot.press(*"x1")
+        await pilot.press("escape")
+        assert screen.config.prompts.startswith("x1")
+
+
+async def test_text_that_is_not_toml_stays_in_the_editor(ready_workspace: Workspace) -> None:
+    """Esc says the line and does not leave; nothing typed is lost, even by quitting."""
+    app = app_on(ready_workspace, **SETTINGS)
+    async with app.run_test(size=(120, 40)) as pilot:
+        screen = await opened(pilot, app)
+        await pilot.press("ctrl+t")
+        await until(pilot, lambda: screen.query(Raw))
+        await pilot.press(*"oops", "enter")
+        await pilot.press("escape")
+        await pilot.pause()
+        assert screen.query(Raw) and "line 1" in "\n".join([*toasts(app), screen.about.plain])
+        await until(pilot, lambda: not app.writer.pending)
+    app = app_on(ready_workspace, **SETTINGS)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.press("4")
+        await until(pilot, lambda: app.screen.query(Raw))
+        assert app.screen.query_one(Raw).text.startswith("oops\n")
+        assert not on_disk(ready_workspace).text("train").startswith("oops")
+
+
+async def test_unsaved_changes_outlive_the_app(ready_workspace: Workspace) -> None:
+    """After a quit without saving the change is there again and says so; saving it removes the draft."""
+    app = app_on(ready_workspace, **SETTINGS)
+    async with app.run_test(size=(120, 40)) as pilot:
+        screen = await opened(pilot, app)
+        screen.form.go_to("network_dim")
+        await pilot.press("enter", "backspace", "backspace", "9", "enter")
+        await until(pilot, lambda: not app.writer.pending)
+    assert on_disk(ready_workspace).get("train", "network_dim") == 32
+    app = app_on(ready_workspace, **SETTINGS)
+    async with app.run_test(size=(120, 40)) as pilot:
+        screen = await opened(pilot, app)
+        assert screen.config is not None and screen.config.get("train", "network_dim") == 9
+        assert "since last time" in screen.head.plain
+        await pilot.press("d")
+        await until(pilot, lambda: isinstance(app.screen, Text))
+        await pilot.press("escape", "s")
+        await until(pilot, lambda: on_disk(ready_workspace).get("train", "network_dim") == 9)
+        await checked(pilot, screen)
+        assert not list((ready_workspace.own / "drafts").glob("*.json"))
+
+
+async def test_a_change_from_outside_is_taken_up(ready_workspace: Workspace) -> None:
+    """Without unsaved changes the form just shows what is on disk now."""
+    path = ready_workspace.configs / "rinni" / "train.toml"
+    app = app_on(ready_workspace, **SETTINGS)
+    async with app.run_test(size=(120, 40)) as pilot:
+        screen = await opened(pilot, app)
+        path.write_text(path.read_text("utf-8").replace("network_dim = 32", "network_dim = 12"), "utf-8")
+        await until(pilot, lambda: screen.config is not None and screen.config.get("train", "network_dim") == 12)
+
+
+@pytest.mark.parametrize("choice", ["mine", "theirs"])
+async def test_two_versions_are_both_kept(ready_workspace: Workspace, choice: str) -> None:
+    """Unsaved here and changed there: the user chooses, and the other version is one step of undo or redo away."""
+    path = ready_workspace.configs / "rinni" / "train.toml"
+    app = app_on(ready_workspace, **SETTINGS)
+    async with app.run_test(size=(120, 40)) as pilot:
+        screen = await opened(pilot, app)
+        screen.form.go_to("network_dim")
+        await pilot.press("enter", "backspace", "backspace", "9", "enter")
+        theirs = path.read_text("utf-8").replace("network_dim = 32", "network_dim = 12")
+        path.write_text(theirs, "utf-8")
+        await pilot.press("s")
+        await until(pilot, lambda: isinstance(app.screen, Choose))
+        await pilot.press(*([] if choice == "mine" else ["j"]), "enter")
+        await until(pilot, lambda: app.screen is screen and not screen._asking)
+        assert on_disk(ready_workspace).get("train", "network_dim") == (9 if choice == "mine" else 12)
+        assert screen.config is not None and screen.config.get("train", "network_dim") == (
+            9 if choice == "mine" else 12
+        )
+        await pilot.press("u" if choice == "mine" else "U")
+        other = 12 if choice == "mine" else 9
+        await until(pilot, lambda: on_disk(ready_workspace).get("train", "network_dim") == other)
+        await until(pilot, lambda: screen.config is not None and screen.config.get("train", "network_dim") == other)
+
+
+async def test_broken_toml_opens_as_text(ready_workspace: Workspace) -> None:
+    """The raw editor opens with the sentence that names the line; a mended text brings the form back."""
+    path = ready_workspace.configs / "rinni" / "train.toml"
+    good = path.read_text("utf-8")
+    path.write_text("[model\n" + good, "utf-8")
+    app = app_on(ready_workspace, **SETTINGS)
+    async with app.run_test(size=(120, 40)) as pilot:
+        screen = await opened(pilot, app)
+        await until(pilot, lambda: screen.query(Raw))
+        assert "line 1" in screen.about.plain
+        screen.query_one(Raw).load_text(good)
+        await pilot.press("escape")
+        await until(pilot, lambda: not screen.query(Raw))
+        assert screen.form.key == "pretrained_model_name_or_path"
+
+
+async def test_the_editor_of_the_user_changes_the_form(
+    ready_workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`e` hands train.toml to $EDITOR; what it wrote is in the form, not yet saved."""
+    editor = tmp_path / "editor"
+    editor.write_text('#!/bin/sh\nsed -i "s/network_dim = 32/network_dim = 20/" "$1"\n', "utf-8")
+    editor.chmod(editor.stat().st_mode | stat.S_IXUSR)
+    monkeypatch.setenv("VISUAL", str(editor))
+    app = app_on(ready_workspace, **SETTINGS)
+    async with app.run_test(size=(120, 40)) as pilot:
+        screen = await opened(pilot, app)
+        monkeypatch.setattr(type(app), "suspend", _no_suspend)
+        await pilot.press("e")
+        await until(pilot, lambda: screen.config is not None and screen.config.get("train", "network_dim") == 20)
+        assert "not saved" in screen.head.plain
+        assert on_disk(ready_workspace).get("train", "network_dim") == 32
+
+
+def _no_suspend(_: KohyaApp) -> Any:
+    import contextlib
+
+    return contextlib.nullcontext()
+
+
+async def test_a_base_model_is_chosen_by_what_it_is(ready_workspace: Workspace) -> None:
+    """The list names the architecture; a LoRA is not in it; another path can be typed."""
+    checkpoint(ready_workspace.models / "sdxl.safetensors", SHAPES["SDXL"])
+    checkpoint(ready_workspace.models / "lora.safetensors", SHAPES["LoRA"])
+    app = app_on(ready_workspace, **SETTINGS)
+    async with app.run_test(size=(120, 40)) as pilot:
+        screen = await opened(pilot, app)
+        screen.form.go_to("pretrained_model_name_or_path")
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(app.screen, Choose))
+        shown = {label: why for _, label, why in app.screen._options}
+        assert "SDXL" in shown["sdxl.safetensors"] and "lora.safetensors" not in shown
+        await pilot.press("G", "k", "enter")
+        await until(pilot, lambda: app.screen is screen)
+        assert screen.config is not None
+        assert screen.config.get("train", "pretrained_model_name_or_path") == "models/sdxl.safetensors"
+
+
+async def test_without_a_base_model_the_way_to_one_is_said(ready_workspace: Workspace) -> None:
+    """models/ is empty: the dialog names the command, and takes the path of a file that is there."""
+    for path in ready_workspace.models.iterdir():
+        path.unlink()
+    other = checkpoint(ready_workspace.root / "elsewhere.safetensors", SHAPES["SD1.5"])
+    app = app_on(ready_workspace, **SETTINGS)
+    async with app.run_test(size=(80, 24)) as pilot:
+        screen = await opened(pilot, app)
+        screen.form.go_to("pretrained_model_name_or_path")
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(app.screen, Ask))
+        assert "models base download" in app.screen._label
+        answer = app.screen.query_one(Input)
+        answer.value = "nowhere.safetensors"
+        await pilot.press("enter")
+        assert isinstance(app.screen, Ask)
+        answer.value = str(other)
+        await pilot.press("enter")
+        await until(pilot, lambda: app.screen is screen)
+        assert screen.config is not None
+        assert screen.config.get("train", "pretrained_model_name_or_path") == str(other)
+
+
+async def test_r_trains_and_the_monitor_opens(ready_workspace: Workspace) -> None:
+    """The dialog has the plan; Enter saves, starts a run of exactly these files and goes to it."""
+    app = app_on(ready_workspace, **SETTINGS)
+    async with app.run_test(size=(80, 24)) as pilot:
+        screen = await opened(pilot, app)
+        screen._reveal("max_train_epochs")
+        await pilot.press("enter", "backspace", "backspace", "1", "enter")
+        await pilot.press("R")
+        await until(pilot, lambda: isinstance(app.screen, Start))
+        dialog = app.screen
+        assert isinstance(dialog, Start)
+        await until(pilot, lambda: dialog._settled)
+        assert not dialog.errors and dialog._plan is not None and dialog._plan.epochs == 1
+        await pilot.press("enter")
+        await until(pilot, lambda: list_runs(ready_workspace), 20)
+        await until(pilot, lambda: app.current_mode == "monitor", 20)
+        run = list_runs(ready_workspace)[0]
+        assert app.active_run == run.id
+        assert "max_train_epochs = 1" in (run.dir / "train.toml").read_text("utf-8")
+        assert on_disk(ready_workspace).get("train", "max_train_epochs") == 1
+        await until(pilot, lambda: not list_runs(ready_workspace)[0].live, 60)
+
+
+async def test_errors_refuse_the_start_and_lead_to_the_field(ready_workspace: Workspace) -> None:
+    """What stands against it is listed with its remedy; Enter goes to the first one, and nothing runs."""
+    (ready_workspace.models / "demo-base.safetensors").unlink()
+    app = app_on(ready_workspace, **SETTINGS)
+    async with app.run_test(size=(80, 24)) as pilot:
+        screen = await opened(pilot, app)
+        screen.form.go_to("learning_rate")
+        await pilot.press("R")
+        await until(pilot, lambda: isinstance(app.screen, Start) and app.screen._settled)
+        await pilot.press("enter")
+        await until(pilot, lambda: app.screen is screen)
+        assert screen.form.key == "pretrained_model_name_or_path"
+        assert not list_runs(ready_workspace)
+
+
+async def test_without_sd_scripts_the_start_says_how_to_get_them(ready_workspace: Workspace) -> None:
+    """The trainer is not set up: the dialog names `kohya-tui setup`."""
+    app = app_on(ready_workspace)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await opened(pilot, app)
+        await pilot.press("R")
+        await until(pilot, lambda: isinstance(app.screen, Start) and app.screen._settled)
+        dialog = app.screen
+        assert isinstance(dialog, Start)
+        assert any("kohya-tui setup" in (problem.hint or "") for problem in dialog.errors)
+        rows = dialog.query_one(ItemList).rows
+        shown = "".join(text for index in range(len(rows)) for text, _ in rows.cells(index, 80))
+        assert "kohya-tui setup" in shown
+
+
+async def test_an_empty_workspace_leads_to_a_config(workspace: Workspace) -> None:
+    """No config yet: the screen says the keys; ^n makes one of the only dataset, named after it."""
+    make_dataset(workspace)
+    app = app_on(workspace)
+    async with app.run_test(size=(80, 24)) as pilot:
+        screen = await opened(pilot, app)
+        assert "No config yet" in screen.empty.plain and "^n" in screen.empty.plain
+        await pilot.press("ctrl+n")
+        await until(pilot, lambda: isinstance(app.screen, Choose))
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(app.screen, Ask))
+        await pilot.press("enter")
+        await until(pilot, lambda: screen.config is not None and app.screen is screen)
+        assert workspace.config_names() == ["rinni"]
+        assert on_disk(workspace).get("dataset", "image_dir") == "train_data/rinni/10_rinni"
+
+
+async def test_a_guide_is_imported(workspace: Workspace) -> None:
+    """`i` asks for the file and for what its placeholders mean, and says what it moved and why."""
+    make_dataset(workspace)
+    guide = Path(__file__).parents[1] / "data" / "guide"
+    path = next(guide.glob("*.md"))
+    app = app_on(workspace)
+    async with app.run_test(size=(120, 40)) as pilot:
+        screen = await opened(pilot, app)
+        await pilot.press("i")
+        await until(pilot, lambda: isinstance(app.screen, Ask))
+        app.screen.query_one(Input).value = str(path)
+        await pilot.press("enter")
+        while not isinstance(app.screen, Text):
+            await until(pilot, lambda: isinstance(app.screen, Ask | Text))
+            if isinstance(app.screen, Ask):
+                asked = app.screen
+                await pilot.press("enter")
+                await until(pilot, lambda asked=asked: app.screen is not asked)
+        await pilot.press("escape")
+        await until(pilot, lambda: screen.config is not None and app.screen is screen)
+        assert workspace.config_names()
+
+
+async def test_unsaved_changes_wait_while_another_config_is_open(ready_workspace: Workspace) -> None:
+    """Opening another config asks; kept changes are there again afterwards."""
+    create(ready_workspace, "second", "demo", "rinni")
+    app = app_on(ready_workspace, **SETTINGS)
+    async with app.run_test(size=(120, 40)) as pilot:
+        screen = await opened(pilot, app)
+        screen.form.go_to("network_dim")
+        await pilot.press("enter", "backspace", "backspace", "9", "enter")
+        await pilot.press("ctrl+o")
+        await until(pilot, lambda: isinstance(app.screen, Choose))
+        await pilot.press("G", "enter")
+        await until(pilot, lambda: isinstance(app.screen, Choose) and "unsaved" in app.screen._title)
+        await pilot.press("enter")
+        await until(pilot, lambda: screen.config is not None and screen.config.name == "second")
+        assert screen.config is not None and screen.config.get("train", "network_dim") == 32
+        await pilot.press("ctrl+o")
+        await until(pilot, lambda: isinstance(app.screen, Choose))
+        await pilot.press("g", "enter")
+        await until(pilot, lambda: screen.config is not None and screen.config.name == "rinni")
+        assert screen.config.get("train", "network_dim") == 9
