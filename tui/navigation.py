@@ -66,7 +66,8 @@ class Navigation(App[None]):
             choice = self.screen.app.graphics if isinstance(self.screen, ModeScreen) else None
             if choice is not None:
                 text = cleandoc(type(self.screen).HELP or "")
-                self.screen.HELP = f"{text}\n\nPictures: **{choice.protocol}** — {choice.reason}."
+                pictures = f"Pictures: **{choice.protocol}** — {choice.reason}."
+                self.screen.HELP = f"{text}\n\n{pictures}"  # type: ignore[misc]  # Textual reads the instance
             self.action_show_help_panel()
 
     def action_problems(self) -> None:

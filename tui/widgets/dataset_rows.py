@@ -104,7 +104,7 @@ def facts_of(row: Row, width: int, tokens: int | None) -> list[Cells]:
         ]
     lines.append([])
     if row.caption:
-        lines += [[(text, "muted")] for text in wrap(row.caption, width)]
+        lines += [[(text, "muted")] for text in wrap(row.caption.rstrip(), width)]
     return lines
 
 

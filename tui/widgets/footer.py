@@ -57,6 +57,7 @@ class Footer(Lines):
         """(key as shown, what it does, key to press), most specific first; keys of one group share one entry."""
         focused = self.screen.focused
         entries: dict[str, tuple[list[str], str, str]] = {}
+        actions: set[str] = set()
         for key, active in self.screen.active_bindings.items():
             binding = active.binding
             if not binding.show or not active.enabled or not binding.description:
@@ -68,8 +69,9 @@ class Footer(Lines):
             known = entries.get(name)
             if known is None:
                 entries[name] = ([display], name, key)
-            elif binding.group is not None and len(known[0]) < 2:
+            elif binding.group is not None and len(known[0]) < 2 and binding.action not in actions:
                 known[0].append(display)
+            actions.add(binding.action)
         return [(" ".join(displays), name, key) for displays, name, key in entries.values()]
 
     async def on_click(self, event: events.Click) -> None:

@@ -9,14 +9,11 @@ from core.text import printable
 from tui.theme import CATEGORIES, Cells, fit
 from tui.widgets.item_list import ItemList
 
-BLOCKS = " ▏▎▍▌▋▊▉█"
-
 
 def bar(share: float, width: int) -> str:
-    """`share` (0..1) as a bar with eighths of a cell."""
-    eighths = round(max(0.0, min(1.0, share)) * width * 8)
-    full, rest = divmod(eighths, 8)
-    return "█" * full + (BLOCKS[rest] if rest else "")
+    """`share` (0..1) as a thin bar, exact to half a cell: blocks in every line would outshine the picture."""
+    full, half = divmod(round(max(0.0, min(1.0, share)) * width * 2), 2)
+    return "━" * full + "╸" * half
 
 
 class TagRows:
