@@ -7,6 +7,10 @@ from pathlib import Path
 
 import pytest
 
+os.environ.setdefault(
+    "OPENBLAS_NUM_THREADS", "1"
+)  # before numpy: in threads such small matrices cost ten times the CPU
+
 from core.workspace import Workspace, create
 
 REAL_TRAINER = {

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from core.workspace import Workspace
 
 FileName = Literal["train", "dataset", "prompts"]
+SAID_SCRIPT = re.compile(r"^#\s*script:\s*(\w+\.py)\s*$", re.MULTILINE)
+"""The comment in train.toml that names the training script."""
 FILES: Final[dict[FileName, str]] = {"train": "train.toml", "dataset": "dataset.toml", "prompts": "prompts.txt"}
 _PLACE = re.compile(r"(?:(general)|datasets\[(\d+)\](?:\.subsets\[(\d+)\])?)\.([^.\[\]]+)$")
 _CHAIN = ("datasets[0].subsets[0]", "datasets[0]", "general")
@@ -215,7 +217,7 @@ class Config:
     @property
     def script(self) -> str:
         """The training script that this config is for; said by a comment `# script: NAME` in train.toml."""
-        found = re.search(r"^#\s*script:\s*(\w+\.py)\s*$", self._text["train"], re.MULTILINE)
+        found = SAID_SCRIPT.search(self._text["train"])
         return found[1] if found else "train_network.py"
 
     def set(self, file: FileName, key: str, value: Any) -> None:

@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from core.config.base_models import SCRIPTS, BaseModel, inspect
+from core.config.documents import SAID_SCRIPT, Config
 from core.config.reading import read_toml
-from core.config.schema import dataset_fields, fields, renamed
+from core.config.schema import DEFAULT_SCRIPT, dataset_fields, fields, renamed
 from core.config.values import from_text
 from core.dataset.model import is_image_name, parse_folder_name
 from core.problems import UserError
 
 if TYPE_CHECKING:
-    from core.config.documents import Config
     from core.workspace import Workspace
 
 
@@ -111,9 +111,23 @@ def images_in(folder: Path) -> list[str] | None:
 
 
 def script_of(config: Config, workspace: Workspace) -> str:
-    """The script that will train this config: the one that fits its base model, else the one that the config names."""
-    model = model_of(config, workspace)
-    return SCRIPTS.get(model.architecture or "", config.script) if model is not None else config.script
+    """The script that will train this config (see `script_for`)."""
+    name = config.get("train", "pretrained_model_name_or_path")
+    path = workspace.root / Path(name).expanduser() if isinstance(name, str) and name else None
+    return script_for(config.text("train"), path if path is not None and path.exists() else None)
+
+
+def script_for(text: str, model: Path | None) -> str:
+    """The training script of a config: named by its comment `# script: …`, else the one that fits the base checkpoint.
+
+    `text` is that of train.toml. What cannot be told from the checkpoint's header counts as SD1.5: the trainer itself
+    will say what is wrong.
+    """
+    said = SAID_SCRIPT.search(text)
+    if said:
+        return said[1]
+    architecture = None if model is None else inspect(model).architecture
+    return SCRIPTS.get(architecture or "", DEFAULT_SCRIPT)
 
 
 def model_of(config: Config, workspace: Workspace) -> BaseModel | None:

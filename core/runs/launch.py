@@ -13,12 +13,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from core.config.resolved import script_for
 from core.files import read_json
 from core.problems import UserError
 from core.runs import proc, store
 from core.runs.model import ENDED_STATES, WAITING_STATES, Run, RunKind, RunSpec, RunState
 from core.runs.trainer import check_trainer as check_trainer
-from core.runs.trainer import script_for
 from core.runs.trainer import trainer_command as trainer_command
 from core.settings import Settings
 from core.workspace import Workspace

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -124,18 +123,3 @@ def check_trainer(settings: Settings, *, timeout: float = 20.0) -> list[Problem]
         remedy = f"Install them there: {python} -m pip install -r requirements.txt (in the sd-scripts folder)"
         return [Problem(Severity.ERROR, "KT503", python, f"has no {names}", remedy)]
     return []
-
-
-def script_for(text: str, model: Path | None) -> str:
-    """The training script of a config: named by its comment `# script: …`, else the one that fits the base checkpoint.
-
-    `text` is that of train.toml. What cannot be told from the checkpoint's header counts as SD1.5: the trainer itself
-    will say what is wrong.
-    """
-    from core.config.base_models import SCRIPTS, inspect
-
-    said = re.search(r"^#\s*script:\s*(\w+\.py)\s*$", text, re.MULTILINE)
-    if said:
-        return said[1]
-    architecture = None if model is None else inspect(model).architecture
-    return SCRIPTS.get(architecture or "", SCRIPT)

@@ -1,14 +1,12 @@
-"""Which resolution class an image falls into: the rules of sd-scripts' BucketManager (library/train_util.py)."""
+"""Which resolution class an image falls into, with the warnings and errors of the real trainer."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from functools import cached_property
 
+from core.dataset.buckets import BucketError, BucketSettings, Size, assign
 from core.demo.trainer.log import logger
-
-Size = tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -58,48 +56,17 @@ class Bucketing:
     upscale: bool = True
 
     @cached_property
-    def sizes(self) -> list[Size]:
-        """The predefined buckets, sorted."""
+    def settings(self) -> BucketSettings:
+        """The same for core.dataset.buckets, which knows the rules."""
         if self.low is None or self.high is None:
-            return [self.resolution]
-        area = self.resolution[0] * self.resolution[1]
-        side = int(math.sqrt(area)) // self.step * self.step
-        found = {(side, side)}
-        for width in range(self.low, self.high + 1, self.step):
-            height = min(self.high, area // width // self.step * self.step)
-            if height >= self.low:
-                found |= {(width, height), (height, width)}
-        return sorted(found)
+            return BucketSettings(self.resolution)
+        return BucketSettings(self.resolution, True, self.low, self.high, self.step, not self.upscale)
 
     def place(self, width: int, height: int) -> Placement:
         """The bucket of an image; ZeroDivisionError for a size of 0 as in the real one."""
         ratio = width / height
-        if self.low is not None and not self.upscale:
-            return self._without_upscale(width, height, ratio)
-        if (width, height) in self.sizes:
-            bucket = (width, height)
-        else:
-            bucket = min(self.sizes, key=lambda size: abs(size[0] / size[1] - ratio))
-        bucket_ratio = bucket[0] / bucket[1]
-        scale = bucket[1] / height if ratio > bucket_ratio else bucket[0] / width
-        resized = (int(width * scale + 0.5), int(height * scale + 0.5))
-        return Placement(bucket, resized, abs(bucket_ratio - ratio))
-
-    def _without_upscale(self, width: int, height: int, ratio: float) -> Placement:
-        area = self.resolution[0] * self.resolution[1]
-        resized = (width, height)
-        if width * height > area:
-            real_width = math.sqrt(area * ratio)
-            real_height = area / real_width
-            by_width = self._down(real_width), self._down(self._down(real_width) / ratio)
-            by_height = self._down(self._down(real_height) * ratio), self._down(real_height)
-            if abs(by_width[0] / by_width[1] - ratio) < abs(by_height[0] / by_height[1] - ratio):
-                resized = (by_width[0], int(by_width[0] / ratio + 0.5))
-            else:
-                resized = (int(by_height[1] * ratio + 0.5), by_height[1])
-        bucket = (resized[0] - resized[0] % self.step, resized[1] - resized[1] % self.step)
-        return Placement(bucket, resized, abs(bucket[0] / bucket[1] - ratio))
-
-    def _down(self, value: float) -> int:
-        whole = int(value + 0.5)
-        return whole - whole % self.step
+        try:
+            choice = assign((width, height), self.settings)
+        except BucketError as error:
+            raise (ZeroDivisionError if error.kind == "ZeroDivisionError" else AssertionError)(error.message) from None
+        return Placement(choice.bucket, choice.resized, abs(choice.bucket[0] / choice.bucket[1] - ratio))

@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from core.demo.trainer.buckets import Bucketing, Placement, Size, adjusted_limits
+from core.dataset.buckets import Size
+from core.demo.trainer.buckets import Bucketing, Placement, adjusted_limits
 from core.demo.trainer.dataset_config import DatasetConfig, SubsetConfig
 from core.demo.trainer.log import logger, track
 from core.demo.trainer.model import CANVAS, POSES, Array, to_tiles
