@@ -89,12 +89,13 @@ class FieldList(ItemList):
     def move(self, index: int) -> None:
         rows = self.rows
         assert isinstance(rows, FieldRows)
-        direction = 1 if index >= self.cursor else -1
         index = min(max(index, 0), len(rows) - 1)
-        while 0 <= index < len(rows) and not rows.fields[index].editable:
-            index += direction
-        if not 0 <= index < len(rows):
+        onward, back = range(index, len(rows)), range(index, -1, -1)
+        order = (*onward, *back) if index >= self.cursor else (*back, *onward)
+        found = next((each for each in order if rows.fields[each].editable), None)
+        if found is None:
             return
+        index = found
         super().move(index)
         first = index
         while first and not rows.fields[first - 1].editable:
