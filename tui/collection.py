@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from sys import intern
 
 from core.dataset import captions, filters, scan
 from core.dataset.model import ImageItem, Subset, is_image_name
@@ -67,7 +68,7 @@ class Row:
     def take(self, facts: Facts) -> None:
         """What was read of the files becomes what is shown."""
         self.caption, self.size, self.error, self.is_read = facts.caption, facts.size, facts.error, True
-        self.tags = tuple(captions.split(facts.caption)) if facts.caption else ()
+        self.tags = tuple(map(intern, captions.split(facts.caption))) if facts.caption else ()
 
 
 @dataclass(frozen=True, slots=True)

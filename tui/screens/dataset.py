@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -34,6 +35,9 @@ WELCOME: list[Cells] = [
         ("drawn images, a small tagger and a small trainer", "muted"),
     ],
 ]
+
+COUNT_EVERY = 0.25
+"""Seconds between two counts of what is uncaptioned while files are being read."""
 
 
 class DatasetScreen(FilterKeys):
@@ -72,6 +76,8 @@ class DatasetScreen(FilterKeys):
         super().__init__()
         self._tree_rows = TreeRows()
         self._rest: Timer | None = None
+        self._painted: list[bool] = []
+        self._counted_at = 0.0
 
     def compose_body(self) -> Iterable[Widget]:
         yield Line(id="where")
@@ -149,13 +155,30 @@ class DatasetScreen(FilterKeys):
             row = collection.row_of(old.item.path) if old is not None else None
             if row is not None and (place := collection.place_of(row)) >= 0:
                 self.images.move(place)
+        elif what == "items":
+            if self.images.virtual_size.height <= self.images.size.height:
+                self.images.rows_grew()
+        elif what == "facts":
+            if (seen := self._seen()) != self._painted:
+                self.images.refresh()
+                self._follow()
+                self._painted = seen
         else:
-            first = self.images.cursor < 0
-            self.images.rows_changed(0 if first else None)
+            self.images.rows_changed(0 if self.images.cursor < 0 else None)
+        # While 100,000 files are read a message comes every few milliseconds: counting them each time would cost more.
+        if what in {"items", "facts"} and time.monotonic() - self._counted_at < COUNT_EVERY:
+            return
+        self._counted_at = time.monotonic()
+        self.images.rows_grew()
         self._title()
-        self.show_problem_count()
-        if what != "items":
+        if what not in {"items", "facts"}:
+            self.show_problem_count()
             self._follow()
+
+    def _seen(self) -> list[bool]:
+        """Which of the rows on the screen have been read."""
+        rows = self.app.collection.shown if self.app.collection is not None else []
+        return [rows[index].is_read for index in self.images.visible_rows() if index < len(rows)]
 
     def problems(self) -> tuple[Problem, ...]:
         return self.app.collection.problems() if self.app.collection is not None else ()

@@ -143,6 +143,16 @@ class ItemList(ScrollView, can_focus=True, inherit_bindings=False):
         if changed:
             self.post_message(self.Moved(self, moved))
 
+    def rows_grew(self) -> None:
+        """More rows came behind those that were there; what is on the screen stays as it is."""
+        old = self.virtual_size.height
+        self._set_height()
+        if self.cursor < 0 and len(self._rows):
+            self.cursor = 0
+            self.post_message(self.Moved(self, 0))
+        if old < self.scroll_offset.y + self.size.height:
+            self.refresh()
+
     def row_changed(self, index: int) -> None:
         """Repaint one row."""
         if self.is_mounted:
