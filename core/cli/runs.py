@@ -58,15 +58,15 @@ def train(
 ) -> None:
     """Check the config, then start a detached training; prints its id."""
     from core.config.documents import open_config
-    from core.config.preflight import check as preflight
-    from core.runs.launch import check_trainer, start, train_spec
+    from core.runs.launch import start, train_spec
+    from core.runs.ready import check_start
     from core.runs.store import create
 
     place = place_of(context)
     workspace = place.workspace()
     settings = place.settings(launcher=launcher)
     config = open_config(workspace, name)
-    problems = [*check_trainer(settings), *preflight(config, workspace, settings)]
+    problems = check_start(config, workspace, settings)
     for line in problem_lines(problems):
         say(line)
     if not force and any(problem.severity is Severity.ERROR for problem in problems):
