@@ -9,7 +9,7 @@ from core.config.preflight import check
 from core.hardware import read_gpus
 from core.problems import Problem
 from core.runs.model import RunKind
-from core.runs.store import live_runs
+from core.runs.store import list_runs
 from core.runs.trainer import check_trainer
 
 if TYPE_CHECKING:
@@ -24,6 +24,6 @@ def check_start(config: Config, workspace: Workspace, settings: Settings, planne
 
     `planned` saves counting the images once more.
     """
-    trainings = [run for run in live_runs(workspace) if run.spec.kind is RunKind.TRAIN]
+    trainings = [run for run in list_runs(workspace) if run.live and run.spec.kind is RunKind.TRAIN]
     live = [LiveRun(run.id, run.spec.config, run.spec.gpu) for run in trainings]
     return [*check_trainer(settings), *check(config, workspace, settings, live, read_gpus(), planned)]
