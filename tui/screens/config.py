@@ -287,8 +287,9 @@ by name or word.
             again = " since last time: d shows, s saves" if self._restored else ", not saved"
             left.append((f"  changed{again}", "caution"))
         self.head.set(left, [(f"{self._script} ", "muted")])
-        self.form.show([] if config.broken else shown(config, self._extra, self._worst))
-        self.groups.tell(self.form.fields, self.form.key)
+        if self._view is None:
+            self.form.show([] if config.broken else shown(config, self._extra, self._worst))
+            self.groups.tell(self.form.fields, self.form.key)
         self._show_about()
         self._show_side()
 

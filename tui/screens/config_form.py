@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from functools import cache
 from typing import Any
 
 from core.config.documents import Config, FileName
-from core.config.schema import GROUPS, LEVELS, dataset_fields, fields, optimizers, parse_value, schedulers
+from core.config.schema import (
+    GROUPS,
+    LEVELS,
+    dataset_fields,
+    dataset_names,
+    fields,
+    optimizers,
+    parse_value,
+    schedulers,
+)
 from core.config.schema import Field as Option
 from core.config.values import float_text
 from core.problems import Problem, Severity
@@ -39,15 +48,13 @@ def shown(config: Config, extra: frozenset[str], problems: Mapping[str, Problem]
     train = config.effective("train")
     known = options(config)
     names: dict[str, list[str]] = {group: [] for group in GROUPS}
+    values: dict[str, Any] = {}
     for name, option in known.items():
-        in_dataset = config.home(name) == "dataset"
-        if in_dataset:
-            usual = dataset_option(name)
-            is_usual = usual is not None and usual.essential
-            is_set = config.get("dataset", name) is not None
-        else:
-            is_usual, is_set = option.essential, name in train
-        if is_usual or is_set or name in extra:
+        value = config.get("dataset", name) if name in _of_dataset() else None
+        in_dataset = value is not None or (name not in train and name in _of_dataset())
+        values[name] = value = value if in_dataset else train.get(name)
+        usual = dataset_option(name) if in_dataset else option
+        if value is not None or name in extra or (usual is not None and usual.essential):
             names["Dataset" if in_dataset else option.group].append(name)
     strangers = [name for name in train if name not in known]
     wrong = {key: (*MARKS[problem.severity], printable(problem.message)) for key, problem in problems.items()}
@@ -59,7 +66,7 @@ def shown(config: Config, extra: frozenset[str], problems: Mapping[str, Problem]
         if lines:
             lines.append(Field("", "", [], "blank"))
         lines.append(Field(f"#{group}", group, [], "head"))
-        lines += [replace(line(config, name, known[name]), problem=wrong.get(name)) for name in inside]
+        lines += [line(config, known[name], values[name], wrong.get(name)) for name in inside]
         if group == "Sampling":
             count = sum(1 for text in config.prompts.splitlines() if text.strip() and not text.startswith("#"))
             said = f"{count} in prompts.txt" if count else "none yet: ⏎ writes them"
@@ -73,10 +80,15 @@ def shown(config: Config, extra: frozenset[str], problems: Mapping[str, Problem]
     return lines
 
 
-def line(config: Config, name: str, option: Option) -> Field:
+@cache
+def _of_dataset() -> frozenset[str]:
+    """Every key that dataset.toml may hold."""
+    return frozenset().union(*(dataset_names(level) for level in LEVELS))
+
+
+def line(config: Config, option: Option, value: Any, problem: tuple[str, str, str] | None) -> Field:
     """One option as a line: its value, or the trainer's default in muted."""
-    file = config.home(name)
-    value = config.get(file, name)
+    name = option.name
     cells: Cells
     if value is not None:
         cells = [(display(value), "text")]
@@ -86,19 +98,15 @@ def line(config: Config, name: str, option: Option) -> Field:
         cells = [("–", "muted")]
     else:
         cells = [(display(option.default), "muted")]
-    kind = "text"
-    if option.type == "bool":
-        kind = "flag"
-    elif option.choices or name in PICKED:
-        kind = "choice"
     return Field(
         name,
         name,
         cells,
-        "flag" if kind == "flag" else "choice" if kind == "choice" else "text",
+        "flag" if option.type == "bool" else "choice" if option.choices or name in PICKED else "text",
         raw="" if value is None else display(value),
         note=note(config, name, value),
         suggestions=tuple(OPEN_CHOICES[name]()) if name in OPEN_CHOICES else (),
+        problem=problem,
     )
 
 

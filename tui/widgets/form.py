@@ -57,7 +57,7 @@ class FieldRows:
         if field.kind == "blank":
             return []
         if field.kind == "head":
-            return [(f" {field.label}", "muted"), *field.value]
+            return [(f" {field.label}", "text bold"), *field.value]
         label = set_cell_size(field.label, self._label_width)
         cells: Cells = [(f" {label}  ", "muted"), *field.value]
         if field.note:
