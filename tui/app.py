@@ -14,6 +14,7 @@ from textual.binding import Binding
 from textual.screen import Screen
 from textual.signal import Signal
 from textual.timer import Timer
+from textual.worker import Worker, WorkerState
 
 from core.problems import UserError
 from core.settings import Settings
@@ -231,6 +232,10 @@ class KohyaApp(Navigation):
         from tui import chores
 
         chores.report(self, error)
+
+    def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
+        if event.state is WorkerState.ERROR and event.worker.error is not None:
+            self.report(event.worker.error)
 
     async def run_action(self, *arguments: Any, **keywords: Any) -> bool:
         try:

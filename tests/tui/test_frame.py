@@ -111,6 +111,31 @@ async def test_help_opens_and_esc_closes_it(workspace: Workspace) -> None:
         await until(pilot, lambda: not app.screen.query(HelpPanel))
 
 
+async def test_a_dataset_that_is_gone_is_told(workspace: Workspace) -> None:
+    """Somebody removed its folder: a sentence, and the app stays."""
+    make_dataset(workspace)
+    app = app_on(workspace)
+    async with app.run_test() as pilot:
+        await ready(pilot, app)
+        app.active_dataset = "gone"
+        await until(pilot, lambda: toasts(app) != [])
+        assert "There is no dataset 'gone'" in toasts(app)[0]
+        app.active_dataset = "rinni"
+        await ready(pilot, app)
+
+
+async def test_the_documentation_opens_as_a_page(workspace: Workspace) -> None:
+    """Every topic can be read in the app, and Esc closes it."""
+    app = app_on(workspace)
+    async with app.run_test(size=(80, 24)) as pilot:
+        topics = app.help_topics()
+        assert topics
+        app.open_help(topics[0][1])
+        await until(pilot, lambda: len(app.screen_stack) == 2 and app.screen.query("#page"))
+        await pilot.press("j", "ctrl+d", "G", "g", "escape")
+        await until(pilot, lambda: len(app.screen_stack) == 1)
+
+
 async def test_keys_can_be_moved_by_the_settings(workspace: Workspace) -> None:
     """`[keys]` in the settings names a binding by its id."""
     make_dataset(workspace)
