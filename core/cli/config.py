@@ -12,12 +12,12 @@ import typer
 
 from core.cli.main import JsonFlag, WrongUsage, place_of
 from core.cli.output import emit, problem_lines, say, table
-from core.config.documents import Config, FileName, open_config
 from core.problems import Problem, Severity, UserError
 from core.text import count_of, printable
 from core.workspace import Workspace
 
 if TYPE_CHECKING:
+    from core.config.documents import Config, FileName
     from core.config.split import Moved
 
 PANEL = "Config and training"
@@ -119,6 +119,7 @@ def show(
     json_: JsonFlag = False,
 ) -> None:
     """The files of a config, or the value of one key."""
+    from core.config.documents import open_config
     from core.config.values import shown
 
     workspace = place_of(context).workspace()
@@ -150,6 +151,7 @@ def show(
 @config_app.command("set")
 def set_(context: typer.Context, name: str, assignments: Assignments, json_: JsonFlag = False) -> None:
     """Change options; comments and the order of the file stay. Undoable."""
+    from core.config.documents import open_config
     from core.config.schema import parse_value
     from core.dataset.edits import Journal
 
@@ -169,6 +171,7 @@ def unset(
     context: typer.Context, name: str, keys: Annotated[list[str], typer.Argument()], json_: JsonFlag = False
 ) -> None:
     """Remove options, so that sd-scripts' own defaults hold. Undoable."""
+    from core.config.documents import open_config
     from core.dataset.edits import Journal
 
     workspace = place_of(context).workspace()
@@ -183,6 +186,7 @@ def unset(
 @config_app.command("diff")
 def diff(context: typer.Context, name: str, other: str, json_: JsonFlag = False) -> None:
     """What two configs would do differently."""
+    from core.config.documents import open_config
     from core.config.values import shown
 
     workspace = place_of(context).workspace()
@@ -198,6 +202,7 @@ def diff(context: typer.Context, name: str, other: str, json_: JsonFlag = False)
 
 def plan(context: typer.Context, name: str, json_: JsonFlag = False) -> None:
     """Images, repeats, buckets, steps, checkpoints and disk, as sd-scripts will count them."""
+    from core.config.documents import open_config
     from core.config.plan import plan as make_plan
 
     workspace = place_of(context).workspace()
@@ -216,6 +221,7 @@ def check(
     json_: JsonFlag = False,
 ) -> None:
     """The preflight: config, dataset and machine. Exit status 1 when a training would fail."""
+    from core.config.documents import open_config
     from core.config.preflight import check_dataset
 
     place = place_of(context)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import time
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from core.cli.main import JsonFlag, place_of
 from core.cli.output import emit, table
-from core.dataset.edits import EditGroup, Journal, UndoResult
 from core.text import count_of, human_age, printable
+
+if TYPE_CHECKING:
+    from core.dataset.edits import EditGroup, Journal, UndoResult
 
 PANEL = "Undo"
 
@@ -28,26 +30,23 @@ def undo(
     json_: JsonFlag = False,
 ) -> None:
     """Take back the newest change (or the one named): captions, imports, tagging passes, configs."""
-    journal = Journal(place_of(context).workspace())
-    journal.recover()
+    journal = _journal(context)
     _report(journal.undo(group), "undone", json_)
 
 
 def redo(context: typer.Context, json_: JsonFlag = False) -> None:
     """Do again what was undone last."""
-    journal = Journal(place_of(context).workspace())
-    journal.recover()
+    journal = _journal(context)
     _report(journal.redo(), "redone", json_)
 
 
 def history(
     context: typer.Context,
-    number: Annotated[int, typer.Option("-n", help="How many, newest first.")] = 20,
+    number: Annotated[int, typer.Option("-n", min=1, help="How many, newest first.")] = 20,
     json_: JsonFlag = False,
 ) -> None:
     """The changes of this workspace, newest first."""
-    journal = Journal(place_of(context).workspace())
-    journal.recover()
+    journal = _journal(context)
     groups = journal.history(number)
     rows = [("id", "when", "files", "what", "")]
     now = time.time()
@@ -56,6 +55,15 @@ def history(
         rows.append((group.id, human_age(now - group.time), f"{group.files:,}", printable(group.label), state))
     lines = table(rows, frozenset({2})) if groups else ["Nothing was changed here yet."]
     emit({"groups": [_document(group) for group in groups]}, lines, as_json=json_)
+
+
+def _journal(context: typer.Context) -> Journal:
+    """The workspace's journal, with what a dead writer left behind brought to an end."""
+    from core.dataset.edits import Journal
+
+    journal = Journal(place_of(context).workspace())
+    journal.recover()
+    return journal
 
 
 def _document(group: EditGroup) -> dict[str, Any]:

@@ -53,10 +53,14 @@ def train(
     launcher: Annotated[str | None, typer.Option(help="local or accelerate.", show_default=False)] = None,
     gpu: Annotated[int | None, typer.Option(help="The index of the GPU.", show_default=False)] = None,
     force: Annotated[bool, typer.Option("--force", help="Start although the preflight found errors.")] = False,
-    follow: Annotated[bool, typer.Option("--follow", help="Stay with the run and show its log.")] = False,
+    follow: Annotated[
+        bool, typer.Option("--follow", help="Stay with the run and show its log; exit status 1 when it fails.")
+    ] = False,
     json_: JsonFlag = False,
 ) -> None:
     """Check the config, then start a detached training; prints its id."""
+    if follow and json_:
+        raise typer.BadParameter("choose --follow or --json")
     from core.config.documents import open_config
     from core.runs.launch import start, train_spec
     from core.runs.ready import check_start
@@ -79,8 +83,14 @@ def train(
     emit(document, [f"{run.id}  {run.status.state}  pid {run.status.pid}"], as_json=json_)
     if follow:
         from core.cli.following import follow as follow_log
+        from core.runs.model import RunState
+        from core.runs.store import observe
 
         follow_log(run.dir, 10)
+        run = observe(run.dir)
+        if run.status.state is not RunState.FINISHED:
+            say(f"{run.id} is {run.status.state}: {printable(run.status.reason or 'no reason is known')}")
+            raise typer.Exit(1)
 
 
 def runs(context: typer.Context, json_: JsonFlag = False) -> None:

@@ -177,8 +177,8 @@ def test_a_training_that_would_fail_is_not_started(cli: Cli, demo: Workspace) ->
     answer = cli("train", "rinni", code=1)
     assert "demo-base.safetensors" in answer.err and "--force" in answer.err
     assert not list(demo.runs.iterdir())
-    cli("train", "rinni", "--force")
-    until(lambda: only_run(demo).status.state not in LIVE_STATES)
+    followed = cli("train", "rinni", "--force", "--follow", code=1)
+    assert "is failed: " in followed.err
     assert only_run(demo).status.state is RunState.FAILED
     assert "demo-base" in cli("runs").out
     assert cli("status", "--json").json["runs"][0]["reason"]

@@ -57,6 +57,7 @@ def test_the_help_of_tag_names_every_option(bare: Cli) -> None:
         (["stop", "--now", "--after-checkpoint"], "choose --now or --after-checkpoint"),
         (["setup", "comfyui"], "setup does not know 'comfyui'"),
         (["trigger", "rinni", " , "], "The trigger word is empty"),
+        (["train", "x", "--follow", "--json"], "choose --follow or --json"),
         (["log", "-n", "many"], "'-n'"),
     ],
 )
