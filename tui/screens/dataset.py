@@ -18,7 +18,7 @@ from core.text import count_of, printable
 from tui import opening
 from tui.collection import ORDERS, Collection, Row, subsets_with_counts
 from tui.screens.base import FIND
-from tui.screens.filtering import FilterKeys
+from tui.screens.row_keys import RowKeys
 from tui.theme import Cells, fit
 from tui.widgets.dataset_rows import ImageRows, TreeRows, facts_of
 from tui.widgets.image_view import REST, ImageView
@@ -40,7 +40,7 @@ COUNT_EVERY = 0.25
 """Seconds between two counts of what is uncaptioned while files are being read."""
 
 
-class DatasetScreen(FilterKeys):
+class DatasetScreen(RowKeys):
     """Shares its collection with Review: filter, order and marks are the same there."""
 
     MODE = "dataset"
@@ -61,9 +61,6 @@ class DatasetScreen(FilterKeys):
         Binding("T", "tag", "tag", id="dataset.tag", tooltip="Tag this dataset"),
         Binding("i", "import", "import", id="dataset.import", tooltip="Import images"),
         Binding("o", "order", "order", show=False, id="list.order", tooltip="Sort order"),
-        Binding("m", "reviewed", "reviewed", show=False, id="list.reviewed", tooltip="Mark as reviewed, or not"),
-        Binding("y", "copy", "copy path", show=False, id="list.copy", tooltip="Copy the path to the clipboard"),
-        Binding("D", "trash", "to the trash", show=False, id="list.trash", tooltip="Move to the trash"),
         Binding("tab", "next_panel(1)", "next panel", show=False, id="app.next-panel"),
         Binding("shift+tab", "next_panel(-1)", "previous panel", show=False, id="app.previous-panel"),
     ]
@@ -312,46 +309,6 @@ class DatasetScreen(FilterKeys):
             self._filter(None, chosen)
             self._fold()
 
-    @on(ItemList.Marked, "#images")
-    def _mark(self, event: ItemList.Marked) -> None:
-        collection = self.app.collection
-        if collection is None:
-            return
-        rows = [collection.shown[index] for index in event.indices]
-        marked = not all(row.marked for row in rows) if event.on is None else event.on
-        for index, row in zip(event.indices, rows, strict=True):
-            row.marked = marked
-            if len(rows) == 1:
-                self.images.row_changed(index)
-        if len(rows) > 1:
-            self.images.refresh()
-        self._title()
-
-    def _chosen_rows(self) -> list[Row]:
-        """The marked images, or the one under the cursor."""
-        collection = self.app.collection
-        marked = [row for row in collection.shown if row.marked] if collection is not None else []
-        row = self._row()
-        return marked or ([row] if row is not None else [])
-
-    def action_reviewed(self) -> None:
-        from core.dataset.marks import mark_reviewed
-
-        rows, workspace = self._chosen_rows(), self.app.workspace
-        if not rows or workspace is None:
-            return
-        on = not all(row.reviewed for row in rows)
-        for row in rows:
-            row.reviewed = on
-        self.images.refresh()
-        keys = [row.key for row in rows]
-        self.app.writer.submit(lambda: mark_reviewed(workspace, keys, on), None, self.app.report)
-
-    def action_copy(self) -> None:
-        if (row := self._row()) is not None:
-            self.app.copy_to_clipboard(str(row.item.path))
-            self.notify(f"copied: {printable(str(row.item.path))}", markup=False, timeout=3)
-
     async def action_tag(self) -> None:
         await self.app.action_mode("tag")
 
@@ -381,25 +338,6 @@ class DatasetScreen(FilterKeys):
             row = self._row()
             collection.choose(order=order)
             self._show_again(collection, row)
-
-    @work(exit_on_error=False)
-    async def action_trash(self) -> None:
-        from tui.screens.dialogs import Confirm
-        from tui.trash import trash_images
-
-        rows = self._chosen_rows()
-        if not rows or self.app.workspace is None:
-            return
-        names = ", ".join(row.name for row in rows[:3]) + (f" and {len(rows) - 3:,} more" if len(rows) > 3 else "")
-        answer = await self.app.push_screen_wait(
-            Confirm(
-                f"Move {count_of(len(rows), 'image')} to the trash?",
-                f"{names}, with their captions. u brings them back.",
-                "Move to the trash",
-            )
-        )
-        if answer == "yes":
-            trash_images(self.app, rows)
 
     def _show_again(self, collection: Collection, row: Row | None) -> None:
         place = collection.place_of(row) if row is not None else -1
