@@ -10,6 +10,11 @@ from tui.theme import Cells
 from tui.widgets.line import Lines, spread
 
 
+def _typed(key: str) -> str | None:
+    """The character of a key; Textual's own table lacks those whose key names differ from their Unicode names."""
+    return {"slash": "/", "minus": "-", "plus": "+"}.get(key) or key_to_character(key)
+
+
 class Footer(Lines):
     """Follows the focus: what a key of the focused widget does stands before what works everywhere."""
 
@@ -62,7 +67,7 @@ class Footer(Lines):
             binding = active.binding
             if not binding.show or not active.enabled or not binding.description:
                 continue
-            if focused is not None and focused.check_consume_key(key, key_to_character(key)):
+            if focused is not None and focused.check_consume_key(key, _typed(key)):
                 continue  # typed, not pressed
             display = self.app.get_key_display(binding)
             name = binding.group.description if binding.group is not None else binding.description
