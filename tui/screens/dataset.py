@@ -319,6 +319,10 @@ class DatasetScreen(RowKeys):
     async def _import(self) -> None:
         from tui.screens.importing import ImportDialog
 
+        if self.app.workspace is None:
+            from core.workspace import create
+
+            self.app.open_workspace(create(self.app.start_folder))
         name = await self.app.push_screen_wait(ImportDialog())
         if name is not None:
             self.app.active_dataset = name
@@ -358,10 +362,6 @@ class DatasetScreen(RowKeys):
         from tui import chores
 
         if event.index == 0:
-            if self.app.workspace is None:
-                from core.workspace import create
-
-                self.app.open_workspace(create(self.app.start_folder))
             await self._import()
         else:
             self.where.set([(" drawing the demo…", "muted")])
