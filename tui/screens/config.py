@@ -35,6 +35,7 @@ ABOUT: dict[FileName, str] = {
     "dataset": "dataset.toml: which folders are trained on, how often, at which size.",
     "prompts": "prompts.txt: one sample picture a line.  --w --h size  --d seed  --s steps  --l guidance  --n negative",
 }
+_OF_A_CONFIG = frozenset({"save", "find", "check", "fix", "next_view", "unset", "diff", "editor", "next_panel"})
 EMPTY = "No config yet. ctrl+n makes one from a preset, i imports a guide (Markdown or TOML)."
 
 
@@ -102,7 +103,7 @@ by name or word.
         self._timer: Timer | None = None
         self._looks: Timer | None = None
         self._asking = False
-        self._draft_waits = self._restored = False
+        self._draft_waits = self._restored = self._was_empty = False
 
     @property
     def config(self) -> Config | None:
@@ -135,6 +136,10 @@ by name or word.
 
     def problems(self) -> tuple[Problem, ...]:
         return self._problems
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        # Without a config only its beginnings are offered; `start` says so itself.
+        return self.edits is not None or action not in _OF_A_CONFIG
 
     def step_back(self) -> bool:
         if self._view is not None:
@@ -277,6 +282,9 @@ by name or word.
         self.empty.display = config is None
         self.form.display = config is not None and self._view is None
         self.about.display = config is not None
+        if (config is None) != self._was_empty:
+            self._was_empty = config is None
+            self.refresh_bindings()
         if config is None:
             self.head.set([(" Config", "accent")])
             self.empty.show(self._empty_lines())

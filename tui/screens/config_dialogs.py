@@ -125,7 +125,7 @@ class Text(Dialog[None]):
 
     def _fill(self) -> None:
         rows = self.query_one(ItemList)
-        lines = wrapped(self._lines, rows.size.width)
+        lines = wrapped(self._lines, rows.size.width - 1)  # the bar's
         rows.styles.height = max(1, min(len(lines), self.app.size.height - 9))
         rows.set_rows(Texts(lines))
 
@@ -231,12 +231,13 @@ async def ask_new(app: KohyaApp) -> str | None:
     workspace = app.workspace
     assert workspace is not None
     is_demo = app.settings.trainer == "demo"
-    presets = [
-        (preset.name, preset.title, preset.description)
-        for preset in PRESETS.values()
-        if (preset.name == "demo") == is_demo
-    ]
-    preset = await app.push_screen_wait(Choose("New config: preset", presets)) if len(presets) > 1 else presets[0][0]
+    presets = [preset for preset in PRESETS.values() if (preset.name == "demo") == is_demo]
+    preset: str | None = presets[0].name
+    if len(presets) > 1:
+        told = "\n".join(f"{each.title}: {each.description}" for each in presets)
+        preset = await app.push_screen_wait(
+            Choose("New config: preset", [(each.name, each.title, "") for each in presets], told)
+        )
     if preset is None:
         return None
     names = workspace.dataset_names()

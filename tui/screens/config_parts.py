@@ -43,7 +43,7 @@ class Side(ItemList):
         if told == self._told:
             return
         self._told = told
-        width = self.size.width
+        width = self.size.width - 1  # the bar's
         rows: list[Cells] = [[(" Plan", "accent")]]
         owner: list[int] = [-1]
 
@@ -109,7 +109,8 @@ class Side(ItemList):
         cells = self.rows.cells(index, self.size.width) if index < len(self.rows) else []
         of = self._at[index] if index < len(self._at) else -1
         chosen = self.has_focus and of >= 0 and 0 <= self.cursor < len(self._at) and of == self._at[self.cursor]
-        return self.app.paint.strip(cells, self.size.width, "cursor" if chosen else "background").simplify()
+        width = self.scrollable_content_region.width
+        return self.app.paint.strip(cells, width, "cursor" if chosen else "background").simplify()
 
     def refresh_line(self, y: int) -> None:
         self.refresh()
@@ -218,7 +219,7 @@ def wrapped(lines: Sequence[Cells], width: int) -> list[Cells]:
             continue
         *lead, (last, role) = cells
         indent = sum(cell_len(piece) for piece, _ in lead) + len(last) - len(last.lstrip())
-        first, *rest = textwrap.wrap(last.strip(), max(8, width - indent)) or [""]
+        first, *rest = textwrap.wrap(last.strip(), max(8, width - indent), break_on_hyphens=False) or [""]
         blank = last[: len(last) - len(last.lstrip())]
         result.append(cut([*lead, (blank + first, role)], width))
         result += [[(" " * indent + part, role)] for part in rest]

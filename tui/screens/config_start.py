@@ -63,7 +63,7 @@ class Start(Dialog[Answer]):
 
     def _show(self) -> None:
         rows = self.query_one(ItemList)
-        width = rows.size.width or 70
+        width = (rows.size.width or 70) - 1  # the bar's
         lines: list[Cells] = [[(f" {text}", "text")] for text in (self._plan.lines() if self._plan is not None else [])]
         if self._trainer:
             lines.append([(f" trained by {printable(self._trainer)}", "muted")])

@@ -250,7 +250,7 @@ class ItemList(ScrollView, can_focus=True, inherit_bindings=False):
         self.refresh(Region(0, y - self.scroll_offset.y, self.size.width, 1))
 
     def render_line(self, y: int) -> Strip:
-        width = self.size.width
+        width = self.scrollable_content_region.width  # without the bar, which lies over the last column
         index = y + self.scroll_offset.y
         paint = self.app.paint
         if index >= len(self._rows):
