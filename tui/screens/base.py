@@ -12,6 +12,7 @@ from textual.screen import Screen
 from textual.widget import Widget
 from textual.worker import Worker, WorkerState
 
+from tui.trim import trim
 from tui.widgets.footer import Footer
 from tui.widgets.header import Header
 from tui.wiring import OurApp
@@ -38,6 +39,10 @@ class ModeScreen(Screen[None]):
     DEFAULT_CSS = """
     ModeScreen { background: $background; color: $foreground; layout: vertical; scrollbar-size-vertical: 1; }
     """
+
+    def __init__(self) -> None:
+        super().__init__()
+        trim(self)
 
     def compose(self) -> ComposeResult:
         yield Header(self.MODE)

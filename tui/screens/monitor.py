@@ -23,7 +23,6 @@ from tui.screens.base import FIND, ModeScreen
 from tui.screens.monitor_feed import HardwareFeed, News, RunFeed
 from tui.screens.monitor_parts import ENDED, is_tagging
 from tui.screens.monitor_view import RunView
-from tui.trim import trim
 from tui.widgets.chart import LossChart
 from tui.widgets.item_list import ItemList
 from tui.widgets.line import Line
@@ -83,7 +82,6 @@ class MonitorScreen(ModeScreen):
 
     def __init__(self) -> None:
         super().__init__()
-        trim(self)
         self.news: News | None = None
         """The last poll of the run that is shown; None while the list is."""
         self.runs: list[Run] = []
