@@ -116,6 +116,9 @@ SCENES: dict[str, tuple[Scene, tuple[int, int], str]] = {
     "monitor-200x60": (monitor, (200, 60), "night"),
 }
 
+MIKA = ("tag", "review", "review-80x24", "review-day", "help")
+"""Pictures of the dataset that the demo tags: it has scores."""
+
 
 async def main(names: list[str]) -> None:
     """Take the named pictures, or all."""
@@ -124,6 +127,7 @@ async def main(names: list[str]) -> None:
         f"XDG_{kind}_HOME": str(home / kind.lower()) for kind in ("CONFIG", "CACHE", "STATE")
     }
     from core.demo.workspace import make_demo, start_runs
+    from core.runs.model import RunState
     from core.runs.store import list_runs
     from core.runs.watch import snapshot
     from core.settings import load
@@ -138,14 +142,19 @@ async def main(names: list[str]) -> None:
     def epoch() -> int:
         return snapshot(next(run for run in list_runs(workspace) if run.id == train.id)).epoch or 0
 
+    def tagged() -> bool:
+        return all(run.state is RunState.FINISHED for run in list_runs(workspace) if run.spec.kind == "tag")
+
     for name, (scene, size, theme) in SCENES.items():
         if names and name not in names:
             continue
         app = KohyaApp(workspace, load(workspace.root, flags={"theme": theme}), Choice("blocks", "for the picture"))
-        app.active_dataset = "rinni"
+        app.active_dataset = "mika" if name in MIKA else "rinni"
         async with app.run_test(size=size) as pilot:
             if name.startswith(("monitor", "samples")):
                 await until(pilot, lambda: epoch() >= 6)
+            if name in MIKA:
+                await until(pilot, tagged)
             await settle(pilot, 1)
             await scene(pilot)
             app.clear_notifications()
