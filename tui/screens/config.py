@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, ClassVar
 
-from textual import events, getters, on, work
+from textual import getters, on, work
 from textual.binding import Binding
 from textual.containers import Horizontal, Vertical
 from textual.timer import Timer
@@ -14,7 +15,7 @@ from textual.widgets import TextArea
 
 from core.problems import Problem, UserError
 from core.text import printable
-from tui.screens.base import ModeScreen
+from tui.screens.config_disk import EMPTY, OnDisk
 from tui.screens.config_files import Edits
 from tui.screens.config_form import MARKS, PROMPTS, key_of, options, put, shown, switch, worst
 from tui.screens.config_parts import Groups, Raw, Side, wrapped
@@ -36,10 +37,9 @@ ABOUT: dict[FileName, str] = {
     "prompts": "prompts.txt: one sample picture a line.  --w --h size  --d seed  --s steps  --l guidance  --n negative",
 }
 _OF_A_CONFIG = frozenset({"save", "find", "check", "fix", "next_view", "unset", "diff", "editor", "next_panel"})
-EMPTY = "No config yet. ctrl+n makes one from a preset, i imports a guide (Markdown or TOML)."
 
 
-class ConfigScreen(ModeScreen):
+class ConfigScreen(OnDisk):
     """Form and raw editor are two views of the same documents."""
 
     MODE = "config"
@@ -90,20 +90,13 @@ by name or word.
 
     def __init__(self) -> None:
         super().__init__()
-        self.edits: Edits | None = None
-        self.plan: Plan | None = None
-        self._problems: tuple[Problem, ...] = ()
         self._worst: dict[str, Problem] = {}
         self._checked = False
         self._script = ""
         self._extra: frozenset[str] = frozenset()
-        self._view: FileName | None = None
         self._before_raw: dict[FileName, str] | None = None
-        self._wrong: UserError | None = None
         self._timer: Timer | None = None
-        self._looks: Timer | None = None
-        self._asking = False
-        self._draft_waits = self._restored = self._was_empty = False
+        self._was_empty = False
 
     @property
     def config(self) -> Config | None:
@@ -289,9 +282,11 @@ by name or word.
             self.head.set([(" Config", "accent")])
             self.empty.show(self._empty_lines())
             return
+        edits = self.edits
+        assert edits is not None
         file = f"{self._view}.{'txt' if self._view == 'prompts' else 'toml'}" if self._view else ""
         left: Cells = [(f" {printable(config.name)}", "accent"), (f"  {file}" if file else "", "text")]
-        if config.changed or self._wrong is not None:
+        if edits.unsaved:
             again = " since last time: d shows, s saves" if self._restored else ", not saved"
             left.append((f"  changed{again}", "caution"))
         self.head.set(left, [(f"{self._script} ", "muted")])
@@ -625,6 +620,9 @@ by name or word.
             self.query_one("#config-left").mount(area, before=0)
         if view in config.broken:
             self._wrong = config.broken[view]
+            line = re.search(r"line (\d+)", self._wrong.message)
+            if line is not None:
+                self.call_after_refresh(area.move_cursor, (int(line[1]) - 1, 0))
         self._show()
         self._go(area)
 
@@ -686,155 +684,3 @@ by name or word.
 
         if self.config is not None:
             await show_diff(self.app, self.config)
-
-    # On disk
-
-    def _keep_draft(self) -> None:
-        """Unsaved changes outlive the program; one write at a time, of the newest state."""
-        edits, workspace = self.edits, self.app.workspace
-        if edits is None or workspace is None or self._draft_waits or not (edits.has_draft or edits.unsaved):
-            return
-        self._draft_waits = True
-
-        def write() -> None:
-            self._draft_waits = False
-            edits.write_draft(workspace)
-
-        self.app.writer.submit(write, None, self.app.report)
-
-    @work(exit_on_error=False)
-    async def action_save(self) -> None:
-        if self.config is not None and self._take_raw():
-            if self.config.changed:
-                await self._save()
-            else:
-                self.notify("Nothing to save.", timeout=2)
-
-    async def _save(self) -> bool:
-        """Write the changed files; True when they are on disk. What another program changed is asked about."""
-        edits = self.edits
-        assert edits is not None
-        foreign = edits.config.changed_on_disk() & edits.config.changed
-        if foreign:
-            await self._ask_whose(edits, {file: edits.config.text(file) for file in edits.config.changed})
-            return not edits.config.changed
-        journal = self.app.journal
-        saved: list[object] = []
-        self.app.writer.submit(lambda: edits.config.save(journal), saved.append, self.app.report)
-        await self.app.writer.drain()
-        if saved:
-            edits.forget()
-            self._restored = False
-            self._changed()
-            self.notify(f"saved {printable(edits.config.name)}", timeout=2, markup=False)
-        return bool(saved)
-
-    @on(events.AppFocus)
-    def _look(self) -> None:
-        """Did another program change the files?"""
-        if self.edits is not None and not self._asking and not self.app.writer.pending and self.is_current:
-            self._look_at(self.edits)
-
-    @work(thread=True, exclusive=True, group="config-look", exit_on_error=False)
-    def _look_at(self, edits: Edits) -> None:
-        if edits.config.changed_on_disk():
-            self.app.call_from_thread(self._files_may_differ)
-
-    def _files_may_differ(self) -> None:
-        """Take what is new on disk; where it meets unsaved changes, ask."""
-        edits = self.edits
-        if edits is None or self._asking or self.app.writer.pending:
-            return
-        theirs = edits.config.changed_on_disk()
-        if not theirs:
-            return
-        mine = edits.unsaved
-        if theirs & set(mine):
-            self._settle(edits, mine)
-            return
-        view = self._view
-        self._show_view(None, taken=True)
-        edits.config.reload()
-        edits.forget()
-        edits.put(mine)
-        self._wrong = None
-        self._changed()
-        broken = next(iter(edits.config.broken), None)
-        if broken is not None or view is not None:
-            self._show_view(broken or view)
-        elif self.form.is_editing is False and self.is_current:
-            self._focus_form()
-
-    @work(exit_on_error=False)
-    async def _settle(self, edits: Edits, mine: dict[FileName, str]) -> None:
-        await self._ask_whose(edits, mine)
-
-    async def _ask_whose(self, edits: Edits, mine: dict[FileName, str]) -> None:
-        """Both versions are kept whatever is chosen: one on disk, the other one step of undo or redo away."""
-        from tui.screens.config_dialogs import ask_whose
-        from tui.screens.config_files import keep_mine, take_theirs
-
-        if self._asking:
-            return
-        self._asking = True
-        try:
-            found = await ask_whose(self.app, edits.config, mine)
-            if found is None or self.edits is not edits:
-                return
-            config, journal = edits.config, self.app.journal
-            write = keep_mine if found == "mine" else take_theirs
-            self.app.writer.submit(lambda: write(config, mine, journal), None, self.app.report)
-            await self.app.writer.drain()
-            self._show_view(None, taken=True)
-            config.reload()
-            edits.forget()
-            self._wrong = None
-            self._changed()
-            self._focus_form()
-            said = "saved yours; u brings the other back" if found == "mine" else "took the other; U brings yours back"
-            self.notify(said, timeout=6)
-        finally:
-            self._asking = False
-
-    # Starting
-
-    @work(exit_on_error=False)
-    async def action_start(self) -> None:
-        from tui.screens.config_start import Start
-
-        copied = self._copy() if self._take_raw() else None
-        edits = self.edits
-        if edits is None or copied is None:
-            if self.config is None:
-                self.notify(EMPTY, markup=False)
-            return
-        dialog = Start(copied.name, self.plan, self._problems)
-        self._look_before_start(copied, dialog)
-        answer = await self.app.push_screen_wait(dialog)
-        if isinstance(answer, Problem):
-            self._go_to_problem(answer)
-        elif answer == "start" and (not edits.config.changed or await self._save()):
-            self._start(edits.config.name)
-
-    @work(thread=True, exclusive=True, group="config-look-start", exit_on_error=False)
-    def _look_before_start(self, config: Config, dialog: object) -> None:
-        from tui.screens.config_start import Start, look
-
-        assert isinstance(dialog, Start) and self.app.workspace is not None
-        plan, problems, trainer = look(config, self.app.workspace, self.app.settings)
-        self.app.call_from_thread(dialog.settle, plan, problems, trainer)
-
-    @work(thread=True, group="config-start", exit_on_error=False)
-    def _start(self, name: str) -> None:
-        from core.runs.launch import start, train_spec
-        from core.runs.store import create
-
-        workspace = self.app.workspace
-        assert workspace is not None
-        spec, files = train_spec(workspace, name, self.app.settings, launcher=self.app.settings.launcher)
-        run = start(create(workspace.runs, spec, files))
-        self.app.call_from_thread(self._started, run.id)
-
-    def _started(self, run_id: str) -> None:
-        self.app.runs_changed.publish(run_id)
-        self.run_worker(self.app.open_run(run_id))
