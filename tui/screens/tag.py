@@ -99,7 +99,7 @@ After a first run the scores are stored: then the panel at the right (`tab`) sho
         if self._request is not None and dataset and dataset != self._request.target:
             self._request = tag_form.start_request(self.app.settings, dataset)
             self._show()
-        self._look_around()
+        self.call_after_refresh(self._look_around)  # its imports would hold up the first frame
         self._tick()
         self._timer = self.set_interval(0.5, self._tick_if_live)
 
