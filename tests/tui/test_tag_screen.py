@@ -51,9 +51,9 @@ async def test_r_tags_the_dataset_and_says_what_comes_next(workspace: Workspace)
     app = app_on(workspace, **SETTINGS)
     async with app.run_test(size=(80, 24)) as pilot:
         screen = await opened(pilot, app)
-        assert "R tags 2 images" in screen.progress.plain
+        await until(pilot, lambda: "R tags 2 images" in screen.progress.plain)
         await pilot.press("R")
-        assert "starting" in screen.progress.plain
+        await until(pilot, lambda: "R tags" not in screen.progress.plain, 2)
         await over(pilot, screen, workspace)
         assert "2/2" in screen.progress.plain and "3 review" in screen.progress.plain
         assert all(split((folder / f"rinni_{n}.txt").read_text("utf-8"))[0] == "rinni" for n in (1, 2))
