@@ -33,7 +33,7 @@ class Start(Dialog[Answer]):
 
     def __init__(self, name: str, plan: Plan | None, problems: Sequence[Problem]) -> None:
         super().__init__(f"Train {printable(name)}", "looking at the trainer …   Esc back")
-        self._name, self._plan, self._problems = name, plan, problems
+        self._config, self._plan, self._problems = name, plan, problems
         self._trainer = ""
         self._settled = self._wanted = False
 
@@ -80,7 +80,7 @@ class Start(Dialog[Answer]):
         rows.set_rows(Texts(lines))
         errors = self.errors
         if errors:
-            self.query_one("#title", Static).update(f"{printable(self._name)} cannot be trained yet", layout=False)
+            self.query_one("#title", Static).update(f"{printable(self._config)} cannot be trained yet", layout=False)
         keys = "⏎ go to the first problem   Esc back" if errors else "⏎ start   Esc back"
         if not self._settled:
             keys = "looking at the trainer …   " + keys
