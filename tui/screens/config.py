@@ -66,9 +66,9 @@ by name or word.
         Binding(
             "ctrl+t", "next_view", "raw", id="config.raw", key_display="^t", priority=True, tooltip="Form or raw text"
         ),
-        Binding("x", "unset", "remove", show=False, id="tag.remove", tooltip="Remove the option from the file"),
+        Binding("x", "unset", "remove", show=False, id="edit.remove", tooltip="Remove the option from the file"),
         Binding("d", "diff", "diff", show=False, id="config.diff", tooltip="What saving would change"),
-        Binding("e", "editor", "$EDITOR", show=False, id="caption.editor", tooltip="Open the file in $EDITOR"),
+        Binding("e", "editor", "$EDITOR", show=False, id="edit.editor", tooltip="Open the file in $EDITOR"),
         Binding("ctrl+n", "new", "new", id="config.new", key_display="^n", tooltip="New config from a preset"),
         Binding(
             "ctrl+o", "open", "open", show=False, id="config.open", key_display="^o", tooltip="Open another config"

@@ -59,7 +59,7 @@ class MonitorScreen(ModeScreen):
         Binding("slash", "find", "find", id="find.open", key_display="/", tooltip="Find in the log"),
         *FIND[1:],
         Binding("escape", "show_runs", "runs", id="app.back", key_display="Esc", tooltip="Back to the list of runs"),
-        Binding("X", "stop", "stop", id="monitor.stop", tooltip="Stop the run: now, or after the next checkpoint"),
+        Binding("X", "stop", "stop", id="run.stop", tooltip="Stop the run: now, or after the next checkpoint"),
         Binding("C", "resume", "continue", id="monitor.resume", tooltip="Go on from the last saved state"),
         Binding("S", "samples", "samples", id="monitor.samples", tooltip="Sample pictures of all epochs"),
         Binding("p", "pause", "pause", id="monitor.pause", tooltip="Stop or resume following the log"),
@@ -70,7 +70,7 @@ class MonitorScreen(ModeScreen):
         Binding(
             "d", "diff", "diff", show=False, id="monitor.diff", tooltip="The run's config against the one of today"
         ),
-        Binding("tab", "next_panel", "next panel", show=False, id="panel.next"),
+        Binding("tab", "next_panel", "next panel", show=False, id="app.next-panel"),
     ]
 
     chart = getters.query_one("#chart", LossChart)

@@ -26,7 +26,7 @@ class TagKeys(ModeScreen):
 
     BINDINGS = [
         Binding("a", "add", "add", id="review.add", tooltip="Add a tag"),
-        Binding("x", "remove", "remove", id="review.remove", tooltip="Remove the tag"),
+        Binding("x", "remove", "remove", id="edit.remove", tooltip="Remove the tag"),
         Binding("r", "rename", "rename", id="review.rename", tooltip="Rename the tag"),
         Binding("f", "front", "to front", id="review.front", tooltip="Move the tag to the front"),
         Binding("J", "shift(1)", "move down", show=False, id="review.move-down", tooltip="Move the tag down"),
