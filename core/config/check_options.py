@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from core.config.documents import FILES
 from core.config.reading import mixed_arrays
 from core.config.schema import Field, fields, network_args, only_dataset, suggest
 from core.config.values import complaint, shown
@@ -13,6 +15,7 @@ from core.problems import Problem, Severity
 
 if TYPE_CHECKING:
     from core.config.documents import Config
+    from core.workspace import Workspace
 
 TRAIN = "train.toml"
 _KEY_VALUE = frozenset({"network_args", "optimizer_args", "lr_scheduler_args"})
@@ -32,6 +35,26 @@ def warning(code: str, where: str, message: str, hint: str | None = None, *, fix
 def info(code: str, where: str, message: str, hint: str | None = None, *, fixable: bool = False) -> Problem:
     """What is good to know."""
     return Problem(Severity.INFO, code, where, message, hint, fixable)
+
+
+def check_files(config: Config) -> Iterator[Problem]:
+    """What keeps the files from being read at all."""
+    for file, name in FILES.items():
+        broken = config.broken.get(file)
+        if broken is not None:
+            yield error("KT201", name, broken.message.removeprefix(f"{config.path(file)}, "), broken.hint)
+        if file != "prompts" and config.has_bom(file):
+            message = "begins with a byte order mark, with which the trainer cannot read its first line"
+            yield error("KT215", name, message, "Save it again from here: the mark is left out.", fixable=True)
+    if not config.text("train").strip() and "train" not in config.broken:
+        yield error("KT201", TRAIN, "is missing or empty", "Make one: kohya-tui config new NAME")
+
+
+def named(problem: Problem, config: Config, workspace: Workspace) -> Problem:
+    """`problem` with the config's own folder before the name of its file: configs/rinni/train.toml."""
+    if not problem.where.startswith(tuple(FILES.values())):
+        return problem
+    return replace(problem, where=f"{workspace.key_of(config.folder)}/{problem.where}")
 
 
 def check_options(config: Config, script: str) -> Iterator[Problem]:

@@ -30,6 +30,7 @@ FileName = Literal["train", "dataset", "prompts"]
 SAID_SCRIPT = re.compile(r"^#\s*script:\s*(\w+\.py)\s*$", re.MULTILINE)
 """The comment in train.toml that names the training script."""
 FILES: Final[dict[FileName, str]] = {"train": "train.toml", "dataset": "dataset.toml", "prompts": "prompts.txt"}
+_NAMED = re.compile(r"(?:.*/)?(train\.toml|dataset\.toml|prompts\.txt)(?:: (.*))?", re.DOTALL)
 _PLACE = re.compile(r"(?:(general)|datasets\[(\d+)\](?:\.subsets\[(\d+)\])?)\.([^.\[\]]+)$")
 _CHAIN = ("datasets[0].subsets[0]", "datasets[0]", "general")
 _SUBSET_KEYS = frozenset({"image_dir", "num_repeats", "is_reg", "class_tokens", "alpha_mask", "metadata_file"})
@@ -37,6 +38,17 @@ _DATASET_KEYS = frozenset(
     {"resolution", "batch_size", "enable_bucket", "min_bucket_reso", "max_bucket_reso", "bucket_reso_steps"}
     | {"bucket_no_upscale", "validation_split", "validation_seed", "network_multiplier", "resize_interpolation"}
 )
+
+
+def place_of(where: str) -> tuple[FileName | None, str]:
+    """The file of a config that a problem's `where` names, and the key or line in it; None, "" for anything else.
+
+    `configs/rinni/train.toml: network_dim` is ("train", "network_dim").
+    """
+    found = _NAMED.fullmatch(where)
+    if found is None:
+        return None, ""
+    return next(file for file, name in FILES.items() if name == found[1]), found[2] or ""
 
 
 def open_config(workspace: Workspace, name: str) -> Config:

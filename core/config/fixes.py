@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from core.config.base_models import list_models
+from core.config.documents import place_of
 from core.config.resolved import model_of, resolve, script_of
 from core.config.schema import parse_value, suggest
 from core.problems import Problem
@@ -28,7 +29,7 @@ def fix(config: Config, workspace: Workspace, problem: Problem) -> bool:
     if action is None or not problem.fixable:
         return False
     before = [config.text(file) for file in ("train", "dataset", "prompts")]
-    action(config, workspace, problem.where.partition(": ")[2])
+    action(config, workspace, place_of(problem.where)[1])
     return problem.code == "KT215" or [config.text(file) for file in ("train", "dataset", "prompts")] != before
 
 

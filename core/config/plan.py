@@ -5,10 +5,11 @@ from __future__ import annotations
 import shutil
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from core.config.check_options import check_files, named
 from core.config.resolved import ResolvedDataset, images_in, model_of, resolve, script_of
 from core.dataset.buckets import BucketError, BucketSettings, Size
 from core.dataset.sizes import image_size
@@ -77,6 +78,13 @@ class Plan:
     samples: int
     is_exact: bool
     problems: tuple[Problem, ...] = ()
+    bucket_files: Mapping[Size, int] = field(default_factory=dict)
+    """(width, height) → picture files."""
+
+    @property
+    def is_unread(self) -> bool:
+        """Whether a file of the config is missing or broken: nothing was counted."""
+        return any(problem.code == "KT201" for problem in self.problems)
 
     @property
     def kept(self) -> tuple[PlannedCheckpoint, ...]:
@@ -84,7 +92,9 @@ class Plan:
         return tuple(item for item in self.checkpoints if item.kept)
 
     def lines(self) -> list[str]:
-        """The plan in words, for the command and for the panel beside the form."""
+        """The plan in words, for the command and for the panel beside the form; none when a file cannot be read."""
+        if self.is_unread:
+            return []
         if not self.total_steps:
             return ["nothing would be trained"]
         size = "" if self.checkpoint_bytes is None else f" of {human_bytes(self.checkpoint_bytes)}"
@@ -104,12 +114,18 @@ class Plan:
         return lines
 
     def as_json(self) -> dict[str, Any]:
-        """The keys that `--json` promises (CLI.md, `plan`)."""
+        """The keys that `--json` promises (CLI.md, `plan`); null where a file of the config cannot be read."""
+        document = self._document()
+        unread = {key: None for key in document if key != "problems"} if self.is_unread else {}
+        return document | unread
+
+    def _document(self) -> dict[str, Any]:
         return {
             "images": self.images,
             "repeats": self.repeats,
             "buckets": [
-                {"width": width, "height": height, "images": count} for (width, height), count in self.buckets.items()
+                {"width": size[0], "height": size[1], "images": self.bucket_files.get(size, 0), "repeats": count}
+                for size, count in self.buckets.items()
             ],
             "batches_per_epoch": self.batches_per_epoch,
             "steps_per_epoch": self.steps_per_epoch,
@@ -134,19 +150,25 @@ def plan(config: Config, workspace: Workspace, processes: int = 1) -> Plan:
 
     Equal to what sd-scripts prints before it trains, for everything but disk, which is an estimate.
     """
+    unread = [named(problem, config, workspace) for problem in check_files(config) if problem.code == "KT201"]
     train = config.effective()
     problems: list[Problem] = []
+    free = free_bytes(workspace.root / str(train.get("output_dir") or "output"))
+    if unread:
+        return Plan(0, 0, {}, 0, 0, 0, 0, 0, (), None, None, free, 0, True, tuple(unread))
     script = script_of(config, workspace)
     found = [_sizes(dataset, train, workspace, problems) for dataset in resolve(config, workspace)]
     datasets = [dataset for dataset in found if dataset is not None]
     images = sum(len(subset.sizes) for dataset in datasets for subset in dataset.subsets)
     steps = _count(datasets, train, script, processes, problems) if len(datasets) == len(found) else None
-    free = free_bytes(workspace.root / str(train.get("output_dir") or "output"))
+    found_problems = tuple(named(problem, config, workspace) for problem in problems)
     if steps is None:
-        return Plan(images, 0, {}, 0, 0, 0, 0, 0, (), None, None, free, 0, True, tuple(problems))
+        return Plan(images, 0, {}, 0, 0, 0, 0, 0, (), None, None, free, 0, True, found_problems)
     buckets: Counter[Size] = Counter()
+    files: Counter[Size] = Counter()
     for each in steps.datasets:
         buckets.update(each.buckets)
+        files.update(placed.choice.bucket for row in each.images for placed in row if placed is not None)
     checkpoints = _checkpoints(config, train, steps)
     model = model_of(config, workspace)
     architecture = model.architecture if model is not None else None
@@ -168,7 +190,8 @@ def plan(config: Config, workspace: Workspace, processes: int = 1) -> Plan:
         disk_free=free,
         samples=_samples(config, train, steps),
         is_exact=steps.is_exact,
-        problems=tuple(problems),
+        problems=found_problems,
+        bucket_files=dict(files),
     )
 
 

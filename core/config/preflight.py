@@ -18,8 +18,7 @@ from core.config.check_machine import (
     check_packages,
     check_sampling,
 )
-from core.config.check_options import check_options, error, warning
-from core.config.documents import FILES
+from core.config.check_options import check_files, check_options, error, named, warning
 from core.config.plan import Plan, plan
 from core.config.resolved import images_in, script_of
 from core.problems import Problem, Severity
@@ -45,7 +44,8 @@ def check(
 
     Reads the header of every image and every caption once: about 0.1 s for 1,000 images. `planned` saves the headers.
     """
-    return _sorted(_check(config, workspace, settings, live_runs, gpus, planned))
+    found = _check(config, workspace, settings, live_runs, gpus, planned)
+    return _sorted(named(problem, config, workspace) for problem in found)
 
 
 def check_dataset(workspace: Workspace, name: str, trigger: str | None = None) -> list[Problem]:
@@ -79,7 +79,7 @@ def _check(
     gpus: GpuReading | None,
     planned: Plan | None,
 ) -> Iterator[Problem]:
-    yield from _files(config)
+    yield from check_files(config)
     script = script_of(config, workspace)
     if "train" not in config.broken and config.text("train").strip():
         train = config.effective()
@@ -97,18 +97,6 @@ def _check(
     codes = {"KT133", "KT236"} | (set() if any(problem.code == "KT120" for problem in folders) else {"KT233"})
     yield from (problem for problem in planned.problems if problem.code in codes)
     yield from check_output(config, workspace, planned)
-
-
-def _files(config: Config) -> Iterator[Problem]:
-    for file, name in FILES.items():
-        broken = config.broken.get(file)
-        if broken is not None:
-            yield error("KT201", name, broken.message, broken.hint)
-        if file != "prompts" and config.has_bom(file):
-            message = "begins with a byte order mark, with which the trainer cannot read its first line"
-            yield error("KT215", name, message, "Save it again from here: the mark is left out.", fixable=True)
-    if not config.text("train").strip() and "train" not in config.broken:
-        yield error("KT201", FILES["train"], "is missing or empty", "Make one: kohya-tui config new NAME")
 
 
 def _sorted(problems: Iterable[Problem]) -> list[Problem]:

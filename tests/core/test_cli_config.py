@@ -138,6 +138,8 @@ def test_plan_counts_as_the_trainer_will(cli: Cli, demo: Workspace) -> None:
     plan = cli("plan", "rinni", "--json").json
     assert plan["images"] == 24
     assert plan["total_steps"] == plan["steps_per_epoch"] * plan["epochs"]
+    assert sum(bucket["images"] for bucket in plan["buckets"]) == 24
+    assert sum(bucket["repeats"] for bucket in plan["buckets"]) == plan["repeats"] > 24
     assert "24 images" in cli("plan", "rinni").out
     cli("config", "set", "rinni", "dataset:image_dir=train_data/nobody/10_nobody")
     assert "✗" in cli("plan", "rinni", code=1).out
@@ -153,3 +155,16 @@ def test_a_broken_config_names_its_line(cli: Cli, demo: Workspace) -> None:
         assert "train.toml" in answer.out + answer.err and "line" in answer.out + answer.err, words
     assert path.read_text() == broken
     assert not list(demo.runs.iterdir())
+
+
+def test_a_plan_of_a_broken_config_has_no_numbers(cli: Cli, demo: Workspace) -> None:
+    """The line that cannot be read, exit status 1; with --json null where a number would stand. The same for none."""
+    path = demo.configs / "rinni" / "train.toml"
+    whole = path.read_text()
+    for text in (whole.replace("[network]", "[network", 1), ""):
+        path.write_text(text)
+        (line, _hint) = cli("plan", "rinni", code=1).lines
+        assert line.startswith("✗ KT201 configs/rinni/train.toml: ") and str(demo.root) not in line
+        plan = cli("plan", "rinni", "--json", code=1).json
+        assert [problem["code"] for problem in plan["problems"]] == ["KT201"]
+        assert {value for key, value in plan.items() if key != "problems"} == {None}

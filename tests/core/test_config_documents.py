@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from core.config.documents import Config, open_config
+from core.config.documents import Config, open_config, place_of
 from core.dataset.edits import Journal
 from core.problems import UserError
 from core.workspace import Workspace
@@ -253,3 +253,11 @@ def test_a_section_named_like_an_option_is_not_taken_for_it(config: Config) -> N
     config.set_text("train", "[network_args]\nodd = 1\n")
     config.set("train", "network_args", ["conv_dim=4"])
     assert config.effective() == {"odd": 1, "network_args": ["conv_dim=4"]}
+
+
+def test_a_problem_names_the_config_and_its_field_is_found(workspace: Workspace) -> None:
+    """`configs/rinni/train.toml: network_dim` is the field of train.toml; a caption's path is no field."""
+    assert place_of("configs/rinni/train.toml: network_dim") == ("train", "network_dim")
+    assert place_of("configs/a: b/dataset.toml: datasets[0].subsets[1]") == ("dataset", "datasets[0].subsets[1]")
+    assert place_of("configs/rinni/prompts.txt") == ("prompts", "")
+    assert place_of("train_data/rinni/10_rinni/1.txt") == (None, "")

@@ -334,7 +334,7 @@ def test_sdxl_has_its_own_traps(ready: Workspace) -> None:
     config.prompts = "rinni, 1girl\n"
     problems = found(config, ready)
     assert one(problems, "KT244").severity is WARNING
-    assert one(problems, "KT315").where == "prompts.txt: line 1"
+    assert one(problems, "KT315").where == "configs/rinni/prompts.txt: line 1"
     assert one(problems, "KT316").severity is INFO
     assert fix(config, ready, one(problems, "KT244"))
     assert not [problem for problem in found(config, ready) if problem.code == "KT244"]

@@ -11,6 +11,7 @@ from textual.containers import Horizontal, Vertical
 from textual.timer import Timer
 from textual.widget import Widget
 
+from core.config.documents import place_of
 from core.problems import Problem, UserError
 from core.text import printable
 from tui.screens.config_disk import EMPTY
@@ -365,10 +366,9 @@ by name or word.
         if key is not None:
             self._reveal(key)
         elif config is not None:
-            file = problem.where.partition(":")[0]
-            view: dict[str, FileName] = {"train.toml": "train", "dataset.toml": "dataset"}
-            if file in view:
-                self._show_view(view[file])
+            file, _ = place_of(problem.where)
+            if file is not None:
+                self._show_view(file)
             elif problem.hint:
                 self.notify(f"{problem.where}: {problem.message}\n{problem.hint}", markup=False)
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from functools import cache
 from typing import Any
 
-from core.config.documents import Config, FileName
+from core.config.documents import Config, FileName, place_of
 from core.config.schema import (
     GROUPS,
     LEVELS,
@@ -180,8 +180,8 @@ def search(config: Config) -> list[tuple[str, str, str]]:
 
 def key_of(config: Config, problem: Problem) -> str | None:
     """The field that a finding is about; None when it is about something else (a caption, the machine)."""
-    file, _, place = problem.where.partition(": ")
-    if file == "prompts.txt":
+    file, place = place_of(problem.where)
+    if file == "prompts":
         return PROMPTS
     if not place:
         return "image_dir" if problem.where.startswith("train_data/") and config.home("image_dir") else None

@@ -14,6 +14,7 @@ from textual.strip import Strip
 from textual.widgets import TextArea
 from textual.widgets.text_area import TextAreaTheme
 
+from core.config.documents import FILES, place_of
 from core.problems import Problem, UserError
 from core.text import printable
 from tui.screens.config_form import MARKS
@@ -65,7 +66,8 @@ class Side(ItemList):
         self._problems = sorted(problems, key=lambda each: list(MARKS).index(each.severity))
         for index, problem in enumerate(self._problems):
             glyph, role = MARKS[problem.severity]
-            place = printable(problem.where.partition(": ")[2] or problem.where)
+            file, key = place_of(problem.where)
+            place = printable(key or (FILES[file] if file is not None else problem.where))
             add(
                 [
                     (f" {glyph} ", role),
