@@ -30,7 +30,10 @@ STATE_LAST_FILE = "random_states_0.pkl"
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """Saved weights. `epoch` and `step` are None where the name does not tell (the final file: both)."""
+    """Saved weights. `epoch` and `step` come from the name and, for what it does not tell, from the file's header.
+
+    They are None where neither tells. A file of a step has no `epoch`: it lies inside one.
+    """
 
     path: Path
     name: str
@@ -88,7 +91,12 @@ def checkpoints(run: Run, known: Mapping[Path, Checkpoint] | None = None) -> tup
             found.append(old)
             continue
         final = numbers == (None, None)
-        found.append(Checkpoint(path, entry.name, *numbers, stat.st_size, stat.st_mtime, is_complete(path), final))
+        complete, metadata = _look(path)
+        epoch, step = numbers
+        if step is None:
+            epoch = epoch if epoch is not None else _said(metadata, "ss_epoch")
+            step = _said(metadata, "ss_steps")
+        found.append(Checkpoint(path, entry.name, epoch, step, stat.st_size, stat.st_mtime, complete, final))
     return tuple(sorted(found, key=lambda item: (item.final, item.mtime, item.name)))
 
 
@@ -135,15 +143,28 @@ def samples(run: Run) -> tuple[SampleImage, ...]:
 
 def is_complete(path: Path) -> bool:
     """Whether a checkpoint is all there: a .safetensors by its header and offsets, another kind when not empty."""
+    return _look(path)[0]
+
+
+def _look(path: Path) -> tuple[bool, Mapping[str, Any]]:
+    """Whether a checkpoint is complete, and the metadata of a complete .safetensors."""
     try:
         size = path.stat().st_size
         if path.suffix != ".safetensors":
-            return size > 0
+            return size > 0, {}
         header, begin = _header(path)
         end = max((item["data_offsets"][1] for key, item in header.items() if key != "__metadata__"), default=0)
     except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError):
-        return False
-    return bool(size == begin + end)
+        return False, {}
+    metadata = header.get("__metadata__")
+    complete = bool(size == begin + end)
+    return complete, metadata if complete and isinstance(metadata, dict) else {}
+
+
+def _said(metadata: Mapping[str, Any], key: str) -> int | None:
+    """A number in the metadata, which holds text only; the trainer writes `None` for what it does not know."""
+    text = metadata.get(key)
+    return int(text) if isinstance(text, str) and text.isascii() and text.isdecimal() and len(text) < 12 else None
 
 
 def is_state_complete(folder: Path) -> bool:

@@ -92,6 +92,8 @@ def test_metrics_and_checkpoints(trained: Cli, trained_master: Path) -> None:
     assert [one["epoch"] for one in found][:1] == [1] and all(
         Path(one["path"]).stat().st_size == one["bytes"] for one in found
     )
+    assert all(one["step"] for one in found)
+    assert (found[-1]["epoch"], found[-1]["step"]) == (2, total)
     assert "output/rinni/" in trained("checkpoints").out and str(trained_master) not in trained("checkpoints").out
 
 

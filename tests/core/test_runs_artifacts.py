@@ -38,6 +38,22 @@ def test_checkpoints_are_listed_with_epoch_step_and_completeness(tmp_path: Path)
     assert later[1] is found[2]
 
 
+def test_step_and_epoch_come_from_the_header_where_the_name_is_silent(tmp_path: Path) -> None:
+    """The step of an epoch's file, both of the final one; a step's file lies inside an epoch; nonsense is nothing."""
+    for name, epoch, steps in (("-000002", "2", "24"), ("-step00000030", "2", "30"), ("", "4", "48")):
+        path = tmp_path / "out" / f"my_lora{name}.safetensors"
+        write_safetensors(path, {"ss_epoch": epoch, "ss_steps": steps})
+    found = {item.name: (item.epoch, item.step) for item in checkpoints(run_with(tmp_path))}
+    assert found == {
+        "my_lora-000002.safetensors": (2, 24),
+        "my_lora-step00000030.safetensors": (None, 30),
+        "my_lora.safetensors": (4, 48),
+    }
+    write_safetensors(tmp_path / "out" / "my_lora.safetensors", {"ss_epoch": "None", "ss_steps": "9" * 40})
+    last = checkpoints(run_with(tmp_path))[-1]
+    assert (last.epoch, last.step, last.complete) == (None, None, True)
+
+
 def test_without_an_output_name_the_trainer_uses_words_of_its_own(tmp_path: Path) -> None:
     """epoch-000001, at-step00000002, last."""
     for name in ("epoch-000001", "at-step00000002", "last"):

@@ -211,7 +211,7 @@ def checkpoint_lines(checkpoints: Sequence[Checkpoint], width: int, height: int,
     left: Cells = [(f"{'checkpoints':<13}", "muted"), (f"{len(checkpoints)}", "text")]
     lines: list[Cells] = [spread(left, [(human_bytes(total), "muted")], width)]
     for item in list(reversed(checkpoints))[: height - 1]:
-        where = "last" if item.final else f"e{item.epoch}" if item.epoch is not None else f"s{item.step}"
+        where = f"e{item.epoch}" if item.epoch is not None else "last" if item.final else f"s{item.step}"
         glyph = ("◆", "second") if item.complete else ("◇", "caution")
         name: Cells = [glyph, (f" {where:<6}", "text"), (printable(item.name), "muted")]
         size: Cells = [
