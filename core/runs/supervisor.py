@@ -20,6 +20,8 @@ SURROUNDINGS = {"PYTHONUNBUFFERED": "1", "PYTHONUTF8": "1", "COLUMNS": "400"}
 """Unbuffered lines, Japanese text, log messages in one line each (kohya.md section 3). Not TQDM_MININTERVAL: above the
 step time the trainer's own `unpause()` makes the bar's rate and time meaningless (`71575it/s`)."""
 BEAT_SECONDS = 10.0
+GONE_SECONDS = 10.0
+"""How long the run's folder may be gone before the trainer is stopped: nobody could see it or stop it any more."""
 _PR_SET_CHILD_SUBREAPER = 36
 _WATCHED = {signal.SIGCHLD, signal.SIGTERM, signal.SIGINT}
 
@@ -55,6 +57,8 @@ class _Supervision:
         """Seconds between SIGTERM and SIGKILL; shorter in tests."""
         self.leave = float(os.environ.get("KOHYA_TUI_LEAVE_GRACE", "6"))
         """Seconds that data-loader workers may need to end by themselves after the trainer (about 5)."""
+        self.gone = float(os.environ.get("KOHYA_TUI_GONE_GRACE", GONE_SECONDS))
+        """Seconds that the run's folder may be gone; shorter in tests."""
         self.spec: dict[str, Any] = {}
         self.state: dict[str, Any] = {"v": 1, "state": "prepared"}
         self.pid = 0
@@ -65,6 +69,8 @@ class _Supervision:
         self.request_seen: tuple[int, int] | None = None
         self.written = 0.0
         self.unwritten = False
+        self.folder = -1
+        self.gone_since: float | None = None
         self.oom_kills = _oom_kills()
 
     def run(self) -> int:
@@ -73,6 +79,7 @@ class _Supervision:
             _note(f"{self.dir}/spec.json cannot be read")
             return 1
         self.spec = spec
+        self.folder = os.open(self.dir, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         locks = spec.get("locks") or self.dir
         supervisor_lock = _take(f"{locks}/supervisor.lock")
         alive_lock = _take(f"{locks}/alive.lock")
@@ -148,6 +155,7 @@ class _Supervision:
             return
         if info is not None and info.si_signo != signal.SIGCHLD:
             self._stop(f"Stopped: the supervisor got {signal.Signals(info.si_signo).name} from process {info.si_pid}.")
+        self._look_for_folder()
         self._read_request()
         if self.waiting is not None and self.stop_reason is None:
             saved = self.waiting.completed()
@@ -169,6 +177,15 @@ class _Supervision:
                 return
             if pid == self.pid:
                 self.returncode = os.waitstatus_to_exitcode(status)
+
+    def _look_for_folder(self) -> None:
+        """Stop a trainer whose run folder was deleted. One that was moved away is still there for its user."""
+        if os.path.exists(self.dir) or not _is_deleted(self.folder):  # noqa: PTH110
+            self.gone_since = None
+        elif self.gone_since is None:
+            self.gone_since = time.monotonic()
+        elif time.monotonic() - self.gone_since >= self.gone:
+            self._stop("Its folder was deleted.")
 
     def _read_request(self) -> None:
         path = f"{self.dir}/request.json"
@@ -301,6 +318,16 @@ def _note(text: str) -> None:
     """Into supervisor.log; a full disk must not end the run."""
     with contextlib.suppress(OSError):
         os.write(1, f"{text}\n".encode("utf-8", "replace"))
+
+
+def _is_deleted(folder: int) -> bool:
+    """Whether the folder behind this descriptor was deleted, not only moved."""
+    try:
+        if os.fstat(folder).st_nlink == 0:
+            return True
+        return os.readlink(f"/proc/self/fd/{folder}").endswith(" (deleted)")  # noqa: PTH115
+    except OSError:  # ESTALE: deleted from another machine
+        return True
 
 
 def _take(path: str) -> int | None:

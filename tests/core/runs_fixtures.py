@@ -16,6 +16,7 @@ def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Runs]:
     """A folder for runs with a real little trainer, and short patience; whatever still runs is ended afterwards."""
     monkeypatch.setenv("KOHYA_TUI_STOP_GRACE", "0.5")
     monkeypatch.setenv("KOHYA_TUI_LEAVE_GRACE", "0.5")
+    monkeypatch.setenv("KOHYA_TUI_GONE_GRACE", "1")
     kit = Runs(tmp_path)
     yield kit
     for run in store.list_runs(kit.folder):

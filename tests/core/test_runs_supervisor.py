@@ -306,17 +306,30 @@ def test_a_run_is_started_once(runs: Runs) -> None:
     assert store.observe(run.dir).live
 
 
-def test_a_run_folder_that_is_deleted_does_not_end_the_training(runs: Runs) -> None:
-    """The app says that the folder is gone; the trainer and its supervisor go on to the end."""
+def test_a_run_whose_folder_is_deleted_is_stopped(runs: Runs) -> None:
+    """Nobody could see or stop it any more: the trainer and its supervisor end, and the folder does not come back."""
     run = runs.start(FOREVER)
     runs.logged(run, "up")
     supervisor = supervisor_of(runs, run)
     shutil.rmtree(run.dir)
     with pytest.raises(UserError, match="is gone"):
         store.observe(run.dir)
-    assert proc.start_ticks(run.status.pid or 0) is not None
-    os.kill(run.status.pid or 0, signal.SIGTERM)
+    wait_for(lambda: proc.start_ticks(run.status.pid or 0) is None)
     wait_for(lambda: proc.start_ticks(supervisor) is None)
+    assert not run.dir.exists()
+
+
+def test_a_run_whose_folder_is_moved_goes_on(runs: Runs, tmp_path: Path) -> None:
+    """Renamed, it is still there for its user, who can bring it back: then it can be stopped as ever."""
+    run = runs.start(FOREVER)
+    runs.logged(run, "up")
+    away = run.dir.rename(tmp_path / "away")
+    beats = (away / "supervisor.log").stat().st_size
+    wait_for(lambda: (away / "supervisor.log").stat().st_size > beats, 30)  # a heartbeat that could not be written
+    assert proc.start_ticks(run.status.pid or 0) is not None
+    away.rename(run.dir)
+    launch.stop(run)
+    assert runs.ended(run).state is RunState.STOPPED
 
 
 def test_a_full_disk_does_not_end_a_run(runs: Runs, tmp_path: Path) -> None:
