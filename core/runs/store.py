@@ -88,7 +88,7 @@ def _claim(folder: Path, spec: RunSpec) -> tuple[RunSpec, Path]:
     while True:
         target = folder / spec.id
         try:
-            target.mkdir()
+            target.mkdir(0o700)  # the frozen files may hold a token
         except FileExistsError:
             spec = _renamed(spec, new_id(folder, spec.name, spec.created))
         except OSError as error:

@@ -30,6 +30,11 @@ def test_ids_are_safe_unique_and_sort_by_time(tmp_path: Path) -> None:
     assert store.new_id(tmp_path, "凛").endswith("-run")
 
 
+def test_a_run_folder_is_for_its_user_only(runs: Runs) -> None:
+    """The frozen config may hold a token."""
+    assert runs.create("").dir.stat().st_mode & 0o777 == 0o700
+
+
 def test_two_runs_claimed_at_once_get_two_folders(runs: Runs) -> None:
     """The second is renamed, and its paths with it."""
     first = runs.create("pass")
