@@ -66,8 +66,8 @@ async def test_enter_edits_and_escape_forgets() -> None:
         line = app.form.query_one(Input)
         assert line.value == "rinni" and line.region.y == 1 and line.region.x == 12
         await pilot.press(*"fer", "escape")
-        assert app.form.rows.has_focus and ("changed", "name", "rinnifer") not in app.told
-        await pilot.press("enter", *"fer", "enter")
+        assert app.form.rows.has_focus and not any(told[0] == "changed" for told in app.told)
+        await pilot.press("enter", *"rinnifer", "enter")  # what was there is selected: typing replaces it
         await pilot.pause()
         assert app.told[-1] == ("changed", "name", "rinnifer") and app.form.rows.has_focus
 

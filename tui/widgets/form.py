@@ -154,7 +154,7 @@ class Form(Container):
 
     def compose(self) -> ComposeResult:
         yield FieldList(FieldRows((), self._label_width), id="form-rows")
-        yield Input(id="form-input", select_on_focus=False)
+        yield Input(id="form-input")  # selected, so that typing replaces it
 
     @property
     def rows(self) -> FieldList:
