@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from pathlib import Path
@@ -58,6 +59,10 @@ def open_app(folder: Path | None = None, flags: dict[str, Any] | None = None, *,
 
     A folder that is no workspace opens with the two choices of a first run; one that is missing is an error (status 1).
     """
+    # What is made until the first frame stays: looking for garbage in it costs a tenth of the start. The app switches
+    # the collector on again (`KohyaApp._settle_in`).
+    gc.disable()
+
     from core import settings, workspace
     from core.problems import UserError
 

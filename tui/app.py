@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 from collections.abc import Callable
 from importlib import import_module
@@ -20,13 +21,14 @@ from core.problems import UserError
 from core.settings import Settings
 from core.workspace import Workspace
 from tui import theme
-from tui.commands import Commands
 from tui.graphics import Choice, next_choice
 from tui.navigation import Navigation
 from tui.pulse import Pulse, PulseReader
 from tui.writer import Writer
 
 if TYPE_CHECKING:
+    from textual.command import Provider
+
     from tui.collection import Collection
 
 
@@ -38,15 +40,22 @@ def _mode(name: str) -> Callable[[], Screen[None]]:
     return load
 
 
+def _palette() -> type[Provider]:
+    from tui.commands import Commands
+
+    return Commands
+
+
 class KohyaApp(Navigation):
     """`workspace` None: the first run, until the user imports images or opens the demo."""
 
     TITLE = "kohya-tui"
     MODES = {name: _mode(name) for name in ("dataset", "tag", "review", "config", "monitor")}
     DEFAULT_MODE = "dataset"
-    COMMANDS = {Commands}
+    COMMANDS = {_palette}
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-normal"), (160, "-wide")]
-    CSS_PATH = "app.tcss"
+    CSS_PATH = ["app.tcss", "screens/dataset.tcss"]
+    """The first screen's sheet comes with the app's: read on its own it costs another pass over all rules."""
     ENABLE_COMMAND_PALETTE = True
     BINDINGS = [
         Binding("1", "mode('dataset')", "Dataset", show=False, id="mode.dataset", tooltip="Go to Dataset"),
@@ -92,8 +101,16 @@ class KohyaApp(Navigation):
         self.animation_level = "none"
         for each in theme.THEMES:
             self.register_theme(each)
-        self.theme = settings.theme
+        self._begin_in(settings.theme)
         self.set_keymap(settings.keys)
+
+    def _begin_in(self, name: str) -> None:
+        """The theme of the first frame, set without the watcher that would parse all style sheets twice more."""
+        self.set_reactive(KohyaApp.theme, name)
+        dark = self.current_theme.dark
+        self.update_classes({f"-theme-{name}": True, "-dark-mode": dark, "-light-mode": not dark}, update=False)
+        self._refresh_truecolor_filter(self.ansi_theme)
+        self.stylesheet.set_variables(self.get_css_variables())
 
     def forget_workspace(self) -> None:
         """Close the journal and every mode but the one that is seen."""
@@ -138,6 +155,9 @@ class KohyaApp(Navigation):
 
     def _settle_in(self) -> None:
         """What may wait until the first frame is on the screen."""
+        if not gc.isenabled():  # `open_app` switched it off
+            gc.freeze()
+            gc.enable()
         from tui import chores
 
         for problem in self.settings.problems:

@@ -10,12 +10,16 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from sys import intern
+from typing import TYPE_CHECKING
 
-from core.dataset import captions, filters, scan
+from core.dataset import captions, scan
 from core.dataset.model import ImageItem, Subset, is_image_name
 from core.files import natural_key
 from core.problems import Problem, Severity, UserError
 from core.workspace import Workspace
+
+if TYPE_CHECKING:
+    from core.dataset import filters
 
 CHUNK = 250
 """Images read between two messages to the screen."""
@@ -150,6 +154,8 @@ class Collection:
     def choose(self, query: str | None = None, *, order: str | None = None, subset: str | None = None) -> None:
         """Another filter, order or subset. Raises FilterError and leaves the view as it was."""
         if query is not None:
+            from core.dataset import filters
+
             self._test = filters.parse(query) if query.strip() else None
             self.query = query.strip()
         self.order = order or self.order

@@ -12,11 +12,7 @@ from textual.containers import Horizontal, Vertical
 from textual.timer import Timer
 from textual.widget import Widget
 
-from core.dataset.model import Subset
-from core.problems import Problem
 from core.text import count_of, printable
-from tui import opening
-from tui.collection import ORDERS, Collection, Row, subsets_with_counts
 from tui.screens.base import FIND
 from tui.screens.row_keys import RowKeys
 from tui.theme import Cells, fit
@@ -26,7 +22,9 @@ from tui.widgets.item_list import ItemList, Texts
 from tui.widgets.line import Line, Lines
 
 if TYPE_CHECKING:
-    pass
+    from core.dataset.model import Subset
+    from core.problems import Problem
+    from tui.collection import Collection, Row
 
 WELCOME: list[Cells] = [
     [(" Import images here   ", "text"), ("a folder of pictures becomes the first dataset", "muted")],
@@ -94,7 +92,11 @@ class DatasetScreen(RowKeys):
         self.app.dataset_changed.subscribe(self, lambda _: self._files_changed(), immediate=True)
         self.app.runs_changed.subscribe(self, lambda _: self._files_changed())
         self.watch(self.app, "active_dataset", self._open, init=False)
-        self._open()
+        if self._has_datasets():
+            self.images.focus()
+            self.call_after_refresh(self._open)  # the frame first: what reads datasets is not even imported before it
+        else:
+            self._open()
 
     def on_screen_resume(self) -> None:
         if self.app.review_item is not None and self.app.collection is not None:
@@ -104,9 +106,13 @@ class DatasetScreen(RowKeys):
 
     # What is open
 
+    def _has_datasets(self) -> bool:
+        return self.app.workspace is not None and bool(self.app.workspace.dataset_names())
+
     def _open(self) -> None:
-        workspace = self.app.workspace
-        empty = workspace is None or not workspace.dataset_names()
+        from tui import opening
+
+        empty = not self._has_datasets()
         self.query_one("#welcome").set_class(not empty, "-off")
         self.query_one("#panels").set_class(empty, "-off")
         if empty:
@@ -122,6 +128,8 @@ class DatasetScreen(RowKeys):
 
     @work(thread=True, exclusive=True, group="tree", exit_on_error=False)
     def _list_datasets(self) -> None:
+        from tui.collection import subsets_with_counts
+
         workspace = self.app.workspace
         if workspace is not None:
             found = {name: subsets_with_counts(workspace, name) for name in workspace.dataset_names()}
@@ -138,6 +146,8 @@ class DatasetScreen(RowKeys):
             return
         if self.app.active_dataset is None and self.app.workspace is not None:
             self.app.active_dataset = next(iter(self.app.workspace.dataset_names()), None)
+        from tui import opening
+
         opening.reload(self.app)
         self._open()
 
@@ -210,6 +220,8 @@ class DatasetScreen(RowKeys):
         if collection.query:
             right = [("/ ", "accent"), (printable(collection.query), "text"), ("   ", "text")]
         if collection.order != "name":
+            from tui.collection import ORDERS
+
             right.append((f"{ORDERS[collection.order]}   ", "muted"))
         if len(collection.shown) != len(collection.rows):
             right.append((f"{len(collection.shown):,} of {len(collection.rows):,} ", "text"))
@@ -317,6 +329,7 @@ class DatasetScreen(RowKeys):
         await self._import()
 
     async def _import(self) -> None:
+        from tui import opening
         from tui.screens.importing import ImportDialog
 
         if self.app.workspace is None:
@@ -331,6 +344,7 @@ class DatasetScreen(RowKeys):
 
     @work(exit_on_error=False)
     async def action_order(self) -> None:
+        from tui.collection import ORDERS
         from tui.screens.dialogs import Choose
 
         collection = self.app.collection

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 from textual import getters
 
 from core.problems import UserError
-from tui.collection import Collection, Row
 from tui.screens.base import ModeScreen
 from tui.widgets.item_list import ItemList
 from tui.widgets.line import Line
 
 if TYPE_CHECKING:
     from textual.widgets import Input
+
+    from tui.collection import Collection, Row
 
 LIVE_FILTER = 5000
 """Up to so many images the list is filtered at every letter, above it with Enter."""

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from textual import on, work
 from textual.binding import Binding
 
 from core.text import count_of, printable
-from tui.collection import Row
 from tui.screens.filtering import FilterKeys
 from tui.widgets.item_list import ItemList
+
+if TYPE_CHECKING:
+    from tui.collection import Row
 
 
 class RowKeys(FilterKeys):

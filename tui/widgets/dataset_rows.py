@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import textwrap
+from typing import TYPE_CHECKING
 
 from rich.cells import cell_len
 
-from core.dataset.model import Subset
 from core.text import human_bytes, printable
-from tui.collection import Collection, Row
 from tui.theme import Cells, fit, words
+
+if TYPE_CHECKING:
+    from core.dataset.model import Subset
+    from tui.collection import Collection, Row
 
 
 class TreeRows:
