@@ -10,7 +10,9 @@ _ESCAPES = re.compile(
     r"|\x1b[ -/]*[0-~]",  # two-character escapes
     re.DOTALL,
 )
-_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
+_CONTROLS = re.compile(
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2064\u2066-\u2069\ufeff\ud800-\udfff]"
+)
 
 
 def strip_escapes(text: str) -> str:
@@ -19,7 +21,7 @@ def strip_escapes(text: str) -> str:
 
 
 def printable(text: str, *, newlines: bool = False) -> str:
-    """`text` as it may reach a terminal: no control sequence, no control or bidirectional override character.
+    """`text` as it may reach a terminal: no control sequence, no control, bidirectional or invisible character.
 
     Tabs become spaces; line ends become a visible `⏎` unless `newlines` is set. Everything that was written by somebody
     else (captions, file names, logs, model metadata) passes here before it is shown.
