@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from core.dataset import captions
+from core.problems import UserError
 from core.text import printable
 from tui.collection import Facts, Row
 
@@ -42,7 +43,12 @@ class CaptionEdits:
 
     def set_tags(self, row: Row, tags: Sequence[str], label: str) -> bool:
         """Other tags on the first line; the further lines stay. False when nothing changed."""
-        return self.set_text(row, captions.text_with_tags(row.caption or "", tags), label)
+        try:
+            text = captions.text_with_tags(row.caption or "", tags)
+        except UserError as error:
+            self._app.report(error)
+            return False
+        return self.set_text(row, text, label)
 
     def set_text(self, row: Row, text: str, label: str) -> bool:
         """Another text. False when nothing changed, or the caption cannot be read and so must not be overwritten."""

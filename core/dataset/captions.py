@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import os
 import re
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
 from core.problems import UserError
+from core.text import printable
 
 _LINE_END = re.compile(r"\r\n|\r|\n")
 _BOMS = ((b"\xff\xfe", "UTF-16"), (b"\xfe\xff", "UTF-16"))
@@ -49,6 +51,16 @@ def same_tag(a: str, b: str) -> bool:
 def clean_tag(tag: str) -> str:
     """`tag` as one line can hold it: line ends and runs of blanks become one blank, the ends are trimmed."""
     return " ".join(tag.split())
+
+
+def check_tag(tag: str, what: str = "tag") -> None:
+    """UserError when `tag` holds a control character (Esc, Backspace …): it would be trained and sent to terminals."""
+    for char in tag:
+        if unicodedata.category(char) == "Cc" and not char.isspace():
+            raise UserError(
+                f"The {what} {printable(tag)!r} has a control character in it (U+{ord(char):04X})",
+                "Type it again; something invisible came along when it was copied.",
+            )
 
 
 def decode(data: bytes, path: Path) -> str:
@@ -95,10 +107,17 @@ def read(path: Path) -> str:
 
 
 def text_with_tags(old_text: str, tags: Sequence[str]) -> str:
-    """`old_text` with the tags of its first line replaced; its further lines and its line ends stay."""
+    """`old_text` with the tags of its first line replaced; its further lines and its line ends stay.
+
+    Raises UserError for a new tag with a control character; those that stand there may stay.
+    """
     wanted = [clean for tag in tags if (clean := clean_tag(tag))]
-    if wanted == split(old_text):
+    old = split(old_text)
+    if wanted == old:
         return old_text
+    for tag in wanted:
+        if tag not in old:
+            check_tag(tag)
     line = first_line(old_text)
     return join(wanted) + old_text[len(line) :]
 
@@ -121,9 +140,13 @@ def with_trigger(text: str, word: str) -> str:
 
 
 def trigger_tags(word: str) -> list[str]:
-    """The tags of a trigger word, each once. Raises UserError when there is none, or when it has several lines."""
+    """The tags of a trigger word, each once.
+
+    Raises UserError when there is none, when it has several lines, and when it has a control character.
+    """
     if _LINE_END.search(word.strip()):
         raise UserError("The trigger word has a line break in it", "Give it on one line: rinni, or rinni, 1girl")
+    check_tag(word, "trigger word")
     tags: dict[str, str] = {}
     for tag in split(word.strip()):
         tags.setdefault(tag_key(tag), clean_tag(tag))

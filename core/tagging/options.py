@@ -86,6 +86,11 @@ class TagRequest:
 
         Raises UserError when `target` is no dataset and no folder.
         """
+        from core.dataset.captions import check_tag, trigger_tags
+
+        if self.trigger is not None:
+            trigger_tags(self.trigger)
+        check_tag(self.caption.tag_replacement or "", "text of --tag_replacement")
         folders, names = _folders(workspace, self.target, self.recursive)
         options = asdict(self.caption) | {
             "model_dir": _absolute(self.model_dir),
@@ -211,7 +216,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     files.add_argument("--append_tags", action="store_true", help="the same as --policy append")
     files.add_argument("--output_path", help="write captions into this .json or .jsonl instead of caption files")
-    files.add_argument("--trigger", metavar="WORD", help="first tag of every caption written")
+    files.add_argument("--trigger", metavar="WORD", help="first tag of every caption written; `a, b` is two")
 
     tags = parser.add_argument_group("tags")
     tags.add_argument("--thresh", type=float, default=0.35, help="lowest confidence of a tag (default: 0.35)")

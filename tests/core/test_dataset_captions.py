@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -25,10 +26,12 @@ from core.dataset.scan import open_dataset
 from core.dataset.stats import summary, tag_counts
 from core.dataset.trigger import set_trigger
 from core.problems import Severity, UserError
+from core.tagging.options import TagRequest
 from core.workspace import Workspace
 
 TEXTS = st.text(alphabet=st.sampled_from("aB_ ,\n\r\té1ユ(:\\") | st.characters(codec="utf-8"), max_size=60)
-TAGS = st.lists(TEXTS.map(lambda text: clean_tag(text.replace(",", " "))).filter(bool), max_size=8)
+VISIBLE = TEXTS.map(lambda text: "".join(char for char in text if unicodedata.category(char) != "Cc" or char.isspace()))
+TAGS = st.lists(VISIBLE.map(lambda text: clean_tag(text.replace(",", " "))).filter(bool), max_size=8)
 WORDS = st.sampled_from(["rinni", "Rinni Blade", "rinni, 1girl", "b_a"])
 
 
@@ -135,6 +138,18 @@ def fill(workspace: Workspace, captions: dict[str, bytes | None]) -> Path:
         if data is not None:
             (folder / f"{stem}.txt").write_bytes(data)
     return folder
+
+
+def test_control_characters_are_refused(workspace: Workspace) -> None:
+    """Esc in a trigger word or a new tag: a sentence that names it; what stands in a caption already may stay."""
+    for word in ("rin\x1b[31mni", "a, b\x08", "\x9bm"):
+        with pytest.raises(UserError, match=r"has a control character in it \(U\+00"):
+            with_trigger("1girl", word)
+        with pytest.raises(UserError, match="control character"):
+            text_with_tags("1girl", ["1girl", word])
+        with pytest.raises(UserError, match="control character"):
+            TagRequest("rinni", trigger=word).run_spec(workspace)
+    assert text_with_tags("a\x1bb, 1girl", ["1girl", "a\x1bb"]) == "1girl, a\x1bb"
 
 
 def test_the_trigger_word_of_a_whole_dataset(workspace: Workspace) -> None:
