@@ -286,7 +286,8 @@ class Config:
             from core.dataset.edits import Edit
 
             edits = [Edit(self.path(file), _read(self.path(file)), self._bytes(file)) for file in names]
-            group = journal.apply(f"config {self.name}", edits)
+            is_new = all(data is None for data in self._disk.values())
+            group = journal.apply(f"{'Make' if is_new else 'Change'} config {self.name}", edits)
         for file in names:
             self._disk[file] = _read(self.path(file))
         return group

@@ -45,11 +45,9 @@ def set_trigger(workspace: Workspace, dataset: Dataset | str, word: str) -> Trig
             before = read_bytes(item.caption_path)
             text = "" if before is None else decode(before, item.caption_path)
         except UserError as error:
-            problems.append(
-                Problem(
-                    Severity.ERROR, "KT120", str(item.caption_path), f"is left as it is: {error.message}", error.hint
-                )
-            )
+            why = error.message.replace(f" {item.caption_path}", "")
+            message = f"is left as it is: {why[:1].lower()}{why[1:]}"
+            problems.append(Problem(Severity.ERROR, "KT120", str(item.caption_path), message, error.hint))
             continue
         if before is None:
             missing += 1

@@ -38,7 +38,7 @@ def test_a_new_config_fits_the_dataset_of_its_name(cli: Cli, demo: Workspace) ->
     before = (demo.configs / "mika" / "train.toml").read_bytes()
     assert "There is a config 'mika' already" in cli("config", "new", "mika", code=1).err
     assert (demo.configs / "mika" / "train.toml").read_bytes() == before
-    cli("undo")
+    assert cli("undo").lines[0].startswith("undone: Make config mika (")
     assert demo.config_names() == ["rinni"]
 
 
@@ -110,7 +110,7 @@ def test_set_and_unset_keep_comments_and_can_be_undone(cli: Cli, demo: Workspace
     cli("config", "unset", "rinni", "seed")
     assert "seed" not in flat(read(demo, "rinni"))
     for _ in range(3):
-        cli("undo")
+        assert "Change config rinni" in cli("undo").out
     assert path.read_text() == before
 
 
