@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -37,6 +38,7 @@ def import_(
 ) -> None:
     """Bring images, and captions beside them, into train_data/NAME/N_NAME. Never overwrites."""
     from core.dataset.importer import plan_import, run_import
+    from core.dataset.sources import CAPTION_EXTENSIONS
 
     if link + move + copy > 1:
         raise typer.BadParameter("choose one of --copy, --link and --move")
@@ -44,11 +46,12 @@ def import_(
     workspace = place_of(context).workspace()
     plan = plan_import(workspace, name, sources, repeats, mode, recursive=recursive)
     target = printable(workspace.key_of(plan.target))
-    captions = count_of(len(plan.steps) - plan.images, "caption")
-    say(f"{mode}: {count_of(plan.images, 'image')} and {captions} ({human_bytes(plan.bytes)}) into {target}")
     steps, skipped, notes = plan.steps, plan.skipped, plan.notes
-    lines = [f"{printable(str(step.source))} → {printable(workspace.key_of(step.target))}" for step in steps]
-    if not dry_run:
+    if steps:
+        captions = count_of(len(plan.steps) - plan.images, "caption")
+        say(f"{mode}: {count_of(plan.images, 'image')} and {captions} ({human_bytes(plan.bytes)}) into {target}")
+    lines = [f"{_shown(step.source)} → {printable(workspace.key_of(step.target))}" for step in steps]
+    if steps and not dry_run:
         bar = Bar("importing")
         done = None
         try:
@@ -61,8 +64,16 @@ def import_(
         left = {skip.path for skip in skipped}
         steps = tuple(step for step in steps if step.source not in left)
         lines = [f"{count_of(sum(step.kind == 'image' for step in steps), 'image')} imported into {target}"]
+    there = [skip for skip in skipped if skip.is_there]
+    missing = [skip for skip in skipped if not skip.is_there]
+    if not steps and missing:
+        lines.append(f"0 images imported into {target}")
+    if there:
+        images = [skip for skip in there if skip.path.suffix.lower() not in CAPTION_EXTENSIONS]
+        number = count_of(len(images), "image") if images else count_of(len(there), "caption")
+        lines.append(f"{number} {'is' if number.startswith('1 ') else 'are'} there already")
     lines += [f"· {printable(note)}" for note in notes]
-    lines += [f"skipped {printable(str(skip.path))}: {printable(skip.reason)}" for skip in skipped]
+    lines += [f"skipped {_shown(skip.path)}: {printable(skip.reason)}" for skip in missing]
     document = {
         "imported": [workspace.key_of(step.target) for step in steps],
         "skipped": [{"path": str(skip.path), "reason": skip.reason} for skip in skipped],
@@ -70,14 +81,21 @@ def import_(
         "dry_run": dry_run,
     }
     emit(document, lines, as_json=json_)
-    if skipped:
+    if missing:
         raise typer.Exit(1)
+
+
+def _shown(path: Path) -> str:
+    """A path without `..`, unless a link makes that another file."""
+    plain = Path(os.path.normpath(path))
+    same = plain.exists() and path.exists() and plain.samefile(path)
+    return printable(str(plain if same else path))
 
 
 def trigger(
     context: typer.Context,
     dataset: Annotated[str, typer.Argument(help="The dataset.")],
-    word: Annotated[str, typer.Argument(help="The trigger word.")],
+    word: Annotated[str, typer.Argument(help="The trigger word; rinni,1girl is two tags, in that order.")],
     json_: JsonFlag = False,
 ) -> None:
     """Make WORD the first tag of every caption, once; compared as a tag, not as a prefix."""

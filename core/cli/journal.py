@@ -31,13 +31,13 @@ def undo(
 ) -> None:
     """Take back the newest change (or the one named): captions, imports, tagging passes, configs."""
     journal = _journal(context)
-    _report(journal.undo(group), "undone", json_)
+    _report(journal, journal.undo(group), "undone", json_)
 
 
 def redo(context: typer.Context, json_: JsonFlag = False) -> None:
     """Do again what was undone last."""
     journal = _journal(context)
-    _report(journal.redo(), "redone", json_)
+    _report(journal, journal.redo(), "redone", json_)
 
 
 def history(
@@ -58,10 +58,17 @@ def history(
 
 
 def _journal(context: typer.Context) -> Journal:
-    """The workspace's journal, with what a dead writer left behind brought to an end."""
-    from core.dataset.edits import Journal
+    """The workspace's journal, with what a dead writer left behind brought to an end.
 
-    journal = Journal(place_of(context).workspace())
+    A tag run outside any workspace keeps its own in its folder, which `-C` may name.
+    """
+    from core.dataset.edits import Journal
+    from core.workspace import Workspace
+
+    place = place_of(context)
+    own = None if place.folder is None else Workspace(place.folder.resolve())
+    is_run = own is not None and (own.root / "spec.json").is_file() and (own.own / "journal").is_dir()
+    journal = Journal(own if own is not None and is_run else place.workspace())
     journal.recover()
     return journal
 
@@ -77,14 +84,15 @@ def _document(group: EditGroup) -> dict[str, Any]:
     }
 
 
-def _report(result: UndoResult, word: str, as_json: bool) -> None:
+def _report(journal: Journal, result: UndoResult, word: str, as_json: bool) -> None:
+    key_of = journal.workspace.key_of
     lines = [f"{word}: {printable(result.group.label)} ({count_of(len(result.changed), 'file')})"]
     for conflict in result.conflicts:
-        lines.append(f"! {printable(str(conflict.path))}: left as it is, somebody changed it meanwhile")
+        lines.append(f"! {printable(key_of(conflict.path))}: left as it is, somebody changed it meanwhile")
     document = {
-        "group": _document(result.group),
-        "changed": [str(path) for path in result.changed],
-        "conflicts": [str(conflict.path) for conflict in result.conflicts],
+        "groups": [_document(result.group)],
+        "changed": [key_of(path) for path in result.changed],
+        "conflicts": [key_of(conflict.path) for conflict in result.conflicts],
     }
     emit(document, lines, as_json=as_json)
     if result.conflicts:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import signal
 import time
 from typing import TYPE_CHECKING
@@ -106,10 +107,17 @@ def _leave(run: Run, request: TagRequest) -> None:
     """Ask the run to stop, wait until it did, and say what was done: captions that are written stay."""
     from core.runs.launch import stop
 
-    say("stopping; what is tagged stays (kohya-tui undo takes it back)")
+    say(f"stopping; what is tagged stays ({_undo(run)} takes it back)")
     stop(run, "stop-now")
     _wait(run, STOPPING_SECONDS)
     _report(run, request, interrupted=True)
+
+
+def _undo(run: Run) -> str:
+    """The command that takes a run back; one outside any workspace keeps its own journal."""
+    if run.spec.workspace is None:
+        return f"kohya-tui -C {shlex.quote(str(run.dir))} undo"
+    return "kohya-tui undo"
 
 
 def _report(run: Run, request: TagRequest, *, interrupted: bool = False) -> None:
@@ -144,6 +152,8 @@ def _report(run: Run, request: TagRequest, *, interrupted: bool = False) -> None
             lines.append(f"{result.skipped:,} left as they are: they have a caption")
     lines += [f"✗ {printable(path)}: {printable(reason)}" for path, reason in failed]
     emit(document, lines, as_json=request.json)
+    if run.spec.workspace is None and result.tagged and not request.json and not interrupted:
+        say(f"To take it back: {_undo(run)}")
     if interrupted:
         return
     if not whole:

@@ -96,7 +96,7 @@ def plan_import(
     for source in found.images:
         try:
             if source.parent.samefile(target):
-                skipped.append(Skipped(source, "lies in the dataset already"))
+                skipped.append(Skipped(source, "lies in the dataset already", True))
                 continue
         except OSError:
             pass  # the target is not there yet
@@ -111,7 +111,7 @@ def plan_import(
         if refusal is None:
             steps.append(step)
         else:
-            skipped.append(Skipped(source, refusal))
+            skipped.append(Skipped(source, refusal, refusal == _THERE))
         caption = found.captions.get(source)
         if caption is not None and (refusal is None or refusal == _THERE):
             step = ImportStep(caption, step.target.with_suffix(CAPTION_EXTENSION), "caption", _size(caption))
@@ -119,7 +119,7 @@ def plan_import(
             if refusal is None:
                 steps.append(step)
             else:
-                skipped.append(Skipped(caption, refusal))
+                skipped.append(Skipped(caption, refusal, refusal == _THERE))
     notes = []
     converted = sum(step.converts for step in steps)
     if converted:

@@ -29,6 +29,8 @@ class Skipped:
 
     path: Path
     reason: str
+    is_there: bool = False
+    """The dataset has it already: nothing is missing."""
 
 
 @dataclass(slots=True)

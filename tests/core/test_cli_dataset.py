@@ -58,8 +58,17 @@ def test_import_lists_its_plan_and_then_does_it(cli: Cli, demo: Workspace, tmp_p
     assert answer["skipped"] == [] and answer["dry_run"] is False
     assert (source / "b2.png").exists()
 
-    again = cli("import", "nia", source, code=1)
-    assert again.out.startswith("0 images imported") and again.out.count("skipped ") >= 2
+    again = cli("import", "nia", source, "--repeats", 3)
+    assert (again.out, again.err) == ("2 images are there already\n", "")
+    assert len(cli("import", "nia", source, "--json").json["skipped"]) == 4
+    pictures(source, "c.png")
+    detour = source / ".." / source.name
+    some = cli("import", "nia", detour, "--dry-run").lines
+    assert some == [
+        f"{source}/c.png → train_data/nia/3_nia/c.png",
+        f"{source}/c.txt → train_data/nia/3_nia/c.txt",
+        "2 images are there already",
+    ]
     assert "undone" in cli("undo").out
     assert not list(demo.train_data.glob("nia/*/*"))
 
@@ -112,6 +121,9 @@ def test_a_caption_that_is_not_utf_8_is_named_and_left_alone(cli: Cli, demo: Wor
     assert answer["changed"] == 23
     (problem,) = answer["problems"]
     assert broken.name in problem["where"] and "UTF-8" in problem["message"] and problem["hint"]
+    assert (
+        problem["message"].startswith("is left as it is: the caption is not") and broken.name not in problem["message"]
+    )
     assert broken.read_bytes() == "少女".encode("shift-jis")
 
 
@@ -134,12 +146,12 @@ def test_history_undo_and_redo(cli: Cli, demo: Workspace) -> None:
     assert set(groups[0]) >= {"id", "label", "time", "files", "state", "kind"}
     changed = captions(demo, "rinni")
     undone = cli("undo", "--json").json
-    assert undone["group"]["id"] == groups[0]["id"] and len(undone["changed"]) == 24 and undone["conflicts"] == []
+    assert undone["groups"][0]["id"] == groups[0]["id"] and len(undone["changed"]) == 24 and undone["conflicts"] == []
     assert "undone" in cli("history", "-n", 1).out
     theirs = sorted((demo.train_data / "rinni" / "10_rinni").glob("*.txt"))[0]
     theirs.write_text("theirs", encoding="utf-8")
     conflict = cli("redo", code=1)
-    assert f"! {theirs}: left as it is" in conflict.out
+    assert f"! {demo.key_of(theirs)}: left as it is" in conflict.out
     assert captions(demo, "rinni") == changed | {theirs.name: "theirs"}
     assert "nonsense" in cli("undo", "nonsense", code=1).err
 

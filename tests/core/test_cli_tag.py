@@ -85,12 +85,17 @@ def test_an_unreadable_image_is_named_and_the_rest_is_tagged(cli: Cli, demo: Wor
 
 
 def test_tag_works_outside_any_workspace(bare: Cli, demo: Workspace) -> None:
-    """`tag DIR` in an empty folder; the run is kept in the user's state folder."""
+    """`tag DIR` in an empty folder; the run is kept in the user's state folder, and can be taken back from there."""
     folder = demo.train_data / "mika" / "10_mika"
     os.chdir(folder.parents[4])
-    run = bare("tag", folder, "--model", "demo", "--json").json["run"]
-    assert run in {entry.id for entry in store.list_runs(None)}
+    answer = bare("tag", folder, "--model", "demo")
+    (run,) = store.list_runs(None)
     assert len(captions(demo, "mika")) == 12
+    assert answer.err.splitlines()[-1] == f"To take it back: kohya-tui -C {run.dir} undo"
+    assert "is not a workspace" in bare("undo", code=1).err
+    assert " Tag " in bare("-C", run.dir, "history").out
+    undone = bare("-C", run.dir, "undo", "--json").json
+    assert len(undone["changed"]) == 12 and captions(demo, "mika") == {}
 
 
 def test_detach_returns_at_once(cli: Cli, demo: Workspace) -> None:
