@@ -85,6 +85,7 @@ _ANSI = {
     "tag-rating": "ansi_bright_black",
 }
 _OWN = tuple(_ANSI)
+_MARKS_BLANKS = {"underline", "strike", "reverse"}
 
 
 def _theme(name: str, *, dark: bool) -> Theme:
@@ -168,9 +169,21 @@ class Paint:
         return Color.parse(value or self._variables["foreground"])
 
     def strip(self, cells: Iterable[tuple[str, str]], width: int, on: str = "background") -> Strip:
-        """One line of exactly `width` cells, cut or filled with the background."""
-        segments = [Segment(text, self(role, on)) for text, role in cells if text]
-        return Strip(segments).adjust_cell_length(width, self("text", on))
+        """One line of exactly `width` cells, cut or filled with the background.
+
+        Blanks show no colour of their own and take that of the text before them: each change of colour is 40 bytes.
+        """
+        segments: list[Segment] = []
+        before = ""
+        for text, role in cells:
+            if before and text.isspace() and not _MARKS_BLANKS.intersection((*before.split(), *role.split())):
+                role = before
+            if text:
+                segments.append(Segment(text, self(role, on)))
+                before = role
+        if not before or _MARKS_BLANKS.intersection(before.split()):
+            before = "text"
+        return Strip(segments).adjust_cell_length(width, self(before, on)).simplify()
 
 
 def fit(text: str, width: int, *, right: bool = False, middle: bool = False) -> str:

@@ -20,6 +20,7 @@ from tui.widgets.dataset_rows import ImageRows, TreeRows, facts_of
 from tui.widgets.image_view import REST, ImageView
 from tui.widgets.item_list import ItemList, Texts
 from tui.widgets.line import Line, Lines
+from tui.widgets.lines import LiveLines
 
 if TYPE_CHECKING:
     from core.dataset.model import Subset
@@ -65,7 +66,7 @@ class DatasetScreen(RowKeys):
 
     datasets = getters.query_one("#tree", ItemList)
     picture = getters.query_one(ImageView)
-    facts = getters.query_one("#facts", Lines)
+    facts = getters.query_one("#facts", LiveLines)
 
     def __init__(self) -> None:
         super().__init__()
@@ -73,6 +74,7 @@ class DatasetScreen(RowKeys):
         self._rest: Timer | None = None
         self._painted: list[bool] = []
         self._counted_at = 0.0
+        self._counter_loaded = False
 
     def compose_body(self) -> Iterable[Widget]:
         yield Line(id="where")
@@ -84,7 +86,7 @@ class DatasetScreen(RowKeys):
             yield ItemList(marking=True, id="images", empty="no image passes the filter")
             with Vertical(id="side"):
                 yield ImageView(top=True, id="picture")
-                yield Lines(id="facts")
+                yield LiveLines(id="facts")
 
     def on_mount(self) -> None:
         self.app.collection_signal.subscribe(self, self._collection_changed)
@@ -252,9 +254,10 @@ class DatasetScreen(RowKeys):
             self.facts.show([])
             return
         self.picture.show(row.item.path, now=True)
-        self.facts.show(facts_of(row, self.facts.size.width, None))
         if row.caption:
             self._count_tokens(row)
+        if not (row.caption and self._counter_loaded):  # else the count is there at once: one paint for both
+            self.facts.show(facts_of(row, self.facts.size.width, None))
 
     @work(thread=True, exclusive=True, group="tokens", exit_on_error=False)
     def _count_tokens(self, row: Row) -> None:
@@ -264,6 +267,7 @@ class DatasetScreen(RowKeys):
         self.app.call_from_thread(self._counted, row, tokens)
 
     def _counted(self, row: Row, tokens: int) -> None:
+        self._counter_loaded = True
         if row is self._row():
             self.facts.show(facts_of(row, self.facts.size.width, tokens))
 

@@ -258,4 +258,4 @@ class ItemList(ScrollView, can_focus=True, inherit_bindings=False):
                 return paint.strip([(f" {self.empty}", "muted")], width, self._on)
             return Strip([Segment(" " * width, paint("text", self._on))], width)
         on = ("cursor" if self.has_focus else "cursor-away") if index == self.cursor else self._on
-        return paint.strip(self._rows.cells(index, width), width, on).simplify()
+        return paint.strip(self._rows.cells(index, width), width, on)
