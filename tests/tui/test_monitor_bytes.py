@@ -7,6 +7,7 @@ import time
 import pytest
 from rich.console import Console
 from textual._compositor import ChopsUpdate
+from textual.containers import Vertical
 
 from core import hardware
 from core.hardware import GpuReading, GpuSnapshot, HostSnapshot
@@ -56,6 +57,22 @@ async def test_a_number_at_the_end_of_a_line_is_sent_alone(sent: list[str]) -> N
         panel.show([[*line, ("102", "text")]])
         await pilot.pause()
         assert not sent
+
+
+async def test_lines_that_changed_while_they_were_hidden_are_drawn_anew() -> None:
+    """A run's head, left for the list and filled with another run: it begins empty, not with the first one."""
+    panel = LiveLines()
+    view = Vertical(panel)
+    app = Stage(view)
+    async with app.run_test(size=(60, 4)) as pilot:
+        panel.show([[("a long line of another run, 6m ago", "text")]])
+        await pilot.pause()
+        view.display = False
+        await pilot.pause()
+        panel.show([])
+        view.display = True
+        await pilot.pause()
+        assert app.rows()[0] == ""
 
 
 async def test_a_screen_on_which_nothing_changes_sends_nothing(

@@ -78,6 +78,8 @@ class LiveLines(Lines):
         old, self._lines = self._lines, lines
         width, height = self.size
         if not self.is_mounted or not width:
+            if old != lines:
+                self.refresh()  # hidden, it has no size: what was drawn before would be taken from Textual's cache
             return
         for y in range(min(max(len(old), len(lines)), height)):
             before = old[y] if y < len(old) else []
