@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 from textual import getters
 from textual.app import ComposeResult
 from textual.binding import Binding
+from textual.reactive import Reactive
 from textual.screen import Screen
 from textual.widget import Widget
 from textual.worker import Worker, WorkerState
@@ -35,6 +36,8 @@ class ModeScreen(Screen[None]):
     AUTO_FOCUS = None
     app = OurApp()
     footer = getters.query_one(Footer)
+    focused: Reactive[Widget | None] = Reactive(None, repaint=False)
+    """Textual's own repaints the whole screen (13-21 kB) when the focus moves; what looks different does that itself."""
 
     DEFAULT_CSS = """
     ModeScreen { background: $background; color: $foreground; layout: vertical; scrollbar-size-vertical: 1; }
@@ -43,6 +46,8 @@ class ModeScreen(Screen[None]):
     def __init__(self) -> None:
         super().__init__()
         trim(self)
+        # Textual takes a new screen to be older than the theme and parses every sheet again for it, twice in a mode.
+        self._css_update_count = self.app._css_update_count
 
     def compose(self) -> ComposeResult:
         yield Header(self.MODE)

@@ -115,11 +115,10 @@ class Side(ItemList):
         return self.app.paint.strip(cells, width, "cursor" if chosen else "background").simplify()
 
     def refresh_line(self, y: int) -> None:
-        self.refresh()
-
-    def watch_has_focus(self, has_focus: bool) -> None:
-        super().watch_has_focus(has_focus)
-        self.refresh()
+        """All lines of the problem that has this one."""
+        of = self._at[y] if 0 <= y < len(self._at) else -1
+        for line in [index for index, each in enumerate(self._at) if each == of >= 0]:
+            super().refresh_line(line)
 
 
 class Groups(ItemList):

@@ -139,10 +139,6 @@ class Changes(ItemList):
         on = "cursor" if self.has_focus and index == self.cursor else "background"
         return self.app.paint.strip(cells, self.size.width, on).simplify()
 
-    def watch_has_focus(self, has_focus: bool) -> None:
-        super().watch_has_focus(has_focus)
-        self.refresh()
-
 
 def run_lines(seen: RunSnapshot, results: TagResult, last_line: str, width: int, height: int) -> list[Cells]:
     """A tag run: bar and numbers, what it does or what comes next, where it ran, the files that failed."""
