@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterator
 from functools import partial
 from typing import TYPE_CHECKING, cast
@@ -30,9 +31,9 @@ class _Commands(Provider):
     def kohya(self) -> KohyaApp:
         return cast("KohyaApp", self.app)
 
+    @abstractmethod
     def commands(self) -> Iterator[Command]:
         """(name, help, what to do)."""
-        raise NotImplementedError
 
     async def discover(self) -> Hits:
         for name, text, callback in self.commands():
