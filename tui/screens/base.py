@@ -37,7 +37,7 @@ class ModeScreen(Screen[None]):
     app = OurApp()
     footer = getters.query_one(Footer)
     focused: Reactive[Widget | None] = Reactive(None, repaint=False)
-    """Textual's own repaints the whole screen (13-21 kB) when the focus moves; what looks different does that itself."""
+    """Textual's own repaints the whole screen (13-21 kB) when the focus moves; what looks different does so itself."""
 
     DEFAULT_CSS = """
     ModeScreen { background: $background; color: $foreground; layout: vertical; scrollbar-size-vertical: 1; }
