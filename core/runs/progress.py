@@ -1,6 +1,6 @@
 """The trainer's output as values: bytes of output.log → lines for people, and → phase, step, loss and rate.
 
-Both readers take chunks that end anywhere, also inside a character or an escape sequence (kohya.md section 3).
+Both readers take chunks that end anywhere, also inside a character or an escape sequence (core/help/trainer.md).
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ _GLUED = re.compile(
 _BAR = re.compile(r"\d+%\|.*\| *\d+/\d+ \[")
 _EPOCH = re.compile(r"^epoch (\d+)/(\d+)\s*$")
 _EPOCH_INCREMENTED = re.compile(r"current_epoch: \d+, epoch: (\d+)")
+_PROMPT = re.compile(r"INFO +prompt: ")
 _EXCEPTION = re.compile(r"^(?:[\w.]+\.)?[A-Z]\w*(?:Error|Exception|Interrupt|Invalid)(?:: .*)?$")
 _LONGEST_LINE = 64 * 1024
 
@@ -184,6 +185,8 @@ class ProgressState:
     rate: float | None = None
     eta_seconds: float | None = None
     last_error: str | None = None
+    sample: int = 0
+    """While sampling: the picture that is drawn, counted from 1."""
     saved: str | None = None
     """The path in the last `saving checkpoint:` line."""
 
@@ -237,7 +240,7 @@ class ProgressReader:
         for part in parts:
             if part:
                 self._segment(part)
-        if self._rest.rstrip().endswith("]"):
+        if "steps:" in self._rest and self._rest.rstrip().endswith("]"):
             self._segment(self._rest)  # the newest bar has no end before the next one comes
         return self.state
 
@@ -262,9 +265,9 @@ class ProgressReader:
         if step != self.state.step and phase != "training" and (step or _RANK[phase] < _RANK["training"]):
             phase = "training"
         eta = (total - step) / rate if rate else None
-        self.state = replace(
-            self.state, phase=phase, step=step, total_steps=total, avr_loss=loss, rate=rate, eta_seconds=eta
-        )
+        if phase != self.state.phase:
+            self.state = replace(self.state, phase=phase, sample=0)
+        self.state = replace(self.state, step=step, total_steps=total, avr_loss=loss, rate=rate, eta_seconds=eta)
 
     def _record(self, step: int, loss: float, text: str) -> None:
         if self.keep_texts:
@@ -285,6 +288,9 @@ class ProgressReader:
             return
         if text.startswith(("validation steps:", "epoch validation steps:")):
             self._enter("validating")
+            return
+        if self.state.phase == "sampling" and _PROMPT.search(text):
+            self.state = replace(self.state, sample=self.state.sample + 1)
             return
         if "Error" in text or "Exception" in text or "Interrupt" in text or "Invalid" in text:
             line = text.strip()
@@ -311,7 +317,7 @@ class ProgressReader:
         early = _RANK[phase] <= _RANK["training"]
         if early and _RANK[phase] < _RANK[self.state.phase]:
             return
-        self.state = replace(self.state, phase=phase)
+        self.state = replace(self.state, phase=phase, sample=0)
 
 
 def _rate(text: str, unit: str) -> float | None:

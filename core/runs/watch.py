@@ -12,9 +12,8 @@ import re
 import time
 from array import array
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ from core.runs import store
 from core.runs.artifacts import Checkpoint, SampleImage, checkpoints, samples
 from core.runs.events import EventFile, find_events
 from core.runs.model import LIVE_STATES, Run, RunKind
+from core.runs.pace import Pace, step_rate, steps_before
 from core.runs.progress import LogLine, LogReader, ProgressReader
 from core.runs.results import TagResults
 
@@ -68,6 +68,8 @@ class Series:
 class RunSnapshot:
     """A run as it stood at one poll. For a tag run step and total_steps are images, rate is images a second.
 
+    `step` counts the whole training like `total_steps`; of a resumed run `steps_before` of them are not its own, and
+    the steps of series, checkpoints and samples count without them. `eta_seconds` allows for pauses, `rate` does not.
     `series` are the watch's own growing arrays: tags of the events file (`loss/current`, `loss/average`, `lr/unet` …;
     those named `…epoch_average` count epochs, not steps). `log_lines_new` are the lines since the poll before.
     """
@@ -88,11 +90,14 @@ class RunSnapshot:
     checkpoints: tuple[Checkpoint, ...] = ()
     samples: tuple[SampleImage, ...] = ()
     problems: tuple[Problem, ...] = ()
+    steps_before: int = 0
+    sample: tuple[int, int | None] | None = None
+    """While pictures are drawn: which one it is, and of how many."""
     fallback: str | None = None
     """Of a tag run: why it does not use the GPU."""
 
     def as_json(self) -> dict[str, Any]:
-        """The document of `runs` and `status` (CLI.md). A loss that is not a number is null."""
+        """The document of `runs` and `status`. A loss that is not a number is null."""
         run, status = self.run, self.run.status
         return {
             "id": run.id,
@@ -133,6 +138,8 @@ class RunWatch:
         self._events: dict[Path, EventFile] = {}
         self._scanned_events = -math.inf
         self._times: deque[float] = deque(maxlen=64)  # when the newest steps ended
+        self._pace = Pace()
+        self._prompts: int | None = None
         self._results = TagResults()
         self._checkpoints: tuple[Checkpoint, ...] = ()
         self._samples: tuple[SampleImage, ...] = ()
@@ -154,15 +161,19 @@ class RunWatch:
             epoch, epochs = self._skipped_epoch
         going = run.state in LIVE_STATES
         # The bar's own rate counts the time of samples too, and is nonsense when drawn more seldom than steps end.
-        rate = _step_rate(self._times) or state.rate
-        left = None
-        if going and rate and state.step is not None and state.total_steps is not None:
-            left = (state.total_steps - state.step) / rate
+        rate = step_rate(self._times) or state.rate
+        total = state.total_steps
+        before = steps_before(run.spec.argv, total, epochs)
+        step = before + state.step if state.step is not None else None
+        pace = self._pace.rate(total / epochs) if total and epochs else None
+        pace, left = pace or rate, None
+        if going and pace and step is not None and total is not None:
+            left = max(0.0, total - step) / pace
         return RunSnapshot(
             run=run,
             phase=state.phase,
-            step=state.step,
-            total_steps=state.total_steps,
+            step=step,
+            total_steps=total,
             epoch=epoch,
             epochs=epochs,
             loss=current.last if current else None,
@@ -175,7 +186,17 @@ class RunWatch:
             checkpoints=self._checkpoints,
             samples=self._samples,
             problems=_problems(run, current, average),
+            steps_before=before,
+            sample=self._sample_now(run) if going else None,
         )
+
+    def _sample_now(self, run: Run) -> tuple[int, int | None] | None:
+        state = self._progress.state
+        if state.phase != "sampling" or not state.sample:
+            return None
+        if self._prompts is None:
+            self._prompts = len(prompts_of(run.dir))
+        return state.sample, self._prompts if self._prompts >= state.sample else None
 
     def _tag_snapshot(self, run: Run, lines: tuple[LogLine, ...]) -> RunSnapshot:
         results = self._results
@@ -248,6 +269,7 @@ class RunWatch:
             for tag, step, value, wall_time in file.read(_EVENT_CHUNK):
                 if tag == "loss/current":
                     self._times.append(wall_time)
+                    self._pace.add(step, wall_time)
                 series = self.series.get(tag)
                 if series is None:
                     series = self.series[tag] = Series()
@@ -288,18 +310,17 @@ def snapshot(run: Run) -> RunSnapshot:
     return RunWatch(run.dir).poll()
 
 
-def _step_rate(times: Sequence[float]) -> float | None:
-    """Steps a second by the times at which they ended; what took five times as long as usual was a pause."""
-    gaps = [after - before for before, after in pairwise(times) if after > before]
-    if len(gaps) < 3:
-        return None
-    usual = 5 * sorted(gaps)[len(gaps) // 2]
-    steady = [gap for gap in gaps if gap <= usual]
-    return len(steady) / sum(steady)
+def prompts_of(run_dir: Path) -> list[str]:
+    """The lines of the run's prompts.txt that are prompts; `SampleImage.prompt_index` counts them."""
+    try:
+        text = (run_dir / "prompts.txt").read_text("utf-8", "replace")
+    except OSError:
+        return []
+    return [line.strip() for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
 
 
 def counts_epochs(tag: str) -> bool:
-    """Whether a tag's step is an epoch number (kohya.md section 3)."""
+    """Whether a tag's step is an epoch number (core/help/trainer.md)."""
     return tag.endswith(_PER_EPOCH)
 
 

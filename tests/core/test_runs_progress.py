@@ -130,6 +130,17 @@ def test_phases_come_in_their_order() -> None:
     assert "sampling" in seen
 
 
+def test_the_picture_that_is_drawn_is_counted() -> None:
+    """While samples are drawn: the first, the second; 0 again as soon as the training goes on."""
+    data = (RECORDINGS / "sd15_samples" / "output.bin").read_bytes()
+    reader = ProgressReader()
+    seen = [reader.feed(line + b"\n") for line in data.split(b"\n")]
+    counts = [state.sample for state in seen if state.phase == "sampling"]
+    assert counts[0] == 0
+    assert max(counts) == 2
+    assert not any(state.sample for state in seen if state.phase != "sampling")
+
+
 def test_rate_time_left_and_the_last_checkpoint() -> None:
     """From the newest bar and the newest `saving checkpoint` line; s/it is turned round."""
     reader = ProgressReader()

@@ -13,7 +13,9 @@ import pytest
 
 from core.problems import UserError
 from core.runs.model import RunKind, RunState
+from core.runs.pace import Pace
 from core.runs.progress import LogLine
+from core.runs.store import observe
 from core.runs.watch import MAX_POINTS, RunWatch, Series, counts_epochs, snapshot
 from tests.core.runs_kit import RECORDINGS, Runs, write_safetensors
 
@@ -55,6 +57,29 @@ def test_a_finished_training_is_read_as_it_was_seen_live(runs: Runs) -> None:
     assert [item.name for item in seen.checkpoints] == ["my_lora.safetensors"]
     assert seen.log_lines_new[0].text.startswith("Loading settings")
     assert [tag for tag in seen.series if counts_epochs(tag)] == ["loss/epoch_average"]
+
+
+def test_a_resumed_training_is_counted_from_its_first_beginning(runs: Runs) -> None:
+    """The trainer counts its steps from 0 again; step and total are those of the whole training, in JSON too."""
+    folder = recorded(runs, "sd15_resume_again_fixed")
+    spec = json.loads((folder / "spec.json").read_text())
+    spec["argv"] += ["--initial_epoch", "4"]
+    (folder / "spec.json").write_text(json.dumps(spec))
+    seen = snapshot(observe(folder))
+    assert seen.step == seen.total_steps
+    assert seen.steps_before
+    assert seen.as_json()["step"] == seen.step
+
+
+def test_pauses_are_part_of_the_time_that_is_left() -> None:
+    """Steps of a second and a minute of samples after each epoch of ten: after the first, they are counted on."""
+    pace = Pace()
+    for step in range(1, 11):
+        pace.add(step, 100.0 + step)
+    assert pace.rate(10) is None
+    pace.add(11, 100.0 + 11 + 60)
+    assert pace.rate(10) == pytest.approx(10 / 70)
+    assert pace.rate(20) is None
 
 
 def test_a_live_run_gives_only_what_is_new(runs: Runs, tmp_path: Path) -> None:

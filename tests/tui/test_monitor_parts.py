@@ -80,7 +80,9 @@ def test_the_head_never_overflows_and_keeps_name_and_state(training: RunSnapshot
 def test_a_phase_that_is_not_training_is_named(training: RunSnapshot) -> None:
     """While latents are cached or samples drawn, the head says so."""
     assert "caching latents" in text(head_line(replace(training, phase="caching"), 120, NOW))
-    assert "drawing samples" in text(head_line(replace(training, phase="sampling"), 120, NOW))
+    drawing = text(head_line(replace(training, phase="sampling", sample=(2, 4)), 120, NOW))
+    assert "sampling 2/4" in drawing
+    assert "left" not in drawing  # it would stand still
 
 
 def test_an_ended_run_tells_how_long_it_took_and_when(training: RunSnapshot) -> None:
@@ -94,12 +96,12 @@ def test_an_ended_run_tells_how_long_it_took_and_when(training: RunSnapshot) -> 
 
 
 def test_a_resumed_run_counts_from_the_beginning_of_the_training(training: RunSnapshot) -> None:
-    """Resumed at epoch 6 of 10 and ten steps in: 1,080 of 2,140, half of the bar, and what is really left."""
+    """Resumed at epoch 6 of 10 and ten steps in: 1,080 of 2,140, half of the bar."""
     spec = replace(training.run.spec, argv=("python", "--initial_epoch", "6"), resumed_from="before")
-    resumed = replace(training, run=replace(training.run, spec=spec), step=10, epoch=6, eta_seconds=1065)
+    run = replace(training.run, spec=spec)
+    resumed = replace(training, run=run, step=1080, steps_before=1070, epoch=6, eta_seconds=530)
     line = text(head_line(resumed, 120, NOW))
     assert "step 1,080/2,140" in line
-    assert "8m 50s left" in line
     assert "50 %" in text(progress_line(resumed, 80))
     saved = replace(resumed, checkpoints=(checkpoint(6),))
     assert marks_of(saved).epochs[0] == (214, 6)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from core.problems import Severity
+from core.runs.pace import first_epoch
 from core.text import human_age, human_bytes, human_seconds, printable
 from tui.theme import Cells
 from tui.widgets.chart import Marks
@@ -29,7 +30,7 @@ _PHASES = {
     "model": "loading the model",
     "caching": "caching latents",
     "network": "building the network",
-    "sampling": "drawing samples",
+    "sampling": "sampling",
     "validating": "validating",
     "saving": "saving",
 }
@@ -54,7 +55,7 @@ def head_line(snapshot: RunSnapshot, width: int, now: float, failed: int = 0) ->
     ]
     phase = _PHASES.get(snapshot.phase or "")
     if run.live and phase and not is_tagging(run):
-        parts.append((1, [(phase, "second")]))
+        parts.append((1, [(phase, "second"), *sample_cells(snapshot)]))
     if is_tagging(run):
         if snapshot.total_steps:
             parts.append((1, [("images ", "muted"), (f"{snapshot.step or 0:,}/{snapshot.total_steps:,}", "text")]))
@@ -66,9 +67,9 @@ def head_line(snapshot: RunSnapshot, width: int, now: float, failed: int = 0) ->
         if snapshot.epoch is not None and snapshot.epochs:
             parts.append((3, [("epoch ", "muted"), (f"{snapshot.epoch}/{snapshot.epochs}", "text")]))
         if snapshot.total_steps:
-            parts.append((1, [("step ", "muted"), (f"{steps_done(snapshot):,}/{snapshot.total_steps:,}", "text")]))
+            parts.append((1, [("step ", "muted"), (f"{snapshot.step or 0:,}/{snapshot.total_steps:,}", "text")]))
         if run.spec.resumed_from is not None and width >= 100:
-            parts.append((6, [(f"from epoch {first_epoch(run)}", "muted")]))
+            parts.append((6, [(f"from epoch {first_epoch(run.spec.argv)}", "muted")]))
         if snapshot.rate and not ended:
             parts.append((5, rate_cells(snapshot.rate)))
     if ended:
@@ -77,7 +78,7 @@ def head_line(snapshot: RunSnapshot, width: int, now: float, failed: int = 0) ->
             parts.append((4, [("took ", "muted"), (human_seconds(seconds), "text")]))
         if run.status.ended is not None:
             parts.append((5, [(human_age(max(0.0, now - run.status.ended)), "muted")]))
-    elif (left := seconds_left(snapshot)) is not None and state != "stopping":
+    elif (left := snapshot.eta_seconds) is not None and state != "stopping" and snapshot.phase != "sampling":
         parts.append((2, [(human_seconds(left), "text"), (" left", "muted")]))
     right: Cells = []
     if run.status.stop_after_checkpoint and not ended:
@@ -103,6 +104,14 @@ def head_line(snapshot: RunSnapshot, width: int, now: float, failed: int = 0) ->
         parts = [part for part in parts if part[0] != worst]
 
 
+def sample_cells(snapshot: RunSnapshot) -> Cells:
+    """` 2/4` behind the word for sampling, as far as the log tells."""
+    if snapshot.sample is None:
+        return []
+    number, of = snapshot.sample
+    return [(f" {number}/{of}" if of else f" {number}", "text")]
+
+
 def rate_cells(rate: float) -> Cells:
     """`1.42 it/s`, or `3.1 s/it` when a step takes longer than a second."""
     if rate >= 1:
@@ -115,7 +124,7 @@ def progress_line(snapshot: RunSnapshot, width: int) -> Cells:
     total = snapshot.total_steps
     if not total:
         return [(" " + "─" * max(0, width - 2), "rule")]
-    part = min(1.0, steps_done(snapshot) / total)
+    part = min(1.0, (snapshot.step or 0) / total)
     label = f" {int(100 * part):>3} % "
     room = max(0, width - 1 - len(label))
     filled = round(part * room)
@@ -151,33 +160,10 @@ def steps_per_epoch(snapshot: RunSnapshot) -> float | None:
     return None
 
 
-def first_epoch(run: Run) -> int:
-    """The epoch that the run began with: another than 1 when it was resumed (its steps count from there)."""
-    argv = run.spec.argv
-    try:
-        return int(argv[argv.index("--initial_epoch") + 1])
-    except (ValueError, IndexError):
-        return 1
-
-
-def steps_done(snapshot: RunSnapshot) -> int:
-    """Steps of the whole training: a resumed run counts from 0 again, its total does not (kohya.md section 4)."""
-    each = steps_per_epoch(snapshot)
-    before = round((first_epoch(snapshot.run) - 1) * each) if each is not None else 0
-    return before + (snapshot.step or 0)
-
-
-def seconds_left(snapshot: RunSnapshot) -> float | None:
-    """The trainer's own estimate; of a resumed run only what is really left."""
-    if first_epoch(snapshot.run) > 1 and snapshot.total_steps and snapshot.rate and snapshot.eta_seconds is not None:
-        return max(0.0, snapshot.total_steps - steps_done(snapshot)) / snapshot.rate
-    return snapshot.eta_seconds
-
-
 def marks_of(snapshot: RunSnapshot) -> Marks:
     """Where epochs end, and where checkpoints and samples were made, on the axis of steps."""
     each = steps_per_epoch(snapshot)
-    before = first_epoch(snapshot.run) - 1
+    before = first_epoch(snapshot.run.spec.argv) - 1
 
     def at(item: Checkpoint | SampleImage) -> int | None:
         if item.step is not None:
@@ -191,7 +177,7 @@ def marks_of(snapshot: RunSnapshot) -> Marks:
         epochs = tuple((round((epoch - before) * each), epoch) for epoch in range(before + 1, snapshot.epochs + 1))
     saved = {step for item in snapshot.checkpoints if (step := at(item)) is not None}
     if any(item.final for item in snapshot.checkpoints) and snapshot.step:
-        saved.add(snapshot.step)
+        saved.add(snapshot.step - snapshot.steps_before)
     drawn = {step for sample in snapshot.samples if (step := at(sample)) is not None}
     return Marks(epochs, tuple(sorted(saved)), tuple(sorted(drawn)))
 
@@ -253,17 +239,18 @@ def stop_costs(snapshot: RunSnapshot, now: float) -> StopCosts:
 
 def next_save(snapshot: RunSnapshot) -> tuple[float, bool] | None:
     """Seconds until the next checkpoint and whether it is the one at the end; None while that cannot be told."""
-    step, total, rate, each = snapshot.step, snapshot.total_steps, snapshot.rate, steps_per_epoch(snapshot)
+    total, rate, each = snapshot.total_steps, snapshot.rate, steps_per_epoch(snapshot)
+    step = (snapshot.step or 0) - snapshot.steps_before  # the trainer saves by its own count
     if not step or not total or not rate:
         return None
     options = frozen_options(snapshot.run.dir)
-    last = total - (steps_done(snapshot) - step)
+    last = total - snapshot.steps_before
     ends = [last]
     every_epochs, every_steps = options.get("save_every_n_epochs"), options.get("save_every_n_steps")
     if isinstance(every_steps, int) and every_steps > 0:
         ends.append((step // every_steps + 1) * every_steps)
     if isinstance(every_epochs, int) and every_epochs > 0 and each:
-        before = first_epoch(snapshot.run) - 1
+        before = first_epoch(snapshot.run.spec.argv) - 1
         epoch = before + step / each
         ends.append(round(((int(epoch / every_epochs) + 1) * every_epochs - before) * each))
     end = min(ends)

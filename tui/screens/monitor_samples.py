@@ -21,19 +21,8 @@ from tui.widgets.tiles import Tile, TileGrid
 from tui.wiring import OurApp
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from core.runs.artifacts import SampleImage
     from core.runs.watch import RunSnapshot
-
-
-def prompts_of(run_dir: Path) -> list[str]:
-    """The lines of the run's prompts.txt that are prompts; `prompt_index` counts them."""
-    try:
-        text = (run_dir / "prompts.txt").read_text("utf-8", "replace")
-    except OSError:
-        return []
-    return [line.strip() for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
 
 
 class SamplesScreen(ModalScreen[None]):
@@ -55,6 +44,8 @@ class SamplesScreen(ModalScreen[None]):
     grid = getters.query_one("#grid", TileGrid)
 
     def __init__(self, snapshot: RunSnapshot) -> None:
+        from core.runs.watch import prompts_of
+
         super().__init__()
         self._name_of_run = printable(snapshot.run.spec.name)
         self._prompts = prompts_of(snapshot.run.dir)

@@ -116,7 +116,8 @@ class RunView(Vertical):
     def _show_head(self, news: News, now: float) -> None:
         """Numbers that only go on are drawn once a second; another state or phase at once."""
         width, run = self.screen.size.width, news.snapshot.run  # its own is 0 until it is laid out
-        key = (run.id, run.status.state, run.status.stop_after_checkpoint, run.supervised, news.snapshot.phase, width)
+        doing = (news.snapshot.phase, news.snapshot.sample)
+        key = (run.id, run.status.state, run.status.stop_after_checkpoint, run.supervised, doing, width)
         if key == self._head_shown[0] and now - self._head_shown[1] < HEAD_SECONDS:
             return
         self._head_shown = (key, now)
@@ -145,7 +146,8 @@ class RunView(Vertical):
         )
         rates = snapshot.series.get("lr/unet") or snapshot.series.get("lr/textencoder")
         note = [("lr ", "muted"), (f"{rates.last:.3g}", "text")] if rates is not None and rates.last is not None else []
-        self.chart.set_frame(total_steps=snapshot.total_steps, ended=ended, marks=marks_of(snapshot), note=note)
+        own = snapshot.total_steps - snapshot.steps_before if snapshot.total_steps else None
+        self.chart.set_frame(total_steps=own, ended=ended, marks=marks_of(snapshot), note=note)
 
     def _show_samples(self, news: News) -> None:
         first: dict[str, SampleImage] = {}
