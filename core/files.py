@@ -24,7 +24,7 @@ def write_atomic(path: Path, data: bytes | str, *, fsync: bool = True) -> None:
     """Replace `path` by `data` (text as UTF-8) in one step, keeping its permissions.
 
     A symbolic link is written through to its target. `fsync=False` is for a bulk whose journal group was synced before
-    (ARCHITECTURE.md rule 4). Raises UserError when the disk is full, read-only or forbidden; the old file stays then.
+    (core/help/inside.md, rule 4). Raises UserError when the disk is full or forbidden; the old file stays then.
     """
     raw = data.encode("utf-8") if isinstance(data, str) else data
     target = path.resolve() if path.is_symlink() else path

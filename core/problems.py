@@ -27,7 +27,7 @@ class Problem:
     fixable: bool = False
 
     def as_json(self) -> dict[str, Any]:
-        """The keys that `--json` promises (CLI.md, `check`)."""
+        """The keys that `--json` promises."""
         return asdict(self) | {"severity": self.severity.value}
 
 

@@ -28,26 +28,6 @@ def report(app: KohyaApp, error: BaseException) -> None:
     )
 
 
-def step_journal(app: KohyaApp, *, undo: bool) -> None:
-    """Undo or redo the last group, after the writes that are still on their way."""
-    from tui.opening import files_changed
-
-    journal = app.journal
-
-    def done(result: Any) -> None:
-        said = "undone" if undo else "redone"
-        app.notify(f"{said}: {printable(result.group.label)}", markup=False, timeout=4)
-        for conflict in result.conflicts:
-            app.notify(
-                f"{printable(app_path(app, conflict.path))} {conflict.reason}",
-                severity="warning",
-                markup=False,
-            )
-        files_changed(app, result.changed)
-
-    app.writer.submit(journal.undo if undo else journal.redo, done, app.report)
-
-
 def app_path(app: KohyaApp, path: Any) -> str:
     """The path as the user knows it: inside the workspace without the workspace's own."""
     return app.workspace.key_of(path) if app.workspace is not None else str(path)

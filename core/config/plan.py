@@ -114,7 +114,7 @@ class Plan:
         return lines
 
     def as_json(self) -> dict[str, Any]:
-        """The keys that `--json` promises (CLI.md, `plan`); null where a file of the config cannot be read."""
+        """The keys that `--json` promises; null where a file of the config cannot be read."""
         document = self._document()
         unread = {key: None for key in document if key != "problems"} if self.is_unread else {}
         return document | unread

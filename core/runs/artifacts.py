@@ -1,6 +1,6 @@
 """What a run leaves behind: checkpoints, resumable states, sample pictures, and the metadata of a LoRA file.
 
-The trainer writes nothing atomically (kohya.md section 3): a truncated .safetensors may stand under its final name.
+The trainer writes nothing atomically (core/help/trainer.md): a truncated .safetensors may stand under its final name.
 """
 
 from __future__ import annotations
@@ -168,7 +168,7 @@ def _said(metadata: Mapping[str, Any], key: str) -> int | None:
 
 
 def is_state_complete(folder: Path) -> bool:
-    """Whether a state folder can be resumed from; its last file tells (kohya.md section 3)."""
+    """Whether a state folder can be resumed from; its last file tells (core/help/trainer.md)."""
     try:
         return (folder / STATE_LAST_FILE).stat().st_size > 0 and (folder / "train_state.json").stat().st_size > 0
     except OSError:

@@ -1,7 +1,7 @@
 """Why a training failed: the trainer's last words turned into one sentence and what to do about it.
 
 The cause is the last `XxxError: …` line before a following `steps:` bar and before accelerate's CalledProcessError
-(kohya.md section 6). Texts are those of the recordings.
+(core/help/trainer.md). Texts are those of the recordings.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ _CHUNK = 4 << 20
 
 
 class Scalar(NamedTuple):
-    """One value of one tag. `step` is the epoch number for loss/epoch_average and its kin (kohya.md section 3)."""
+    """One value of one tag. `step` is the epoch number for loss/epoch_average and its kin (core/help/trainer.md)."""
 
     tag: str
     step: int

@@ -169,7 +169,7 @@ def _flatten(path: Path, data: bytes) -> dict[str, Any]:
 
 
 def _initial_epoch(state: Path, options: Mapping[str, Any]) -> list[str]:
-    """`--initial_epoch` for a state: a resumed run's own step count is wrong, its epoch is right (kohya.md 4)."""
+    """`--initial_epoch` for a state: its own step count is wrong, its epoch is right (core/help/trainer.md)."""
     value = read_json(state / "train_state.json") or {}
     epoch = value.get("current_epoch")
     if not isinstance(epoch, int):

@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 from core.runs import proc
 
 SURROUNDINGS = {"PYTHONUNBUFFERED": "1", "PYTHONUTF8": "1", "COLUMNS": "400"}
-"""Unbuffered lines, Japanese text, log messages in one line each (kohya.md section 3). Not TQDM_MININTERVAL: above the
+"""Unbuffered lines, Japanese text, a log message a line (core/help/trainer.md). Not TQDM_MININTERVAL: above the
 step time the trainer's own `unpause()` makes the bar's rate and time meaningless (`71575it/s`)."""
 BEAT_SECONDS = 10.0
 GONE_SECONDS = 10.0
@@ -296,7 +296,7 @@ def _become_trainer(
     stage = "start"
     try:
         os.setsid()
-        # SIGINT inherited as ignored would make Ctrl-C and SIGINT meaningless to the trainer (kohya.md section 4).
+        # SIGINT inherited as ignored would make Ctrl-C and SIGINT meaningless to the trainer (core/help/trainer.md).
         for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM, signal.SIGPIPE, signal.SIGCHLD, signal.SIGXFSZ):
             signal.signal(number, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _WATCHED)

@@ -1,4 +1,4 @@
-"""The floors of the house hold (ARCHITECTURE.md rule 1)."""
+"""The floors of the house hold (core/help/inside.md, rule 1)."""
 
 from __future__ import annotations
 
