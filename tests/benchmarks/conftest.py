@@ -6,6 +6,7 @@ last line is one JSON document with all figures.
 
 from __future__ import annotations
 
+import compileall
 import json
 import shutil
 from collections.abc import Callable, Iterator
@@ -55,6 +56,13 @@ def note(request: pytest.FixtureRequest) -> Note:
         figures.update({name: round(float(value), 4) for name, value in values.items()})
 
     return add
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _compiled() -> None:
+    """Bytecode for our packages, as pip leaves it for an installed one (and as the skeleton's Textual has it)."""
+    for package in ("core", "tui"):
+        compileall.compile_dir(Path(__file__).parents[2] / package, quiet=1)
 
 
 @pytest.fixture(scope="session")

@@ -83,7 +83,7 @@ class DatasetScreen(RowKeys):
             yield ItemList(Texts(WELCOME), id="choices")
         with Horizontal(id="panels"):
             yield ItemList(self._tree_rows, id="tree")
-            yield ItemList(marking=True, id="images", empty="no image passes the filter")
+            yield ItemList(marking=True, id="images")
             with Vertical(id="side"):
                 yield ImageView(top=True, id="picture")
                 yield LiveLines(id="facts")
@@ -146,10 +146,9 @@ class DatasetScreen(RowKeys):
     def _files_changed(self) -> None:
         if self.app.knows_change:
             return
-        if self.app.active_dataset is None and self.app.workspace is not None:
-            self.app.active_dataset = next(iter(self.app.workspace.dataset_names()), None)
         from tui import opening
 
+        opening.settle(self.app)
         opening.reload(self.app)
         self._open()
 
@@ -157,6 +156,7 @@ class DatasetScreen(RowKeys):
         collection = self.app.collection
         if collection is None:
             return
+        self.images.empty = "no image passes the filter" if collection.is_complete else ""
         rows = self.images.rows
         if not isinstance(rows, ImageRows) or rows.collection is not collection:
             old = self._row()
@@ -174,6 +174,8 @@ class DatasetScreen(RowKeys):
                 self._painted = seen
         else:
             self.images.rows_changed(0 if self.images.cursor < 0 else None)
+        if what == "complete":
+            self._list_datasets()
         # While 100,000 files are read a message comes every few milliseconds: counting them each time would cost more.
         if what in {"items", "facts"} and time.monotonic() - self._counted_at < COUNT_EVERY:
             return
