@@ -24,11 +24,13 @@ from tui import theme
 from tui.graphics import Choice, next_choice
 from tui.navigation import Navigation
 from tui.pulse import Pulse, PulseReader
+from tui.undoing import Undoing
 from tui.writer import Writer
 
 if TYPE_CHECKING:
     from textual.command import Provider
 
+    from core.dataset.groups import EditGroup
     from tui.collection import Collection
 
 
@@ -85,6 +87,8 @@ class KohyaApp(Navigation):
         self.pictures_hidden = settings.hide_pictures
         self.pulse = Pulse()
         self.writer = Writer(self)
+        self.undoing = Undoing(self)
+        self.undo_signal: Signal[EditGroup | None] = Signal(self, "next undo")
         self.settings_changed: Signal[Settings] = Signal(self, "settings changed")
         self.dataset_changed: Signal[str] = Signal(self, "dataset changed")
         self.runs_changed: Signal[str | None] = Signal(self, "runs changed")
@@ -189,10 +193,21 @@ class KohyaApp(Navigation):
     @work(thread=True, group="pulse", exit_on_error=False)
     def _read_pulse(self) -> None:
         try:
+            self._look_at_journal()
             pulse = self._pulse_reader.read(self.workspace)
             self.call_from_thread(self._set_pulse, pulse)
         finally:
             self._pulse_busy = False
+
+    def _look_at_journal(self) -> None:
+        group = self.undoing.look(self.workspace)
+        if not isinstance(group, bool):
+            self.call_from_thread(self.undoing.take, group)
+
+    @work(thread=True, group="journal", exit_on_error=False)
+    def look_at_journal(self) -> None:
+        """Something was written: what the next undo takes back may be another."""
+        self._look_at_journal()
 
     def _set_pulse(self, pulse: Pulse) -> None:
         old, self.pulse = self.pulse, pulse
@@ -226,14 +241,10 @@ class KohyaApp(Navigation):
         self.pictures_changed.publish(None)
 
     def action_undo(self) -> None:
-        from tui import chores
-
-        chores.step_journal(self, undo=True)
+        self.undoing.undo()
 
     def action_redo(self) -> None:
-        from tui import chores
-
-        chores.step_journal(self, undo=False)
+        self.undoing.redo()
 
     # Help and errors
 

@@ -30,16 +30,15 @@ class Clash:
 
 
 class CaptionEdits:
-    """`on_change(row)` is called whenever a row shows something else, `on_group(label)` when an edit is on disk."""
+    """`on_change(row)` is called whenever a row shows something else, `on_clash` when the file is another by now."""
 
     def __init__(
         self,
         app: KohyaApp,
         on_change: Callable[[Row], None],
-        on_group: Callable[[str], None],
         on_clash: Callable[[Clash], None],
     ) -> None:
-        self._app, self._on_change, self._on_group, self._on_clash = app, on_change, on_group, on_clash
+        self._app, self._on_change, self._on_clash = app, on_change, on_clash
 
     def set_tags(self, row: Row, tags: Sequence[str], label: str) -> bool:
         """Other tags on the first line; the further lines stay. False when nothing changed."""
@@ -90,10 +89,10 @@ class CaptionEdits:
                 raise _Changed(None if conflict.theirs is None else captions.decode(conflict.theirs, path))
             return group
 
-        def done(_: EditGroup) -> None:
+        def done(group: EditGroup) -> None:
             from tui.opening import tell
 
-            self._on_group(label)
+            self._app.undoing.wrote(group)
             tell(self._app)
 
         def failed(error: Exception) -> None:

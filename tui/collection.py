@@ -217,6 +217,12 @@ class Collection:
                 found.append(Problem(Severity.ERROR, "KT142", row.key, "is not an image that can be read", hint))
         return tuple(found)
 
+    def mark_reviewed(self, keys: Iterable[str]) -> None:
+        """These images, and no others, are marked as reviewed."""
+        self._reviewed = set(keys)
+        for row in self.rows:
+            row.reviewed = row.key in self._reviewed
+
     def forget_counts(self) -> None:
         """A caption changed."""
         self._counts = None

@@ -22,22 +22,29 @@ class Navigation(App[None]):
 
     def __init__(self) -> None:
         super().__init__()
-        self._came_from: list[str] = []
+        self._came_from: str | None = None
+        """Where Esc goes back to after something was opened in another mode."""
 
     async def action_mode(self, name: str) -> None:
+        self._came_from = None
         if name != self.current_mode:
-            self._came_from = [*self._came_from[-9:], self.current_mode]
+            self.clear_notifications()
             await self.switch_mode(name)
+
+    async def _open_in(self, mode: str) -> None:
+        here = self.current_mode
+        await self.action_mode(mode)
+        self._came_from = here if here != mode else None
 
     async def open_review(self, item: Path) -> None:
         """Review at this image."""
         self.review_item = item
-        await self.action_mode("review")
+        await self._open_in("review")
 
     async def open_run(self, run_id: str) -> None:
         """Monitor at this run."""
         self.active_run = run_id
-        await self.action_mode("monitor")
+        await self._open_in("monitor")
 
     async def action_back(self) -> None:
         from textual.widgets import HelpPanel
@@ -48,8 +55,8 @@ class Navigation(App[None]):
             return
         elif len(self.screen_stack) > 1:
             self.pop_screen()
-        elif self._came_from:
-            await self.switch_mode(self._came_from.pop())
+        elif self._came_from is not None:
+            await self.action_mode(self._came_from)
 
     async def action_leave(self) -> None:
         if len(self.screen_stack) > 1:

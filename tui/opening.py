@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from textual.worker import get_current_worker
 
-from core.dataset.marks import read_reviewed
+from core.dataset.marks import marks_folder, read_reviewed
 from core.dataset.model import is_image_name
 from tui.collection import Collection
 
@@ -84,13 +84,38 @@ def reload(app: KohyaApp) -> None:
 def files_changed(app: KohyaApp, paths: Iterable[Path]) -> None:
     """These files are others now because we wrote them: show it, and tell the other screens."""
     paths = tuple(paths)
-    if app.collection is None:
+    if any(is_image_name(path.name) for path in paths) and settle(app):
+        tell(app)
         return
+    collection = app.collection
+    if collection is None:
+        return
+    marks = marks_folder(collection.workspace)
     if any(is_image_name(path.name) for path in paths):
         reload(app)
-    elif app.collection.reread(paths):
-        app.collection_signal.publish("rows")
+    else:
+        if remarked := any(path.parent == marks for path in paths):
+            collection.mark_reviewed(read_reviewed(collection.workspace))
+        if collection.reread(paths) or remarked:
+            app.collection_signal.publish("rows")
     tell(app)
+
+
+def settle(app: KohyaApp) -> bool:
+    """Go to the nearest dataset when the open one is gone, or to the first when none was open. True when it moved."""
+    from core.files import natural_key
+
+    if app.workspace is None:
+        return False
+    names, old = app.workspace.dataset_names(), app.active_dataset
+    if old in names or (old is None and not names):
+        return False
+    after = [name for name in names if old is None or natural_key(name) > natural_key(old)]
+    near = after[0] if after else names[-1] if names else None
+    if near is None:
+        app.collection = None
+    app.active_dataset = near
+    return True
 
 
 def tell(app: KohyaApp) -> None:

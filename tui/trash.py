@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from core.text import count_of, printable
 
 if TYPE_CHECKING:
+    from core.dataset.groups import EditGroup
     from tui.app import KohyaApp
     from tui.collection import Row
 
@@ -28,8 +29,9 @@ def trash_images(app: KohyaApp, rows: Sequence[Row]) -> None:
     collection.drop(rows)
     app.collection_signal.publish("rows")
 
-    def done(group: object) -> None:
-        for conflict in getattr(group, "conflicts", ()):
+    def done(group: EditGroup) -> None:
+        app.undoing.wrote(group)
+        for conflict in group.conflicts:
             app.notify(f"{printable(str(conflict.path))} {conflict.reason}", severity="warning", markup=False)
         opening.reload(app)
         opening.tell(app)

@@ -287,7 +287,7 @@ class Config:
 
             edits = [Edit(self.path(file), _read(self.path(file)), self._bytes(file)) for file in names]
             is_new = all(data is None for data in self._disk.values())
-            group = journal.apply(f"{'Make' if is_new else 'Change'} config {self.name}", edits)
+            group = journal.apply(f"{'Make' if is_new else 'Change'} config {self.name}", edits, kind="config")
         for file in names:
             self._disk[file] = _read(self.path(file))
         return group

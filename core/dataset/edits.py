@@ -87,6 +87,13 @@ class Journal:
                 found.append(group)
         return found
 
+    def next_undo(self) -> EditGroup | None:
+        """The group that `undo` would take back now, None when there is none."""
+        try:
+            return self._newest_done()[0]
+        except UserError:
+            return None
+
     def undo(self, group_id: str | None = None) -> UndoResult:
         """Take back the newest group that is done, or the named one (its id or the beginning of it).
 

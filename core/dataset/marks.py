@@ -1,41 +1,97 @@
-"""Which images were looked at: `.kohya-tui/reviewed`, kept between sessions."""
+"""Which images were looked at: `.kohya-tui/marks/`, kept between sessions and undone like any other change.
+
+The marks lie in up to 256 small files, so that one mark among 100,000 images is recorded as a few kilobytes and not as
+the whole list before and after.
+"""
 
 from __future__ import annotations
 
+import json
+import zlib
+from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from core.files import locked, read_json, write_json
+from core.dataset.captions import read_bytes
+from core.dataset.changes import Edit
 from core.problems import UserError
+from core.text import count_of
 from core.workspace import Workspace
 
+if TYPE_CHECKING:
+    from core.dataset.groups import EditGroup
+
 FORMAT = 1
+_TRIES = 5
 
 
-def reviewed_file(workspace: Workspace) -> Path:
-    """A JSON document with the keys (Workspace.key_of) of the reviewed images."""
-    return workspace.own / "reviewed"
+def marks_folder(workspace: Workspace) -> Path:
+    """Where the marks of a workspace lie."""
+    return workspace.own / "marks"
+
+
+def marks_file(workspace: Workspace, key: str) -> Path:
+    """The JSON document that holds the mark of the image with this key (Workspace.key_of)."""
+    return marks_folder(workspace) / f"{zlib.crc32(key.encode('utf-8', 'surrogateescape')) & 0xFF:02x}.json"
 
 
 def read_reviewed(workspace: Workspace) -> set[str]:
-    """Keys of the images that are marked as reviewed; none when the file is missing or broken."""
-    value = read_json(reviewed_file(workspace)) or {}
-    keys = value.get("reviewed")
-    return {key for key in keys if isinstance(key, str)} if isinstance(keys, list) else set()
+    """Keys of the images that are marked as reviewed; files that are missing or broken hold none."""
+    marked: set[str] = set()
+    for path in marks_folder(workspace).glob("*.json"):
+        try:
+            marked |= _keys(_document(path.read_bytes()))
+        except OSError:
+            continue
+    return marked
 
 
-def mark_reviewed(workspace: Workspace, keys: Iterable[str], reviewed: bool = True) -> set[str]:
-    """Add or take off the marks of `keys` and return all that are marked then.
+def mark_reviewed(workspace: Workspace, keys: Iterable[str], reviewed: bool = True) -> EditGroup:
+    """Add or take off the marks of `keys`, as one group of the journal (its id is "" when all were so already).
 
-    Raises UserError when the file cannot be written, or was written by a newer version.
+    Raises UserError when a file cannot be written, or was written by a newer version.
     """
-    path = reviewed_file(workspace)
-    with locked(workspace.lock_file):
-        version = (read_json(path) or {}).get("v", FORMAT)
+    from core.dataset.edits import Journal
+
+    wanted = list(dict.fromkeys(keys))
+    name = wanted[0].rpartition("/")[2] if len(wanted) == 1 else count_of(len(wanted), "image")
+    label = f"review {name}" if reviewed else f"take back the review of {name}"
+    journal = Journal(workspace)
+    for _ in range(_TRIES):  # somebody else may mark images between the reading and the lock
+        group = journal.apply(label, _edits(workspace, wanted, reviewed), kind="mark")
+        if not group.conflicts:
+            return group
+    raise UserError(f"{group.conflicts[0].path} {group.conflicts[0].reason}", "Mark the images once more.")
+
+
+def _edits(workspace: Workspace, keys: Iterable[str], reviewed: bool) -> list[Edit]:
+    by_file: defaultdict[Path, set[str]] = defaultdict(set)
+    for key in keys:
+        by_file[marks_file(workspace, key)].add(key)
+    edits = []
+    for path, some in by_file.items():
+        before = read_bytes(path)
+        document = _document(before or b"")
+        version = document.get("v", FORMAT)
         if isinstance(version, int) and version > FORMAT:
             raise UserError(f"{path} was written by a newer kohya-tui", "Update this one to go on marking images.")
-        marked = read_reviewed(workspace)
-        wanted = marked | set(keys) if reviewed else marked - set(keys)
-        if wanted != marked:
-            write_json(path, {"v": FORMAT, "reviewed": sorted(wanted)}, fsync=False)
-    return wanted
+        old = _keys(document)
+        new = old | some if reviewed else old - some
+        if new != old:
+            after = json.dumps({"v": FORMAT, "reviewed": sorted(new)}, indent=1) + "\n" if new else None
+            edits.append(Edit(path, before, None if after is None else after.encode("ascii")))
+    return edits
+
+
+def _document(data: bytes) -> dict[str, object]:
+    try:
+        value = json.loads(data)
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _keys(document: dict[str, object]) -> set[str]:
+    keys = document.get("reviewed")
+    return {key for key in keys if isinstance(key, str)} if isinstance(keys, list) else set()

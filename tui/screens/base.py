@@ -54,6 +54,12 @@ class ModeScreen(Screen[None]):
         yield from self.compose_body()
         yield Footer()
 
+    def on_screen_suspend(self) -> None:
+        self.call_later(self.footer.update)
+
+    def on_screen_resume(self) -> None:
+        self.call_later(self.footer.update)
+
     def compose_body(self) -> Iterable[Widget]:
         """The widgets between the two rules."""
         return ()

@@ -92,7 +92,7 @@ def keep_mine(config: Config, mine: Mapping[FileName, str], journal: Journal) ->
     for file, text in mine.items():
         path = config.path(file)
         edits.append(Edit(path, path.read_bytes() if path.exists() else None, text.encode("utf-8")))
-    journal.apply(f"Change config {config.name}", edits)
+    journal.apply(f"Change config {config.name}", edits, kind="config")
 
 
 def take_theirs(config: Config, mine: Mapping[FileName, str], journal: Journal) -> None:

@@ -77,6 +77,7 @@ class ReviewScreen(TagKeys):
     def on_mount(self) -> None:
         self.app.collection_signal.subscribe(self, self._collection_changed)
         self.app.dataset_changed.subscribe(self, lambda _: self._load_background())
+        self.app.undo_signal.subscribe(self, lambda _: self._draw_again())
         self.watch(self.app, "active_dataset", self._opened, init=False)
         self.watch(self.app, "active_config", self._config_chosen, init=False)
         self.tags.focus()
@@ -169,6 +170,10 @@ class ReviewScreen(TagKeys):
         self.film.set(film_cells(rows, index, self.size.width))
         self._draw_below(row)
 
+    def _draw_again(self) -> None:
+        if self._row is not None:
+            self._draw_below(self._row)
+
     def _draw_below(self, row: Row) -> None:
         lines: list[Cells] = []
         if row.error is not None:
@@ -184,9 +189,9 @@ class ReviewScreen(TagKeys):
             for tag, score in self._suggested:
                 cells += [(printable(tag), "text"), (f" {score:.2f}  ", "muted")]
         lines.append(cells)
-        if self._last is not None:
-            label, when = self._last
-            lines.append([("undo: ", "muted"), (label, "text"), (f" ({human_age(time.time() - when)})", "muted")])
+        if (group := self.app.undoing.next) is not None:
+            age = f" ({human_age(time.time() - group.time)})"
+            lines.append([("undo: ", "muted"), (self.app.undoing.label, "text"), (age, "muted")])
         from tui.widgets.line import cut
 
         self.below.show([cut(line, self.below.size.width or 50) for line in lines])
@@ -235,7 +240,7 @@ class ReviewScreen(TagKeys):
 
     @work(thread=True, exclusive=True, group="background", exit_on_error=False)
     def _load_background(self) -> None:
-        """Tag categories, keep_tokens of the config, and the last undoable action."""
+        """Tag categories, and keep_tokens of the config."""
         workspace, dataset = self.app.workspace, self.app.active_dataset
         if workspace is None or dataset is None:
             return
@@ -245,14 +250,11 @@ class ReviewScreen(TagKeys):
 
             categories = tag_categories(workspace)
         keep = keep_tokens_of(workspace.root, dataset, self.app.active_config)
-        groups = self.app.journal.history(5) if (workspace.own / "journal").is_dir() else []
-        last = next(((group.label, group.time) for group in groups if group.state == "done"), None)
-        self.app.call_from_thread(self._took_background, categories, keep, last)
+        self.app.call_from_thread(self._took_background, categories, keep)
 
-    def _took_background(self, categories: Mapping[str, str], keep: int | None, last: tuple[str, float] | None) -> None:
+    def _took_background(self, categories: Mapping[str, str], keep: int | None) -> None:
         rows = self.tags.tag_rows
         rows.categories, rows.keep_tokens = categories, keep
-        self._last = (printable(last[0]), last[1]) if last is not None else None
         self.tags.rows_changed()
         if self._row is not None:
             self._draw_below(self._row)
@@ -284,7 +286,7 @@ class ReviewScreen(TagKeys):
         if row is None or workspace is None:
             return
         row.reviewed = True
-        self.app.writer.submit(lambda: mark_reviewed(workspace, [row.key]), None, self.app.report)
+        self.app.writer.submit(lambda: mark_reviewed(workspace, [row.key]), self.app.undoing.wrote, self.app.report)
         rows, index = self._rows(), self._index()
         if index + 1 < len(rows):
             self._show(rows[index + 1])

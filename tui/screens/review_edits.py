@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable
 
 from textual import getters, on, work
@@ -48,12 +47,11 @@ class TagKeys(ModeScreen):
     def __init__(self) -> None:
         super().__init__()
         self._row: Row | None = None
-        self._last: tuple[str, float] | None = None
         self._quick = False
         self._renaming: int | None = None
 
     def on_mount(self) -> None:
-        self._edits = CaptionEdits(self.app, self._row_changed, self._written, self._clash)
+        self._edits = CaptionEdits(self.app, self._row_changed, self._clash)
 
     # What ReviewScreen does
 
@@ -80,11 +78,6 @@ class TagKeys(ModeScreen):
             else:
                 self.tags.put(place)
             self._follow()
-
-    def _written(self, label: str) -> None:
-        self._last = (label, time.time())
-        if self._row is not None:
-            self._draw_below(self._row)
 
     def _clash(self, clash: Clash) -> None:
         self._ask_about(clash)

@@ -60,7 +60,7 @@ class RowKeys(FilterKeys):
             row.reviewed = on
         self.images.refresh()
         keys = [row.key for row in rows]
-        self.app.writer.submit(lambda: mark_reviewed(workspace, keys, on), None, self.app.report)
+        self.app.writer.submit(lambda: mark_reviewed(workspace, keys, on), self.app.undoing.wrote, self.app.report)
 
     def action_copy(self) -> None:
         if (row := self._row()) is not None:

@@ -7,12 +7,25 @@ from textual import events
 from textual.keys import key_to_character
 
 from tui.theme import Cells
-from tui.widgets.line import Lines, spread
+from tui.widgets.line import Lines, cut, spread
+
+ALWAYS = frozenset({"edit.undo", "app.help", "app.next-panel"})
+"""Ids of the bindings that are named also where the line is too short for all."""
+UNDO_ROOM = 16
+"""Cells for what the next undo takes back, at least."""
 
 
 def _typed(key: str) -> str | None:
     """The character of a key; Textual's own table lacks those whose key names differ from their Unicode names."""
     return {"slash": "/", "minus": "-", "plus": "+"}.get(key) or key_to_character(key)
+
+
+TYPING = (("⏎", "take it", "enter"), ("Esc", "back", "escape"))
+"""What the keys do in a line of text."""
+
+
+def _length(entry: tuple[str, str, str, str]) -> int:
+    return cell_len(entry[0]) + 1 + cell_len(entry[1]) + 2
 
 
 class Footer(Lines):
@@ -26,6 +39,7 @@ class Footer(Lines):
         self._problems = 0
 
     def on_mount(self) -> None:
+        self.app.undo_signal.subscribe(self, lambda _: self.update())
         self.screen.bindings_updated_signal.subscribe(self, lambda _: self.call_later(self.update))
         self.call_after_refresh(self.update)
 
@@ -39,29 +53,38 @@ class Footer(Lines):
             self.update()
 
     def update(self) -> None:
-        """Read the bindings again; repaints only when the line changed."""
+        """Read the bindings again; repaints only when the line changed. Under a dialog the keys are the dialog's."""
         if not self.is_attached:
             return
         width = self.size.width or self.app.size.width
         right: Cells = []
         if self._problems:
             right = [("! ", "caution"), (f"{self._problems} problem{'s' if self._problems > 1 else ''} ", "text")]
-        room = width - sum(cell_len(text) for text, _ in right) - 1
+        room = width - sum(cell_len(text) for text, _ in right) - 2
         left: Cells = [(" ", "text")]
         used, self._spans = 1, []
-        for display, text, key in self._keys():
-            length = cell_len(display) + 1 + cell_len(text) + 2
-            if used + length - 2 > room:
+        keys = self._keys() if self.screen.is_current else []
+        while sum(map(_length, keys)) - 2 > room:
+            short = next((key for key in reversed(keys) if key[3] not in ALWAYS), None)
+            if short is None:
                 break
+            keys.remove(short)
+        for entry in keys:
+            display, text, key, _ = entry
             left += [(display, "accent"), (f" {text}  ", "muted")]
-            self._spans.append((used, used + length - 2, key))
-            used += length
+            self._spans.append((used, used + _length(entry) - 2, key))
+            used += _length(entry)
+        if room - used >= UNDO_ROOM and any(key[3] == "edit.undo" for key in keys) and self.app.undoing.label:
+            undo = cut([("undo: ", "muted"), (self.app.undoing.label, "text")], room - used)
+            right = [*undo, ("   ", "text"), *right] if right else [*undo, (" ", "text")]
         self.show([[("─" * width, "rule")], spread(left, right, width)])
 
-    def _keys(self) -> list[tuple[str, str, str]]:
-        """(key as shown, what it does, key to press), most specific first; keys of one group share one entry."""
+    def _keys(self) -> list[tuple[str, str, str, str]]:
+        """(key as shown, what it does, key to press, id), most specific first; keys of one group share one entry."""
         focused = self.screen.focused
-        entries: dict[str, tuple[list[str], str, str]] = {}
+        entries: dict[str, tuple[list[str], str, str, str]] = {}
+        if focused is not None and "enter" in focused._bindings.key_to_bindings and focused.check_consume_key("a", "a"):
+            entries = {name: ([shown], name, key, "") for shown, name, key in TYPING}
         actions: set[str] = set()
         for key, active in self.screen.active_bindings.items():
             binding = active.binding
@@ -73,11 +96,11 @@ class Footer(Lines):
             name = binding.group.description if binding.group is not None else binding.description
             known = entries.get(name)
             if known is None:
-                entries[name] = ([display], name, key)
+                entries[name] = ([display], name, key, binding.id or "")
             elif binding.group is not None and len(known[0]) < 2 and binding.action not in actions:
                 known[0].append(display)
             actions.add(binding.action)
-        return [(" ".join(displays), name, key) for displays, name, key in entries.values()]
+        return [(" ".join(displays), name, key, id) for displays, name, key, id in entries.values()]
 
     async def on_click(self, event: events.Click) -> None:
         for start, end, key in self._spans:
