@@ -36,7 +36,7 @@ async def opened(pilot: Pilot[None], app: KohyaApp) -> TagScreen:
 
 async def over(pilot: Pilot[None], screen: TagScreen, workspace: Workspace) -> None:
     """The run that was started has ended, and the screen knows it."""
-    await until(pilot, lambda: list_runs(workspace) and screen._seen is not None and not screen._live, 60)
+    await until(pilot, lambda: list_runs(workspace) and screen.run.seen is not None and not screen.run.is_live, 60)
     await until(pilot, lambda: list_runs(workspace)[0].status.state not in LIVE_STATES)
 
 
@@ -152,7 +152,7 @@ async def test_x_stops_a_run(workspace: Workspace, monkeypatch: pytest.MonkeyPat
     async with app.run_test(size=(120, 40)) as pilot:
         screen = await opened(pilot, app)
         await pilot.press("R")
-        await until(pilot, lambda: screen._live and screen._seen is not None and (screen._seen[0].step or 0) > 0, 60)
+        await until(pilot, lambda: screen.run.stoppable is not None and _step(screen) > 0, 60)
         await pilot.press("X")
         await over(pilot, screen, workspace)
         assert str(list_runs(workspace)[0].status.state) == "stopped"
@@ -182,6 +182,10 @@ async def test_the_preview_follows_the_thresholds(workspace: Workspace) -> None:
         await pilot.press("escape")
         assert screen.form.display and app.screen is screen
         assert {path: path.read_bytes() for path in folder.glob("*.txt")} == before
+
+
+def _step(screen: TagScreen) -> int:
+    return (screen.run.seen[0].step or 0) if screen.run.seen is not None else 0
 
 
 def _cells(screen: TagScreen) -> list[tuple[str, str]]:

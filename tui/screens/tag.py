@@ -14,24 +14,19 @@ from textual.widget import Widget
 from textual.worker import get_current_worker
 
 from core.problems import Problem, Severity, UserError
-from core.text import count_of, human_bytes, printable
+from core.text import printable
 from tui.screens import tag_form
 from tui.screens.base import ModeScreen
-from tui.screens.tag_parts import Changes, Known, look_around, run_lines
-from tui.theme import Cells
+from tui.screens.tag_parts import NO_IMAGES, Changes, Known, below, look_around
+from tui.screens.tag_run import Reading, WatchedRun, start_run, stop_run
 from tui.widgets.form import Form, choice_step
-from tui.widgets.line import Lines, cut
+from tui.widgets.line import Lines
 
 if TYPE_CHECKING:
     from core.runs.model import Run
-    from core.runs.watch import RunSnapshot, RunWatch
     from core.tagging.models import TaggerModel
     from core.tagging.options import TagRequest
     from core.tagging.preview import Preview
-    from core.tagging.results import TagResult
-
-OTHER = "\0other"
-NO_IMAGES = "There are no images yet: import some in Dataset (1, then i)."
 
 
 class TagScreen(ModeScreen):
@@ -62,16 +57,13 @@ After a first run the scores are stored: then the panel at the right (`tab`) sho
 
     def __init__(self) -> None:
         super().__init__()
+        self.run = WatchedRun()
         self._request: TagRequest | None = None
         self._known = Known({}, {}, (), None)
         self._preview: Preview | None = None
         self._preview_timer: Timer | None = None
         self._timer: Timer | None = None
         self._busy = False
-        self._watch: RunWatch | None = None
-        self._seen: tuple[RunSnapshot, TagResult] | None = None
-        self._last_line = ""
-        self._live = False
         self._starting: str | None = None
 
     @property
@@ -110,7 +102,8 @@ After a first run the scores are stored: then the panel at the right (`tab`) sho
 
     def _start_over(self) -> None:
         self._request = tag_form.start_request(self.app.settings, self.app.active_dataset)
-        self._watch = self._seen = None
+        self.run.seen = None
+        self.run.look_anew()
         self._show()
 
     def _files_changed(self) -> None:
@@ -124,8 +117,9 @@ After a first run the scores are stored: then the panel at the right (`tab`) sho
         return False
 
     def problems(self) -> tuple[Problem, ...]:
-        failed = self._seen[1].failed if self._seen is not None else ()
-        return tuple(Problem(Severity.ERROR, "KT513", path.rsplit("/", 1)[-1], reason) for path, reason in failed)
+        return tuple(
+            Problem(Severity.ERROR, "KT513", path.rsplit("/", 1)[-1], reason) for path, reason in self.run.failed
+        )
 
     # What is there
 
@@ -160,31 +154,7 @@ After a first run the scores are stored: then the panel at the right (`tab`) sho
 
     def _show_progress(self) -> None:
         width, height = self.progress.size.width or self.app.size.width, self.progress.size.height or 4
-        request, seen = self._request, self._seen
-        lines: list[Cells] = []
-        if self._starting is not None:
-            lines = [[(f" {self._starting}", "accent")]]
-        elif request is None or not request.target:
-            lines = [[(f" {NO_IMAGES}", "text")]] if self._known.machine is not None else []
-        elif seen is not None and (self._live or seen[0].run.spec.dataset == request.target):
-            lines = run_lines(*seen, self._last_line, width, height)
-        else:
-            count = self._known.counts.get(request.target)
-            told = f" tags {count_of(count, 'image')}" if count else " starts"
-            lines = [
-                [(" R", "accent"), (f"{told}; existing captions: {tag_form.POLICY_NOTES[request.policy]}", "text")]
-            ]
-        machine = self._known.machine
-        remedy = machine.remedy(request.provider) if machine is not None and request is not None else None
-        if (
-            remedy is not None
-            and not self._live
-            and self._starting is None
-            and machine is not None
-            and request is not None
-        ):
-            lines[1:1] = [[(f" ✗ {machine.says(request.provider)[0]}. ", "bad"), (remedy, "text")]]
-        self.progress.show([cut(line, width) for line in lines[:height]])
+        self.progress.show(below(self._request, self._known, self.run, self._starting, width, height))
 
     def on_resize(self) -> None:
         self.call_after_refresh(self._fit)
@@ -220,7 +190,7 @@ After a first run the scores are stored: then the panel at the right (`tab`) sho
 
     def _begin_preview(self) -> None:
         request, model = self._request, self._model()
-        if request is None or not request.target or model is None or not model.is_on_disk or self._live:
+        if request is None or not request.target or model is None or not model.is_on_disk or self.run.is_live:
             self._take_preview(request, None)
         else:
             self._read_preview(request, model)
@@ -302,42 +272,17 @@ After a first run the scores are stored: then the panel at the right (`tab`) sho
 
     @work(exit_on_error=False)
     async def _choose(self, key: str) -> None:
-        from tui.screens.dialogs import Ask, Choose
+        from tui.screens.tag_dialogs import choose_value
 
         request = self._request
         assert request is not None
-        if key == "target":
-            options = [(name, printable(name), note) for name, note in self._known.datasets.items()]
-            now = request.target
-        elif key == "model":
-            options = [(model.name, printable(model.name), _model_note(model)) for model in self._known.models]
-            options.append((OTHER, "another …", "a repository or a folder"))
-            now = request.model or ""
-        else:
-            values, now = tag_form.choices(request, key)
-            options = [(value, value, tag_form.NOTES.get(key, {}).get(value, "")) for value in values]
-        if not options:
-            self.notify(NO_IMAGES)
-            return
-        found = await self.app.push_screen_wait(Choose(tag_form.TITLES[key], options, chosen=now))
-        if found == OTHER:
-            label = "A repository with model.onnx and selected_tags.csv, or a folder that holds both"
-            found = await self.app.push_screen_wait(Ask("Model", label, now, check=self._wrong_model))
+        found = await choose_value(self.app, request, key, self._known)
         if found is None or self._request is None:
             return
         if key == "target":
             self._choose_dataset(found)
         else:
             self._set(tag_form.chosen(self._request, key, found))
-
-    def _wrong_model(self, name: str) -> str | None:
-        from core.tagging.models import find_model
-
-        try:
-            find_model(name, self.app.workspace, self.app.settings)
-        except UserError as error:
-            return str(error)
-        return None
 
     # The run
 
@@ -347,7 +292,7 @@ After a first run the scores are stored: then the panel at the right (`tab`) sho
         if request is None or not request.target:
             self.notify(NO_IMAGES, severity="warning")
             return
-        if self._live or self._starting is not None:
+        if self.run.is_live or self._starting is not None:
             self.notify("A tag run is going on; X stops it.", severity="warning")
             return
         self._starting = f"starting to tag {printable(request.target)} …"
@@ -357,49 +302,42 @@ After a first run the scores are stored: then the panel at the right (`tab`) sho
 
     @work(thread=True, group="tag-start", exit_on_error=False)
     def _start_run(self, request: TagRequest) -> None:
-        from core.runs.launch import start, tag_spec
-        from core.runs.store import create, runs_dir
-
         try:
-            spec, files = tag_spec(self.app.workspace, request)
-            run = start(create(runs_dir(self.app.workspace), spec, files))
+            run_id = start_run(self.app.workspace, request)
         except BaseException:
             self.app.call_from_thread(self._not_started)
             raise
-        self.app.call_from_thread(self._started, run.id)
+        self.app.call_from_thread(self._started, run_id)
 
     def _not_started(self) -> None:
         self._starting = None
         self._show_progress()
 
     def _started(self, run_id: str) -> None:
-        self._watch = None
-        self._last_line = ""
-        self._live = True
+        self.run.begun()
         self.app.active_run = run_id
         self.app.runs_changed.publish(run_id)
         self._tick()
 
     def action_stop(self) -> None:
-        if self._watch is not None and self._live and self._seen is not None:
-            self._stop_run(self._seen[0].run)
+        run = self.run.stoppable
+        if run is not None:
+            self._stop_run(run)
         else:
             self.notify("No tag run is going on.", timeout=3)
 
     @work(thread=True, group="tag-start", exit_on_error=False)
     def _stop_run(self, run: Run) -> None:
-        from core.runs.launch import stop
-
-        stop(run, "stop-now")
+        stop_run(run)
 
     def _runs_changed(self) -> None:
-        if not self._live:
-            self._watch = None
+        if not self.run.is_live:
+            self.run.look_anew()
         if self.is_current:
             self._tick()
 
     def _tick_if_live(self) -> None:
-        if self._live:
+        if self.run.is_live:
             self._tick()
 
     def _tick(self) -> None:
@@ -409,38 +347,23 @@ After a first run the scores are stored: then the panel at the right (`tab`) sho
 
     @work(thread=True, group="tag-run", exit_on_error=False)
     def _read_run(self) -> None:
-        from core.runs.model import RunKind
-        from core.runs.store import list_runs
-        from core.runs.watch import RunWatch
-        from core.tagging.results import read_results
-
         try:
-            if self._watch is None:
-                newest = next((run for run in list_runs(self.app.workspace) if run.spec.kind is RunKind.TAG), None)
-                if newest is None:
-                    self.app.call_from_thread(self._show_progress)
-                    return
-                self._watch = RunWatch(newest.dir)
-            seen = self._watch.poll()
-            self.app.call_from_thread(self._take_run, seen, read_results(seen.run.dir))
+            while not self.app.call_from_thread(self._take_run, self.run.read(self.app.workspace)):
+                pass  # another run is meant by now: read that one
         finally:
             self._busy = False
 
-    def _take_run(self, seen: RunSnapshot, results: TagResult) -> None:
-        from core.runs.model import LIVE_STATES
-
-        was_live, self._live = self._live, seen.run.status.state in LIVE_STATES
-        said = [line.plain() for line in seen.log_lines_new]
-        self._last_line = next((line for line in reversed(said) if line.strip()), self._last_line)
+    def _take_run(self, reading: Reading | None) -> bool:
+        """Show what was read; False when it is about a run that is not watched any more."""
+        if reading is not None and self.run.is_stale(reading):
+            return False
+        if reading is None:
+            self._show_progress()
+            return True
+        ended = self.run.take(reading)
         self._starting = None
-        self._seen = seen, results
         self._show_progress()
         self.show_problem_count()
-        if was_live and not self._live:
-            self._watch = None
-            self.app.dataset_changed.publish(seen.run.spec.dataset or "")
-
-
-def _model_note(model: TaggerModel) -> str:
-    size = human_bytes(model.bytes) if model.bytes else ""
-    return f"{'on disk' if model.is_on_disk else size}  {printable(model.note)}".strip()
+        if ended:
+            self.app.dataset_changed.publish(reading.seen.run.spec.dataset or "")
+        return True

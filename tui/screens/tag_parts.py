@@ -9,18 +9,23 @@ from typing import TYPE_CHECKING
 from textual.strip import Strip
 
 from core.text import count_of, human_seconds, printable
+from tui.screens.tag_form import POLICY_NOTES
 from tui.theme import Cells, fit
 from tui.widgets.item_list import ItemList, Texts
+from tui.widgets.line import cut
 
 if TYPE_CHECKING:
     from core.runs.watch import RunSnapshot
     from core.settings import Settings
     from core.tagging.models import TaggerModel
+    from core.tagging.options import TagRequest
     from core.tagging.preview import Preview
     from core.tagging.results import TagResult
     from core.workspace import Workspace
+    from tui.screens.tag_run import WatchedRun
 
 BAR = 36
+NO_IMAGES = "There are no images yet: import some in Dataset (1, then i)."
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +143,29 @@ class Changes(ItemList):
         cells = self.rows.cells(index, self.size.width) if index < len(self.rows) else []
         on = "cursor" if self.has_focus and index == self.cursor else "background"
         return self.app.paint.strip(cells, self.size.width, on).simplify()
+
+
+def below(
+    request: TagRequest | None, known: Known, run: WatchedRun, starting: str | None, width: int, height: int
+) -> list[Cells]:
+    """The lines under the form: the run of this dataset or the one that goes on, or else what R would do."""
+    lines: list[Cells] = []
+    machine, seen = known.machine, run.seen
+    if starting is not None:
+        lines = [[(f" {starting}", "accent")]]
+    elif request is None or not request.target:
+        lines = [[(f" {NO_IMAGES}", "text")]] if machine is not None else []
+    elif seen is not None and (run.is_live or seen[0].run.spec.dataset == request.target):
+        lines = run_lines(*seen, run.last_line, width, height)
+    else:
+        count = known.counts.get(request.target)
+        told = f" tags {count_of(count, 'image')}" if count else " starts"
+        lines = [[(" R", "accent"), (f"{told}; existing captions: {POLICY_NOTES[request.policy]}", "text")]]
+    if machine is not None and request is not None and starting is None and not run.is_live:
+        remedy = machine.remedy(request.provider)
+        if remedy is not None:
+            lines[1:1] = [[(f" ✗ {machine.says(request.provider)[0]}. ", "bad"), (remedy, "text")]]
+    return [cut(line, width) for line in lines[:height]]
 
 
 def run_lines(seen: RunSnapshot, results: TagResult, last_line: str, width: int, height: int) -> list[Cells]:

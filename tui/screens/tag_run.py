@@ -1,0 +1,104 @@
+"""The tag run that the Tag screen watches: the newest one. Knows no widget; files are read on threads."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from core.runs.model import Run
+    from core.runs.watch import RunSnapshot, RunWatch
+    from core.tagging.options import TagRequest
+    from core.tagging.results import TagResult
+    from core.workspace import Workspace
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What one look at the files found; worth nothing once another run is watched."""
+
+    turn: int
+    watch: RunWatch
+    seen: RunSnapshot
+    results: TagResult
+
+
+class WatchedRun:
+    """The state of the run as it was last read. `read` is for a thread, one at a time; the rest for the screen's."""
+
+    def __init__(self) -> None:
+        self.seen: tuple[RunSnapshot, TagResult] | None = None
+        self.last_line = ""
+        self.is_live = False
+        self._watch: RunWatch | None = None
+        self._turn = 0
+
+    @property
+    def failed(self) -> tuple[tuple[str, str], ...]:
+        """(path, reason) of the images that could not be tagged."""
+        return tuple(self.seen[1].failed) if self.seen is not None else ()
+
+    @property
+    def stoppable(self) -> Run | None:
+        """The run, as long as it goes on; not yet the one that was just begun, of which nothing was read."""
+        return self.seen[0].run if self.seen is not None and self.is_live and self._watch is not None else None
+
+    def look_anew(self) -> None:
+        """The newest run may be another one now."""
+        self._watch = None
+        self._turn += 1
+
+    def begun(self) -> None:
+        """A run was started: it is live before anything of it was read."""
+        self.look_anew()
+        self.last_line, self.is_live = "", True
+
+    def read(self, workspace: Workspace | None) -> Reading | None:
+        """Look at the files; None when nothing was tagged here yet."""
+        from core.runs.model import RunKind
+        from core.runs.store import list_runs
+        from core.runs.watch import RunWatch
+        from core.tagging.results import read_results
+
+        turn, watch = self._turn, self._watch
+        if watch is None:
+            newest = next((run for run in list_runs(workspace) if run.spec.kind is RunKind.TAG), None)
+            if newest is None:
+                return None
+            watch = RunWatch(newest.dir)
+        seen = watch.poll()
+        return Reading(turn, watch, seen, read_results(seen.run.dir))
+
+    def is_stale(self, reading: Reading) -> bool:
+        """Whether `look_anew` came while it was read."""
+        return reading.turn != self._turn
+
+    def take(self, reading: Reading) -> bool:
+        """Keep what was read; True when the run has ended since the last time."""
+        from core.runs.model import LIVE_STATES
+
+        was_live, self.is_live = self.is_live, reading.seen.run.status.state in LIVE_STATES
+        said = [line.plain() for line in reading.seen.log_lines_new]
+        self.last_line = next((line for line in reversed(said) if line.strip()), self.last_line)
+        self.seen = reading.seen, reading.results
+        self._watch = reading.watch
+        if was_live and not self.is_live:
+            self.look_anew()
+            return True
+        return False
+
+
+def start_run(workspace: Workspace | None, request: TagRequest) -> str:
+    """Start tagging; returns the run's name. Spawns a process: on a thread. Raises UserError."""
+    from core.runs.launch import start, tag_spec
+    from core.runs.store import create, runs_dir
+
+    spec, files = tag_spec(workspace, request)
+    return start(create(runs_dir(workspace), spec, files)).id
+
+
+def stop_run(run: Run) -> None:
+    """End it now. Takes up to 10 s where its supervisor is gone: on a thread."""
+    from core.runs.launch import stop
+
+    stop(run, "stop-now")
