@@ -147,6 +147,39 @@ async def test_the_list_shows_all_runs_and_enter_opens_one(workspace: Workspace,
         assert screen.query_one("#runs").display
 
 
+async def test_the_list_shows_the_last_step_of_a_run_that_ended_meanwhile(workspace: Workspace, live: Runs) -> None:
+    """9/10 while it runs is not kept when it has finished with 10/10."""
+    go = workspace.root / "go"
+    bar = "steps:  90%|# | {}/10 [00:01<00:09,  1.00it/s, avr_loss=0.5]"
+    code = f"print({bar.format(9)!r}, flush=True)\nuntil({str(go)!r})\nprint({bar.format(10)!r}, flush=True)"
+    run = live.start(code, name="rinni")
+    async with app_for(workspace).run_test(size=(120, 30)) as pilot:
+        screen = await monitor(pilot, run.id)
+        await pilot.press("escape")
+        await until(pilot, lambda: "9/10" in screen_text(pilot))
+        go.touch()
+        wait_for(lambda: not store.observe(run.dir).live)
+        screen._list_runs()
+        await until(pilot, lambda: " 10/10" in screen_text(pilot))
+
+
+@pytest.mark.parametrize("width", [40, 56, 64, 80, 120])
+async def test_columns_of_the_list_go_whole_when_there_is_no_room(
+    workspace: Workspace, finished: str, width: int
+) -> None:
+    """In a narrow pane steps, kind and duration go, before the name, the state and the age; nothing is cut."""
+    async with app_for(workspace).run_test(size=(width, 12)) as pilot:
+        screen = await monitor(pilot, finished)
+        await pilot.press("escape")
+        await until(pilot, lambda: len(screen._progress) == 1 and "2h ago" in screen_text(pilot))
+        row = next(line for line in screen_text(pilot).splitlines() if "rinni  " in line)
+        assert "finished" in row
+        assert row.endswith("2h ago")
+        assert ("300/300" in row) == (width >= 56)
+        assert ("train" in row) == (width >= 64)
+        assert ("10m" in row) == (width >= 80)
+
+
 async def test_a_failed_run_says_why_first(workspace: Workspace) -> None:
     """The reason stands in the colour for bad below the run's name."""
     reason = "CUDA ran out of memory: lower train_batch_size or the resolution."

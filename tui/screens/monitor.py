@@ -235,7 +235,10 @@ class MonitorScreen(ModeScreen):
 
     def _list_runs(self) -> None:
         if self.is_active and self._begin("list"):
-            self._read_list(dict(self._progress), self._feed is None)
+            # What was read of a run that had not ended yet is no longer true when it has.
+            ended = (run.id for run in self.runs if str(run.state) in ENDED)
+            known = {run_id: self._progress[run_id] for run_id in ended if run_id in self._progress}
+            self._read_list(known, self._feed is None)
 
     @work(thread=True, group="monitor-list", exit_on_error=False)
     def _read_list(self, known: dict[str, str], detailed: bool) -> None:

@@ -49,15 +49,21 @@ def how_far(run: Run) -> str:
 
         found = snapshot(run)
         return f"{found.step or 0:,}/{found.total_steps:,} img" if found.total_steps else ""
+    from core.runs.pace import first_epoch, steps_before
     from core.runs.progress import ProgressReader
 
+    reader, before = ProgressReader(), 0
     try:
         with run.log_file.open("rb") as stream:
+            if first_epoch(run.spec.argv) > 1:  # its totals stand at the beginning
+                state = reader.feed(stream.read(_TAIL))
+                before = steps_before(run.spec.argv, state.total_steps, state.epochs)
+                reader.jump()
             stream.seek(max(0, run.log_file.stat().st_size - _TAIL))
-            state = ProgressReader().feed(stream.read(_TAIL))
+            state = reader.feed(stream.read(_TAIL))
     except OSError:
         return ""
-    return f"{state.step or 0:,}/{state.total_steps:,}" if state.total_steps else ""
+    return f"{before + (state.step or 0):,}/{state.total_steps:,}" if state.total_steps else ""
 
 
 def in_thread(screen: MonitorScreen, job: Callable[[], Any], done: Callable[[Any], None]) -> None:

@@ -37,6 +37,21 @@ def lasted(run: Run, now: float) -> float | None:
     return None if ended is None else max(0.0, ended - started)
 
 
+_WIDTHS = {"state": 13, "age": 10, "progress": 16, "kind": 6, "took": 10}
+"""Columns behind the name by importance, with their cells."""
+
+
+def _fitting(room: int) -> set[str]:
+    """The columns that there is room for; none is cut."""
+    shown = set()
+    for name, width in _WIDTHS.items():
+        if width > room:
+            break
+        shown.add(name)
+        room -= width
+    return shown
+
+
 @dataclass(slots=True)
 class RunRows:
     """Rows for an ItemList. `progress` holds what is known of each run's steps, by id."""
@@ -69,14 +84,17 @@ class RunRows:
         took = human_seconds(seconds) if seconds is not None else ""
         word = "unsupervised" if run.unsupervised else state
         room = max(12, min(36, width - 62, max(len(each.spec.name) for each in self.runs) + 2))
+        columns: dict[str, Cells] = {
+            "state": [(fit(word, 13), role if state in {"failed", "lost"} else "muted")],
+            "kind": [(f"{run.spec.kind.value:<6}", "muted")],
+            "progress": [(f"{self.progress.get(run.id, ''):>15} ", "text")],
+            "took": [(f"{took:>9} ", "muted")],
+            "age": [(f"{age:>10}", "muted")],
+        }
         line: Cells = [(f" {glyph} ", role), (fit(printable(run.spec.name), room), "text"), (" ", "text")]
-        line.append((fit(word, 13), role if state in {"failed", "lost"} else "muted"))
-        if width >= 60:
-            line.append((f"{run.spec.kind.value:<6}", "muted"))
-        line.append((f"{self.progress.get(run.id, ''):>15} ", "text"))
-        if width >= 80:
-            line.append((f"{took:>9} ", "muted"))
-        line.append((f"{age:>10}", "muted"))
+        shown = _fitting(width - room - 4)
+        for name, cells in columns.items():
+            line += cells if name in shown else []
         reason = run.status.reason
         used = sum(len(text) for text, _ in line)
         if reason and width - used > 16:
