@@ -56,8 +56,8 @@ class Row:
 
     @property
     def is_untagged(self) -> bool:
-        """Read, and nothing to train on in it."""
-        return not self.tags and (self.is_read or not self.item.has_caption)
+        """Nothing to train on in its caption, as far as that is known (`captions.has_no_tag`)."""
+        return not self.tags and self.error is None and (self.is_read or not self.item.has_caption)
 
     @property
     def states(self) -> tuple[str, ...]:

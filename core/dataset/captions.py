@@ -106,6 +106,17 @@ def read(path: Path) -> str:
     return "" if data is None else decode(data, path)
 
 
+def has_no_tag(path: Path) -> bool:
+    """Whether there is nothing to train on in a caption: no such file, or no tag on its first line.
+
+    One that is not text, or may not be read, is not empty: what it says is unknown.
+    """
+    try:
+        return not split(read(path))
+    except CaptionError:
+        return False
+
+
 def text_with_tags(old_text: str, tags: Sequence[str]) -> str:
     """`old_text` with the tags of its first line replaced; its further lines and its line ends stay.
 

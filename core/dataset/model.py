@@ -60,8 +60,13 @@ class Dataset:
 
     @property
     def uncaptioned(self) -> int:
-        """Images without a caption file."""
-        return sum(not item.has_caption for item in self.items)
+        """Images without a caption, or with one that has no tag in it. Reads the captions: call it once.
+
+        A caption that cannot be read as text is not counted: it is a problem of its own.
+        """
+        from core.dataset.captions import has_no_tag
+
+        return sum(not item.has_caption or has_no_tag(item.caption_path) for item in self.items)
 
 
 def is_image_name(name: str) -> bool:

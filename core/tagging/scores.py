@@ -208,7 +208,8 @@ def _opened(path: Path) -> Iterator[sqlite3.Connection | None]:
         database = sqlite3.connect(
             f"file:{path.as_posix().replace('?', '%3f').replace('#', '%23')}?mode=ro", uri=True, timeout=1
         )
-        database.execute("SELECT 1 FROM scores LIMIT 1")
+        for table in ("scores", "model"):  # a full disk may have left a file without them
+            database.execute(f"SELECT 1 FROM {table} LIMIT 1")
     except sqlite3.Error:
         if database is not None:
             database.close()

@@ -198,3 +198,13 @@ def test_a_size_that_cannot_be_told_is_none(tmp_path: Path) -> None:
         assert image_size(touch(tmp_path / f"{number}.png", data)) is None
     header = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + struct.pack(">IIBBBBB", 50_000, 50_000, 8, 6, 0, 0, 0) + bytes(4)
     assert image_size(touch(tmp_path / "huge.png", header)) == (50_000, 50_000)
+
+
+def test_an_empty_caption_counts_as_none(workspace: Workspace) -> None:
+    """No file, nothing in it, blanks and commas: uncaptioned. One that is not UTF-8 is a problem, not a missing one."""
+    folder = workspace.train_data / "rinni" / "10_rinni"
+    for number, data in enumerate([None, b"", b" ,\n", b"\xef\xbb\xbf", "猫".encode("cp932"), b"rinni"]):
+        touch(folder / f"{number}.png")
+        if data is not None:
+            touch(folder / f"{number}.txt", data)
+    assert open_dataset(workspace, "rinni").uncaptioned == 4

@@ -115,6 +115,20 @@ async def test_broken_files_are_problems_and_nothing_more(workspace: Workspace) 
         await until(pilot, lambda: len(app.screen_stack) == 2)
 
 
+async def test_what_is_uncaptioned_is_the_same_everywhere(workspace: Workspace) -> None:
+    """An empty caption counts, one in another encoding does not: Dataset says what Tag says."""
+    from core.dataset.scan import open_dataset
+
+    folder = make_dataset(workspace)
+    (folder / "rinni_1.txt").write_bytes("猫".encode("cp932"))
+    (folder / "rinni_2.txt").write_text("")
+    app = app_on(workspace)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await ready(pilot, app)
+        assert "2 uncaptioned" in app.screen.query_one("#where", Line).plain
+        assert open_dataset(workspace, "rinni").uncaptioned == 2
+
+
 async def test_names_with_markup_and_escapes_are_only_text(workspace: Workspace) -> None:
     """What somebody wrote into a name or caption reaches no terminal as more than text."""
     make_dataset(workspace, captions={"[red]x\x1b[31m.png": "[bold]tag\x1b]0;title\x07, b"})

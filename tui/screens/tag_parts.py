@@ -90,7 +90,8 @@ def look_around(workspace: Workspace | None, settings: Settings, model: str | No
 
         for name in workspace.dataset_names():
             dataset = open_dataset(workspace, name)
-            without = f", {dataset.uncaptioned:,} without caption" if dataset.uncaptioned else ", all with a caption"
+            uncaptioned = dataset.uncaptioned
+            without = f", {uncaptioned:,} without caption" if uncaptioned else ", all with a caption"
             counts[name] = len(dataset.items)
             notes[name] = f"{count_of(len(dataset.items), 'image')}{without}" if dataset.items else "no image in it yet"
     models = sorted(list_models(workspace, settings), key=lambda each: not each.is_on_disk)
