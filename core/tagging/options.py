@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from core.problems import UserError
+from core.tagging.models import DEMO
 
 if TYPE_CHECKING:
     from core.workspace import Workspace
@@ -104,7 +105,7 @@ class TagRequest:
             "require_gpu": self.require_gpu,
         }
         model = self.model
-        if model is not None and Path(model).expanduser().is_dir():
+        if model is not None and model != DEMO and Path(model).expanduser().is_dir():
             model = str(Path(model).expanduser().absolute())
         return {
             "target": self.target,

@@ -98,6 +98,16 @@ def test_tag_works_outside_any_workspace(bare: Cli, demo: Workspace) -> None:
     assert len(undone["changed"]) == 12 and captions(demo, "mika") == {}
 
 
+def test_demo_is_the_built_in_tagger(
+    cli: Cli, demo: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder that happens to be called demo does not hide it; `./demo` means the folder."""
+    monkeypatch.chdir(tmp_path)
+    assert Path("demo").is_dir()
+    assert cli("tag", "mika", "--model", "demo", "--json").json["model"] == "demo"
+    assert "is no tagger model" in cli("tag", "mika", "--model", "./demo", code=1).err
+
+
 def test_detach_returns_at_once(cli: Cli, demo: Workspace) -> None:
     """The id is printed; the run ends by itself and `status` shows it."""
     answer = cli("tag", "mika", "--detach", "--json").json
@@ -111,7 +121,7 @@ def test_tag_says_what_is_missing(cli: Cli) -> None:
     """No such dataset, no such model: a sentence, exit status 1, no run."""
     assert "nobody is neither a dataset nor a folder" in cli("tag", "nobody", code=1).err
     answer = cli("tag", "mika", "--model", "nonsense", code=1)
-    assert "There is no tagger model nonsense" in answer.err and "kohya-tui models" in answer.err
+    assert "There is no tagger model nonsense" in answer.err and " models" in answer.err
 
 
 def waiting(demo: Workspace, *words: str) -> subprocess.Popen[str]:
