@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from core.cli.main import JsonFlag, WrongUsage, place_of
-from core.cli.output import emit, problem_lines, say, table
+from core.cli.main import JsonFlag, Place, WrongUsage, place_of
+from core.cli.output import emit, folded, problem_lines, say, table, with_place
 from core.problems import Problem, Severity, UserError
 from core.text import count_of, printable
 from core.workspace import Workspace
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from core.config.split import Moved
 
 PANEL = "Config and training"
-config_app = typer.Typer(help="The config files of a training.", no_args_is_help=True)
+config_app = typer.Typer(help="The config files of a training; alone: which there are.", no_args_is_help=False)
 FILES: tuple[FileName, ...] = ("train", "dataset", "prompts")
 Assignments = Annotated[list[str], typer.Argument(metavar="KEY=VALUE…", help="dataset:KEY=VALUE for dataset.toml.")]
 
@@ -31,6 +32,48 @@ def register(app: typer.Typer) -> None:
     app.add_typer(config_app, name="config", rich_help_panel=PANEL)
     app.command("plan", rich_help_panel=PANEL)(plan)
     app.command("check", rich_help_panel=PANEL)(check)
+
+
+@config_app.callback(invoke_without_command=True)
+def _configs(context: typer.Context, json_: JsonFlag = False) -> None:
+    if context.invoked_subcommand is None:
+        list_configs(context, json_)
+
+
+def list_configs(context: typer.Context, json_: bool) -> None:
+    """Every config with what it trains and how long."""
+    from core.config.documents import open_config
+    from core.config.plan import plan as make_plan
+
+    workspace = place_of(context).workspace()
+    rows: list[tuple[str, ...]] = [("config", "dataset", "images", "steps", "epochs", "")]
+    found = []
+    for name in workspace.config_names():
+        config = open_config(workspace, name)
+        planned = make_plan(config, workspace)
+        names = _datasets_of(config, workspace)
+        failed = any(problem.severity is Severity.ERROR for problem in planned.problems)
+        numbers = [f"{value:,}" if value else "–" for value in (planned.images, planned.total_steps, planned.epochs)]
+        rows.append((printable(name), printable(", ".join(names) or "–"), *numbers, "✗" if failed else ""))
+        counted = {key: planned.as_json()[key] for key in ("images", "total_steps", "epochs")}
+        found.append({"name": name, "datasets": names} | counted)
+    lines = [with_place("No configs yet. Make one: kohya-tui config new NAME")]
+    if found:
+        lines = table(rows, frozenset({2, 3, 4}), (), 1)
+    emit({"configs": found}, lines, as_json=json_)
+
+
+def _datasets_of(config: Config, workspace: Workspace) -> list[str]:
+    """The folders below train_data/ that a config trains on, or the folders themselves when they lie elsewhere."""
+    from core.config.resolved import resolve
+
+    found: dict[str, None] = {}
+    for folder in (subset.folder for dataset in resolve(config, workspace) for subset in dataset.subsets):
+        if folder is not None and folder != workspace.train_data and folder.is_relative_to(workspace.train_data):
+            found[folder.relative_to(workspace.train_data).parts[0]] = None
+        elif folder is not None:
+            found[workspace.key_of(folder)] = None
+    return list(found)
 
 
 @config_app.command("new")
@@ -46,12 +89,13 @@ def new(
     from core.config.presets import create
     from core.dataset.edits import Journal
 
-    workspace = place_of(context).workspace()
-    overrides: dict[str, Any] = {"pretrained_model_name_or_path": base} if base else {}
+    place = place_of(context)
+    workspace = place.workspace()
+    overrides: dict[str, Any] = {"pretrained_model_name_or_path": _from_here(base, workspace)} if base else {}
     if dataset is None and name in workspace.dataset_names():
         dataset = name
     config = create(workspace, name, preset, dataset, overrides, journal=Journal(workspace))
-    _written(workspace, config, FILES, [], _problems(config, workspace), json_)
+    _written(workspace, config, FILES, [], _problems(config, workspace, place), json_)
 
 
 @config_app.command("presets")
@@ -61,7 +105,8 @@ def presets(json_: JsonFlag = False) -> None:
 
     rows = [(preset.name, preset.title, preset.description) for preset in PRESETS.values()]
     document = {"presets": [{"name": a, "title": b, "description": c} for a, b, c in rows]}
-    emit(document, [line for a, b, c in rows for line in (f"{a:<18} {b}", f"{'':<18} {c}")], as_json=json_)
+    lines = [line for a, b, c in rows for line in (f"{a:<18} {b}", f"{'':<18} {c}")]
+    emit(document, folded(lines), as_json=json_)
 
 
 @config_app.command("import")
@@ -75,11 +120,13 @@ def import_(
     json_: JsonFlag = False,
 ) -> None:
     """Split a one-file guide into the files that sd-scripts reads, and say what moved and why."""
+    from core.config.check_options import named
     from core.config.guide import convert, default_answers, read_guide
     from core.config.presets import write_config
     from core.dataset.edits import Journal
 
-    workspace = place_of(context).workspace()
+    place = place_of(context)
+    workspace = place.workspace()
     try:
         text = sys.stdin.read() if str(file) == "-" else file.read_bytes().decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
@@ -108,7 +155,10 @@ def import_(
             )
     result = convert(guide, answers, name, workspace)
     config = write_config(workspace, result.name, result.train, result.dataset, result.prompts, Journal(workspace))
-    _written(workspace, config, FILES, result.moved, result.problems, json_)
+    problems = _problems(config, workspace, place)
+    told = {_about(problem) for problem in problems}
+    problems += [each for each in result.problems if _about(named(each, config, workspace)) not in told]
+    _written(workspace, config, FILES, result.moved, problems, json_)
 
 
 @config_app.command("show")
@@ -118,15 +168,16 @@ def show(
     key: Annotated[str | None, typer.Argument(metavar="[KEY]", show_default=False)] = None,
     json_: JsonFlag = False,
 ) -> None:
-    """The files of a config, or the value of one key."""
+    """The files of a config, or the value of one key. Tokens are not shown."""
     from core.config.documents import open_config
+    from core.config.secrets import hidden, hidden_text
     from core.config.values import shown
 
     workspace = place_of(context).workspace()
     config = open_config(workspace, name)
     if key is not None:
         file, plain = _target(key)
-        value = config.get(file, plain)
+        value = hidden(plain, config.get(file, plain))
         if value is None:
             raise UserError(
                 f"{plain} is not set in {file}.toml of {name}", f"Set it: kohya-tui config set {name} {key}=VALUE"
@@ -141,10 +192,11 @@ def show(
     for file in FILES:
         lines += [
             f"── {printable(workspace.key_of(config.path(file)))}",
-            printable(config.text(file), newlines=True).rstrip(),
+            printable(hidden_text(config, file), newlines=True).rstrip(),
             "",
         ]
-    document = {"train": config.effective(), "dataset": config.plain("dataset"), "prompts": config.prompts}
+    train = {key: hidden(key, value) for key, value in config.effective().items()}
+    document = {"train": train, "dataset": config.plain("dataset"), "prompts": config.prompts}
     emit(document, lines, as_json=json_)
 
 
@@ -152,18 +204,21 @@ def show(
 def set_(context: typer.Context, name: str, assignments: Assignments, json_: JsonFlag = False) -> None:
     """Change options; comments and the order of the file stay. Undoable."""
     from core.config.documents import open_config
-    from core.config.schema import parse_value
+    from core.config.schema import is_path, parse_value
     from core.dataset.edits import Journal
 
     pairs = _pairs(assignments)
-    workspace = place_of(context).workspace()
+    place = place_of(context)
+    workspace = place.workspace()
     config = open_config(workspace, name)
     for key, text in pairs:
         file, plain = _target(key)
+        if is_path(file, plain):
+            text = _from_here(text, workspace)
         config.set(file, plain, parse_value(file, plain, text))
     changed = [file for file in FILES if file in config.changed]
     config.save(Journal(workspace))
-    _written(workspace, config, changed, [], _problems(config, workspace), json_)
+    _written(workspace, config, changed, [], _problems(config, workspace, place), json_)
 
 
 @config_app.command("unset")
@@ -174,25 +229,29 @@ def unset(
     from core.config.documents import open_config
     from core.dataset.edits import Journal
 
-    workspace = place_of(context).workspace()
+    place = place_of(context)
+    workspace = place.workspace()
     config = open_config(workspace, name)
     for key in keys:
         config.unset(*_target(key))
     changed = [file for file in FILES if file in config.changed]
     config.save(Journal(workspace))
-    _written(workspace, config, changed, [], _problems(config, workspace), json_)
+    _written(workspace, config, changed, [], _problems(config, workspace, place), json_)
 
 
 @config_app.command("diff")
 def diff(context: typer.Context, name: str, other: str, json_: JsonFlag = False) -> None:
-    """What two configs would do differently."""
+    """What two configs would do differently. Tokens are not shown."""
     from core.config.documents import open_config
+    from core.config.secrets import hidden
     from core.config.values import shown
 
     workspace = place_of(context).workspace()
     ours, theirs = (open_config(workspace, each).effective() for each in (name, other))
     changed = {
-        key: (ours.get(key), theirs.get(key)) for key in sorted({*ours, *theirs}) if ours.get(key) != theirs.get(key)
+        key: (hidden(key, ours.get(key)), hidden(key, theirs.get(key)))
+        for key in sorted({*ours, *theirs})
+        if ours.get(key) != theirs.get(key)
     }
     rows = [("option", name, other)]
     rows += [(printable(key), printable(shown(a)), printable(shown(b))) for key, (a, b) in changed.items()]
@@ -208,7 +267,7 @@ def plan(context: typer.Context, name: str, json_: JsonFlag = False) -> None:
     workspace = place_of(context).workspace()
     found = make_plan(open_config(workspace, name), workspace)
     lines = found.lines()
-    lines += problem_lines(found.problems)
+    lines += folded(problem_lines(found.problems))
     emit(found.as_json(), lines, as_json=json_)
     if any(problem.severity is Severity.ERROR for problem in found.problems):
         raise typer.Exit(1)
@@ -223,9 +282,11 @@ def check(
     """The preflight: config, dataset and machine. Exit status 1 when a training would fail."""
     from core.config.documents import open_config
     from core.config.preflight import check_dataset
+    from core.runs.ready import check_start
 
     place = place_of(context)
     workspace = place.workspace()
+    settings = place.settings()
     datasets = [dataset] if dataset is not None else []
     configs = [config] if config is not None else []
     if not datasets and not configs:
@@ -233,24 +294,40 @@ def check(
         if not datasets and not configs:
             raise UserError(f"There is nothing to check in {workspace.root}", "Bring images in: kohya-tui import NAME")
     checked = [(name, check_dataset(workspace, name)) for name in datasets]
-    checked += [(f"config {name}", _problems(open_config(workspace, name), workspace)) for name in configs]
+    checked += [(f"config {name}", check_start(open_config(workspace, name), workspace, settings)) for name in configs]
     problems: dict[Problem, None] = {}
     lines = []
     for name, found in checked:
-        fresh = [problem for problem in found if problem not in problems]
-        problems.update(dict.fromkeys(fresh))
-        lines.append(f"{printable(name)}: {count_of(len(fresh), 'problem') if fresh else 'nothing to complain about'}")
-        lines += [f"  {line}" for line in problem_lines(fresh)]
+        lines.append(f"{printable(name)}: {count_of(len(found), 'problem') if found else 'nothing to complain about'}")
+        for problem in found:  # the remedy of what several have in common stands once
+            known = problem in problems
+            lines += [f"  {line}" for line in problem_lines([replace(problem, hint=None) if known else problem])]
+        problems.update(dict.fromkeys(found))
+    lines = folded(lines)
     emit({"problems": [problem.as_json() for problem in problems]}, lines, as_json=json_)
     if any(problem.severity is Severity.ERROR for problem in problems):
         raise typer.Exit(1)
 
 
-def _problems(config: Config, workspace: Workspace) -> list[Problem]:
+def _problems(config: Config, workspace: Workspace, place: Place) -> list[Problem]:
     from core.config.preflight import check as preflight
-    from core.settings import load
 
-    return preflight(config, workspace, load(workspace.root))
+    return preflight(config, workspace, place.settings())
+
+
+def _about(problem: Problem) -> tuple[str, str]:
+    return problem.code, problem.where
+
+
+def _from_here(text: str, workspace: Workspace) -> str:
+    """A path as the config wants it, relative to the workspace, from one that is relative to the current folder.
+
+    What is not there, or is meant from the workspace already, stays as it was written.
+    """
+    written = Path(text).expanduser()
+    if not text.strip() or (not written.is_absolute() and (workspace.root / written).exists()) or not written.exists():
+        return text
+    return workspace.key_of(written.parent.resolve() / written.name if written.name != ".." else written.resolve())
 
 
 def _pairs(assignments: Sequence[str]) -> list[tuple[str, str]]:
@@ -285,7 +362,7 @@ def _written(
     for move in moved:
         way = f"{move.from_} → {move.to}" if move.to else move.from_
         lines.append(f"· {printable(move.key)} ({printable(way)}): {printable(move.why)}")
-    lines += problem_lines(problems)
+    lines = folded([*lines, *problem_lines(problems)])
     document = {
         "files": files,
         "moved": [{"key": move.key, "from": move.from_, "to": move.to, "why": move.why} for move in moved],

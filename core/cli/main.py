@@ -7,15 +7,15 @@ import os
 import signal
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, cast
 
 import typer
 from typer.core import TyperGroup
 
-from core.cli.output import problem_lines, say
-from core.problems import UserError
+from core.cli.output import acts_in, problem_lines, say
+from core.problems import Problem, UserError
 from core.settings import Settings, load
 from core.text import printable
 from core.workspace import Workspace, open_workspace
@@ -28,7 +28,7 @@ ORDER = (
     *("check", "config", "plan", "train", "runs", "status", "log", "stop", "metrics", "checkpoints"),
     *("help", "gpu"),
 )
-"""CLI.md's; one line a panel of `--help`."""
+"""One line a panel of `--help`."""
 
 
 class WrongUsage(UserError):
@@ -65,6 +65,8 @@ class Place:
     """Where a command acts: the folder named by `-C`, if any."""
 
     folder: Path | None
+    told: set[Problem] = field(default_factory=set, compare=False)
+    """What was said about the settings: once a command."""
 
     def workspace(self) -> Workspace:
         """The workspace; UserError when there is none."""
@@ -80,10 +82,12 @@ class Place:
             return None
 
     def settings(self, *, tell: bool = True, **flags: Any) -> Settings:
-        """The settings in force here, `flags` over all; with `tell` what is wrong with their files goes to stderr."""
+        """The settings in force here, `flags` over all; with `tell` what is wrong with them goes to stderr, once."""
         workspace = self.workspace_or_none()
         settings = load(workspace.root if workspace else None, flags=flags)
-        for line in problem_lines(settings.problems) if tell else ():
+        fresh = [problem for problem in settings.problems if problem not in self.told] if tell else []
+        self.told.update(fresh)
+        for line in problem_lines(fresh):
             say(line)
         return settings
 
@@ -115,6 +119,7 @@ def _main(
     ] = False,
 ) -> None:
     context.obj = Place(workspace)
+    acts_in(workspace)
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
 
@@ -132,6 +137,7 @@ def _register() -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit status: 0 done, 1 errors or partly done, 2 wrong usage, 128 + n a signal."""
     _register()
+    acts_in(None)
     try:
         with _signals():
             code = app(

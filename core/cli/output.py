@@ -5,17 +5,65 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
+import shlex
 import shutil
 import sys
 import time
 import unicodedata
 from collections.abc import Iterable, Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, TextIO
 
 from core.problems import Problem, Severity, UserError
 from core.text import human_seconds, printable
 
+_COMMANDS = re.compile(
+    r"\bkohya-tui (?=(?:import|tag|models|trigger|undo|redo|history|check|config|plan|train|runs|status|log|stop"
+    r"|metrics|checkpoints|setup|doctor)\b)"
+)
+_acts_in: Path | None = None
 MARKS = {Severity.ERROR: "✗", Severity.WARNING: "!", Severity.INFO: "·"}
+
+
+def acts_in(folder: Path | None) -> None:
+    """The folder that the user gave with `-C`: commands that remedies name are told with it."""
+    global _acts_in
+    _acts_in = folder
+
+
+def with_place(text: str) -> str:
+    """`text` with the user's own `-C` in the commands that it names."""
+    if _acts_in is None:
+        return text
+    place = shlex.quote(printable(str(_acts_in)))
+    return _COMMANDS.sub(lambda _: f"kohya-tui -C {place} ", text)
+
+
+def folded(lines: Iterable[str], stream: TextIO | None = None) -> list[str]:
+    """`lines` broken at blanks to the width of the terminal behind `stream` (stdout); over a pipe as they are.
+
+    What follows is indented below its first line. A word that is longer than the terminal (a path) stays whole.
+    """
+    if not (stream or sys.stdout).isatty():
+        return list(lines)
+    width = max(20, shutil.get_terminal_size().columns)
+    return [part for line in lines for part in _fold(line, width)]
+
+
+def _fold(line: str, width: int) -> list[str]:
+    if cells_of(line) <= width:
+        return [line]
+    text = line.lstrip(" ")
+    indent = len(line) - len(text)
+    hang = " " * (indent + 4 if text[:1] in MARKS.values() else indent or 4)
+    lines, now = [], " " * indent
+    for word in text.split(" "):
+        if cells_of(now) + cells_of(word) > width and now.strip():
+            lines.append(now.rstrip())
+            now = hang
+        now += word + " "
+    return [*lines, now.rstrip()]
 
 
 def emit(document: dict[str, Any] | list[Any], lines: Iterable[str], *, as_json: bool) -> None:
@@ -56,7 +104,8 @@ def put(line: str, *, end: str = "\n", flush: bool = True) -> None:
 
 def say(line: str) -> None:
     """A message beside the result. A terminal that is gone hears nothing."""
-    _to_stderr(line + "\n")
+    for part in folded(with_place(line).split("\n"), sys.stderr):
+        _to_stderr(part + "\n")
 
 
 def _to_stderr(text: str) -> None:
@@ -82,17 +131,25 @@ def problem_lines(problems: Iterable[Problem]) -> list[str]:
         where = f"{printable(problem.where)}: " if problem.where else ""
         lines.append(f"{MARKS[problem.severity]} {problem.code} {where}{printable(problem.message)}")
         if problem.hint:
-            lines.append(f"    {printable(problem.hint)}")
+            lines.append(f"    {with_place(printable(problem.hint))}")
     return lines
 
 
-def table(rows: Sequence[Sequence[str]], right: frozenset[int] = frozenset()) -> list[str]:
+def table(
+    rows: Sequence[Sequence[str]],
+    right: frozenset[int] = frozenset(),
+    spare: Sequence[int] = (),
+    cut: int | None = None,
+) -> list[str]:
     """Rows as aligned columns, two spaces apart; those in `right` align right. The first row is the head.
 
-    On a terminal that is too narrow the last column goes below its row, without its head.
+    On a terminal that is too narrow the columns in `spare` are left out, the first one first, and `cut` is shortened.
+    Without either the last column goes below its row, without its head.
     """
     if not rows:
         return []
+    if spare or cut is not None:
+        rows, right = _fitted(rows, right, spare, cut)
     last = len(rows[0]) - 1
     widths = [max(cells_of(row[column]) for row in rows) for column in range(last + 1)]
     whole = sum(widths) + 2 * last
@@ -102,8 +159,30 @@ def table(rows: Sequence[Sequence[str]], right: frozenset[int] = frozenset()) ->
         cells = [_padded(row[column], widths[column], column in right) for column in range(last if below else last + 1)]
         lines.append("  ".join(cells).rstrip())
         if below and number and row[last]:
-            lines.append(f"    {row[last]}")
+            lines += folded([f"    {row[last]}"])
     return lines
+
+
+def _fitted(
+    rows: Sequence[Sequence[str]], right: frozenset[int], spare: Sequence[int], cut: int | None
+) -> tuple[list[list[str]], frozenset[int]]:
+    """The rows with what fits into the terminal, and which of their columns align right."""
+    kept = list(range(len(rows[0])))
+    widths = [max(cells_of(row[column]) for row in rows) for column in kept]
+    room = shutil.get_terminal_size().columns if sys.stdout.isatty() else sys.maxsize
+    for column in spare:
+        if sum(widths[each] + 2 for each in kept) - 2 > room:
+            kept.remove(column)
+    over = sum(widths[each] + 2 for each in kept) - 2 - room
+    if cut is not None and over > 0:
+        width = max(8, widths[cut] - over)
+        rows = [[*row[:cut], _shortened(row[cut], width), *row[cut + 1 :]] for row in rows]
+    fitted = [[row[column] for column in kept] for row in rows]
+    return fitted, frozenset(index for index, column in enumerate(kept) if column in right)
+
+
+def _shortened(text: str, width: int) -> str:
+    return text if cells_of(text) <= width else f"{clipped(text, width - 1)}…"
 
 
 def _padded(text: str, width: int, right: bool) -> str:
@@ -127,7 +206,7 @@ def clipped(text: str, width: int) -> str:
 
 
 class Bar:
-    """A progress bar on a terminal's stderr, nothing otherwise (CLI.md). At most five updates a second."""
+    """A progress bar on a terminal's stderr, nothing otherwise. At most five updates a second."""
 
     def __init__(self, label: str) -> None:
         self._label = label

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from core.cli.main import JsonFlag, Place, place_of
-from core.cli.output import emit, emit_line, problem_lines, put, say, table
+from core.cli.output import emit, emit_line, folded, problem_lines, put, say, table, with_place
 from core.problems import Severity, UserError
 from core.text import human_age, human_bytes, human_seconds, printable
 
@@ -19,6 +19,20 @@ if TYPE_CHECKING:
     from core.runs.watch import RunSnapshot
 
 PANEL = "Config and training"
+RIGHT = frozenset({3, 4, 5, 6, 7})
+SPARE = (8, 1, 6, 4, 5)
+"""Columns that a narrow terminal can do without: age, kind, rate, epoch, loss."""
+PHASES = {
+    "starting": "starting",
+    "dataset": "reading the images",
+    "model": "loading the model",
+    "caching": "caching",
+    "network": "making the network",
+    "sampling": "sampling",
+    "validating": "validating",
+    "saving": "saving",
+}
+"""What a live training does while it does not step."""
 RunArgument = Annotated[
     str, typer.Argument(metavar="[RUN]", help="An id of `runs`, its beginning, or `last`.", show_default=False)
 ]
@@ -70,10 +84,12 @@ def train(
     workspace = place.workspace()
     settings = place.settings(launcher=launcher)
     config = open_config(workspace, name)
-    problems = check_start(config, workspace, settings)
+    problems = check_start(config, workspace, settings, gpu=None if gpu is None else str(gpu))
     for line in problem_lines(problems):
         say(line)
     if not force and any(problem.severity is Severity.ERROR for problem in problems):
+        if json_:
+            emit({"run": None, "problems": [problem.as_json() for problem in problems]}, [], as_json=True)
         raise UserError(
             f"{name} is not started: the preflight found errors", "Mend them, or start all the same with --force."
         )
@@ -104,21 +120,31 @@ def runs(context: typer.Context, json_: JsonFlag = False) -> None:
     now = time.time()
     for seen in found:
         rows.append((*_cells(seen), human_age(now - seen.run.spec.created)))
-    lines = table(rows, frozenset({3, 4, 5, 6, 7})) if found else ["No runs yet. Start one: kohya-tui train NAME"]
-    lines += [f"{seen.run.id}: {printable(seen.reason)}" for seen in found[:5] if seen.reason]
+    lines = [with_place("No runs yet. Start one: kohya-tui train NAME")]
+    if found:
+        lines = table(rows, RIGHT, SPARE, 0)
+    lines += folded(f"{seen.run.id}: {printable(seen.reason)}" for seen in found[:5] if seen.reason)
     emit({"runs": [seen.as_json() for seen in found]}, lines, as_json=json_)
 
 
 def _cells(seen: RunSnapshot) -> tuple[str, ...]:
+    from core.runs.model import LIVE_STATES
+
+    live = seen.run.status.state in LIVE_STATES
+    state = str(seen.run.status.state)
+    if live and seen.run.spec.kind == "train" and seen.phase in PHASES:
+        state = f"{state}, {PHASES[seen.phase]}"
     step = "–"
-    if seen.step is not None:
-        step = f"{seen.step:,}/{seen.total_steps:,}" if seen.total_steps else f"{seen.step:,}"
+    if seen.total_steps and (live or seen.step is not None):
+        step = f"{seen.step or 0:,}/{seen.total_steps:,}"
+    elif seen.step is not None:
+        step = f"{seen.step:,}"
     epoch = f"{seen.epoch}/{seen.epochs}" if seen.epoch is not None and seen.epochs else "–"
     unit = "img/s" if seen.run.spec.kind == "tag" else "it/s"
     return (
         printable(seen.run.id),
         str(seen.run.spec.kind),
-        str(seen.run.status.state),
+        state,
         step,
         epoch,
         f"{seen.loss:.4f}" if seen.loss is not None else "–",
@@ -142,9 +168,9 @@ def status(
     if not watch:
         seen = snapshot(found)
         rows = [("run", "kind", "state", "step", "epoch", "loss", "rate", "left"), _cells(seen)]
-        lines = table(rows, frozenset({3, 4, 5, 6, 7}))
+        lines = table(rows, RIGHT, SPARE[1:], 0)
         if seen.reason:
-            lines.append(printable(seen.reason))
+            lines += folded([printable(seen.reason)])
         emit({"runs": [seen.as_json()]}, lines, as_json=json_)
         return
     watcher = RunWatch(found.dir)

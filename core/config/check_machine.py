@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,7 +68,7 @@ def check_models(config: Config, workspace: Workspace, script: str, settings: Se
     else:
         model = model_of(config, workspace)
         if model is None:
-            yield _model_missing(where, name, workspace)
+            yield _model_missing(where, name, workspace, config.name)
         elif model.problem is not None and model.path.suffix != ".ckpt":
             yield error("KT206", where, f"{name}: {model.problem}", "Choose another file, or download it again.")
         elif model.architecture is not None:
@@ -82,7 +83,7 @@ def check_models(config: Config, workspace: Workspace, script: str, settings: Se
         yield warning("KT222", where, message, "Choose the base model again, or make a config from the right preset.")
 
 
-def _model_missing(where: str, name: str, workspace: Workspace) -> Problem:
+def _model_missing(where: str, name: str, workspace: Workspace, config: str) -> Problem:
     file = Path(name).name
     same = [model.path for model in list_models(workspace) if model.path.name == file]
     if same:
@@ -91,11 +92,13 @@ def _model_missing(where: str, name: str, workspace: Workspace) -> Problem:
         hint = "Name a file in models/ instead, unless that is meant."
         return warning("KT206", where, f"{name} is not here: the trainer will look for it on Hugging Face", hint)
     usual = next((model for model in USUAL if model.file == file), None)
-    hint = (
-        f"Get it: kohya-tui models base download {usual.repo} {usual.file}"
-        if usual is not None
-        else f"Put it into {workspace.models}; paths are relative to {workspace.root}."
-    )
+    source = f"{usual.repo} {usual.file}" if usual is not None else f"REPO {shlex.quote(file)}"
+    hint = f"Get it: kohya-tui models base download {source}"
+    if usual is None:
+        hint += f", or put it into {workspace.models}"
+    if (workspace.root / name) != workspace.models / file:
+        value = shlex.quote(f"pretrained_model_name_or_path=models/{file}")
+        hint += f"; then: kohya-tui config set {shlex.quote(config)} {value}"
     return error("KT206", where, f"there is no {name}", hint)
 
 
@@ -246,15 +249,21 @@ def check_output(config: Config, workspace: Workspace, plan: Plan) -> Iterator[P
 
 
 def check_gpus(
-    config: Config, settings: Settings, live_runs: Sequence[LiveRun], gpus: GpuReading | None
+    config: Config,
+    settings: Settings,
+    live_runs: Sequence[LiveRun],
+    gpus: GpuReading | None,
+    gpu: str | None = None,
 ) -> Iterator[Problem]:
-    """Other runs, and what the GPUs can do; nothing without a reading."""
+    """Other runs, unless each has a GPU of its own, and what the GPUs can do; nothing of that without a reading."""
     train = config.effective()
     for run in live_runs:
         if run.config == config.name:
             yield warning("KT405", run.id, "a run of this config is under way", "Wait for it, or stop it first.")
-        elif settings.trainer != "demo":
+        elif gpu is None or run.gpu in (None, gpu):
             hint = "Two trainings on one GPU rarely fit: wait for it, or choose another GPU."
+            if settings.trainer == "demo":
+                hint = "Both get slower: wait for it, or stop it first."
             yield warning("KT405", run.id, "another run is under way", hint)
     if gpus is None or settings.trainer == "demo":
         return

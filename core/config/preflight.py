@@ -21,6 +21,7 @@ from core.config.check_machine import (
 from core.config.check_options import check_files, check_options, error, named, warning
 from core.config.plan import Plan, plan
 from core.config.resolved import images_in, script_of
+from core.config.secrets import check_secrets
 from core.problems import Problem, Severity
 
 if TYPE_CHECKING:
@@ -39,12 +40,14 @@ def check(
     live_runs: Sequence[LiveRun] = (),
     gpus: GpuReading | None = None,
     planned: Plan | None = None,
+    *,
+    gpu: str | None = None,
 ) -> list[Problem]:
     """Everything that can be told before a run of `config`, errors first.
 
     Reads the header of every image and every caption once: about 0.1 s for 1,000 images. `planned` saves the headers.
     """
-    found = _check(config, workspace, settings, live_runs, gpus, planned)
+    found = _check(config, workspace, settings, live_runs, gpus, planned, gpu)
     return _sorted(named(problem, config, workspace) for problem in found)
 
 
@@ -78,16 +81,18 @@ def _check(
     live_runs: Sequence[LiveRun],
     gpus: GpuReading | None,
     planned: Plan | None,
+    gpu: str | None,
 ) -> Iterator[Problem]:
     yield from check_files(config)
     script = script_of(config, workspace)
     if "train" not in config.broken and config.text("train").strip():
         train = config.effective()
         yield from check_options(config, script)
+        yield from check_secrets(config)
         yield from check_models(config, workspace, script, settings)
         yield from check_sampling(config, workspace, script)
         yield from check_packages(train, settings)
-        yield from check_gpus(config, settings, live_runs, gpus)
+        yield from check_gpus(config, settings, live_runs, gpus, gpu)
     if "dataset" in config.broken:
         return
     yield from check_dataset_file(config, workspace, script)

@@ -164,6 +164,16 @@ def parse_value(file: str, key: str, text: str, script: str = DEFAULT_SCRIPT) ->
     return from_text(text, next((found for level in LEVELS if (found := dataset_fields(level).get(bare))), None))
 
 
+def is_path(file: str, key: str) -> bool:
+    """Whether the value of `key` is the path of a file or folder."""
+    bare = key.rsplit(".", 1)[-1]
+    if file == "train":
+        found = fields().get(key)
+    else:
+        found = next((field for level in LEVELS if (field := dataset_fields(level).get(bare))), None)
+    return found is not None and found.type == "path"
+
+
 _KNOWN_SLIPS = {
     "lr": "learning_rate",
     "batch_size": "train_batch_size",

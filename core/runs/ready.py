@@ -19,11 +19,18 @@ if TYPE_CHECKING:
     from core.workspace import Workspace
 
 
-def check_start(config: Config, workspace: Workspace, settings: Settings, planned: Plan | None = None) -> list[Problem]:
+def check_start(
+    config: Config,
+    workspace: Workspace,
+    settings: Settings,
+    planned: Plan | None = None,
+    *,
+    gpu: str | None = None,
+) -> list[Problem]:
     """What stands against starting `config` now, errors and warnings. Asks the trainer's Python: up to some seconds.
 
-    `planned` saves counting the images once more.
+    `planned` saves counting the images once more. `gpu` is the index of the GPU that was chosen.
     """
     trainings = [run for run in list_runs(workspace) if run.live and run.spec.kind is RunKind.TRAIN]
     live = [LiveRun(run.id, run.spec.config, run.spec.gpu) for run in trainings]
-    return [*check_trainer(settings), *check(config, workspace, settings, live, read_gpus(), planned)]
+    return [*check_trainer(settings), *check(config, workspace, settings, live, read_gpus(), planned, gpu=gpu)]

@@ -6,10 +6,18 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from core.workspace import Workspace
+import pytest
+
+from core.workspace import Workspace, create
 from tests.core.cli_kit import Cli, program
 
 GUIDE = Path(__file__).parents[1] / "data" / "guide" / "kohya-character-lora-guide.md"
+
+
+@pytest.fixture
+def bare_workspace(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Cli:
+    """The commands in a workspace with nothing in it."""
+    return Cli(capsys, create(tmp_path / "new").root)
 
 
 def read(demo: Workspace, name: str, file: str = "train") -> dict[str, Any]:
@@ -91,7 +99,8 @@ def test_show_prints_files_or_one_value(cli: Cli, demo: Workspace) -> None:
     }
     document = cli("config", "show", "rinni", "--json").json
     assert set(document) == {"train", "dataset", "prompts"}
-    assert "kohya-tui config set rinni" in cli("config", "show", "rinni", "network_weights", code=1).err
+    set_it = f"kohya-tui -C {demo.root} config set rinni network_weights=VALUE"  # as the user named the place
+    assert set_it in cli("config", "show", "rinni", "network_weights", code=1).err
     assert "rinni" in cli("config", "show", "nobody", code=1).err
 
 
@@ -131,6 +140,93 @@ def test_diff_shows_what_would_be_different(cli: Cli) -> None:
     assert changed["network_dim"][1] == 8
     assert any(line.startswith("network_dim") for line in cli("config", "diff", "rinni", "mika").lines)
     assert cli("config", "diff", "rinni", "rinni").out == "no difference\n"
+
+
+def test_config_alone_lists_the_configs(cli: Cli, bare_workspace: Cli) -> None:
+    """Name, dataset, images and steps; a broken one is marked and does not hide the others."""
+    cli("config", "new", "mika", "--preset", "demo")
+    (config, _) = reversed(cli("config", "--json").json["configs"])
+    assert (config["name"], config["datasets"], config["images"]) == ("rinni", ["rinni"], 24)
+    assert config["total_steps"] == cli("plan", "rinni", "--json").json["total_steps"]
+    cli("config", "set", "mika", "dataset:resolution=64")
+    assert cli("config").lines[0].split() == ["config", "dataset", "images", "steps", "epochs"]
+    assert [line.split()[0] for line in cli("config").lines[1:]] == ["mika", "rinni"]
+    assert "Make one: kohya-tui -C" in bare_workspace("config").out
+
+
+def test_paths_are_those_of_the_current_folder(
+    cli: Cli, demo: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With -C a path may lie beside the workspace, or inside it, as seen from here; one from the workspace stays."""
+
+    def base(name: str = "rinni") -> str:
+        return str(flat(read(demo, name))["pretrained_model_name_or_path"])
+
+    (tmp_path / "mine.safetensors").write_bytes(b"")
+    cli("config", "new", "mika", "--preset", "demo", "--base", "mine.safetensors")
+    assert base("mika") == str(tmp_path / "mine.safetensors")
+    cli("config", "set", "rinni", f"pretrained_model_name_or_path={demo.root.name}/models/demo-base.safetensors")
+    assert base() == "models/demo-base.safetensors"
+    monkeypatch.chdir(demo.configs)
+    cli("config", "set", "rinni", "pretrained_model_name_or_path=../models/demo-base.safetensors")
+    assert base() == "models/demo-base.safetensors"
+    for as_written in ("models/demo-base.safetensors", "models/none.safetensors", "stabilityai/sdxl-turbo"):
+        cli("config", "set", "rinni", f"pretrained_model_name_or_path={as_written}")
+        assert base() == as_written
+    cli("config", "set", "rinni", "dataset:image_dir=../train_data/mika/10_mika")
+    assert read(demo, "rinni", "dataset")["datasets"][0]["subsets"][0]["image_dir"] == "train_data/mika/10_mika"
+
+
+def test_tokens_are_hidden_and_told(cli: Cli, demo: Workspace) -> None:
+    """In the files, as a value, in --json and in a diff; also when the file is broken. A warning names the variable."""
+    cli("config", "new", "mika", "--preset", "demo")
+    answer = cli("config", "set", "rinni", "huggingface_token=hf_verysecret", "wandb_api_key=0123456789")
+    assert "KT245 configs/rinni/train.toml: huggingface_token" in answer.out
+    assert "HF_TOKEN" in answer.out and "WANDB_API_KEY" in answer.out
+    shown = [
+        cli("config", "show", "rinni").out,
+        cli("config", "show", "rinni", "huggingface_token").out,
+        cli("config", "show", "rinni", "huggingface_token", "--json").out,
+        cli("config", "show", "rinni", "--json").out,
+        cli("config", "diff", "rinni", "mika").out,
+        cli("config", "diff", "mika", "rinni", "--json").out,
+    ]
+    path = demo.configs / "rinni" / "train.toml"
+    path.write_text(path.read_text() + "[broken\n")
+    shown.append(cli("config", "show", "rinni").out)
+    assert all("verysecret" not in text and "0123456789" not in text for text in shown)
+    assert all("(hidden)" in text for text in shown)
+    assert "hf_verysecret" in path.read_text()
+
+
+def test_an_import_tells_what_check_would(cli: Cli, demo: Workspace, tmp_path: Path) -> None:
+    """The written files are looked at: the base model that is missing is told at once, nothing twice."""
+    words = ["config", "import", GUIDE, "--set", "character_name=rinni", "--set", f"/path/to/kohya_ss={demo.root}"]
+    problems = cli(*words, "--name", "guide", "--json").json["problems"]
+    told = [(problem["code"], problem["where"].rpartition("/")[2]) for problem in problems]
+    assert len(set(told)) == len(told)
+    checked = {
+        (problem["code"], problem["where"])
+        for problem in cli("check", "--config", "guide", "--json", code=1).json["problems"]
+    }
+    assert checked <= {(problem["code"], problem["where"]) for problem in problems}
+    (missing,) = [problem for problem in problems if problem["code"] == "KT206"]
+    assert "config set guide pretrained_model_name_or_path=models/" in missing["hint"]
+
+
+def test_a_guides_model_is_found_where_it_lies(cli: Cli, demo: Workspace, tmp_path: Path) -> None:
+    """The guide says models/checkpoints/; the file lies in models/: the config names that, and the move is told."""
+    demo_base = demo.models / "demo-base.safetensors"
+    guide = tmp_path / "guide.toml"
+    guide.write_text(
+        'pretrained_model_name_or_path = "./models/checkpoints/demo-base.safetensors"\n'
+        'network_module = "networks.lora"\n'
+        'train_data_dir = "train_data/rinni"\n'
+    )
+    assert demo_base.exists()
+    answer = cli("config", "import", guide, "--name", "guide")
+    assert flat(read(demo, "guide"))["pretrained_model_name_or_path"] == "models/demo-base.safetensors"
+    assert "is here at models/demo-base.safetensors" in answer.out and "KT206" not in answer.out
 
 
 def test_plan_counts_as_the_trainer_will(cli: Cli, demo: Workspace) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from PIL import Image
 
 from core.workspace import Workspace
@@ -181,3 +182,23 @@ def test_check_names_bad_pictures_and_captions(cli: Cli, demo: Workspace) -> Non
     text = cli("check", "rinni", code=1).out
     for name in (first.name, second.name, "fake.png"):
         assert name in text
+
+
+def test_check_tells_what_stands_against_each_config(
+    cli: Cli, demo: Workspace, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """What two configs have in common is told of both, with the config's folder; the trainer is looked at as well."""
+    cli("config", "new", "mika", "--preset", "demo")
+    for name in ("rinni", "mika"):
+        cli("config", "set", name, "pretrained_model_name_or_path=models/none.safetensors")
+    answer = cli("check", code=1)
+    for name in ("rinni", "mika"):
+        assert f"  ✗ KT206 configs/{name}/train.toml: pretrained_model_name_or_path: there is no" in answer.out
+    problems = cli("check", "--json", code=1).json["problems"]
+    assert [problem["code"] for problem in problems].count("KT206") == 2
+    monkeypatch.setenv("KOHYA_TUI_TRAINER", "sd-scripts")
+    monkeypatch.setenv("KOHYA_TUI_SD_SCRIPTS", str(tmp_path / "nowhere"))
+    checked = cli("check", "--config", "rinni", code=1).out
+    assert "KT501" in checked and str(tmp_path / "nowhere") in checked
+    whole = cli("check", code=1).out
+    assert whole.count("KT501") == 2 and whole.count("fetch it: kohya-tui") == 1

@@ -101,6 +101,9 @@ def test_broken_settings_are_told_where_they_count(cli: Cli, demo: Workspace) ->
     answer = cli("train", "rinni", code=1)
     assert "kohya-tui.toml" in answer.err.splitlines()[0]
     assert cli("config", "show", "rinni").err == ""
+    (demo.root / "kohya-tui.toml").write_text('trainer = "demo"\ntagger = "demo"\nsd_scripts = "/x"\n')
+    for words in (["train", "rinni"], ["check"], ["config", "set", "rinni", "seed=5"], ["tag", "mika"], ["models"]):
+        assert cli(*words).err.count("KT003") == 1, words
 
 
 def test_two_commands_at_once_do_not_spoil_the_journal(demo: Workspace) -> None:

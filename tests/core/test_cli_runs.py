@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from core.cli.main import main
-from core.runs import store
+from core.runs import proc, store
 from core.runs.model import LIVE_STATES, RunState
 from core.workspace import Workspace
 from tests.core.cli_kit import COMMAND, Cli, only_run, program, until
@@ -137,6 +137,44 @@ def test_stop_after_the_next_checkpoint(cli: Cli, demo: Workspace) -> None:
     assert len(cli("checkpoints", "--json").json["checkpoints"]) >= 1
 
 
+def test_a_second_training_is_warned_of(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also with the demo's trainer: the run that is under way is named; two GPUs of their own are no matter."""
+    first = slow(cli, monkeypatch)
+    cli("config", "new", "mika", "--preset", "demo")
+    cli("tag", "mika")
+    for words in (["train", "mika"], ["check", "--config", "mika"]):
+        answer = cli(*words)
+        assert f"KT405 {first}: another run is under way" in answer.out + answer.err, words
+    cli("stop", first)
+    cli("stop")
+    first = str(cli("train", "rinni", "--gpu", 0, "--json").json["run"])
+    assert "KT405" not in cli("train", "mika", "--gpu", 1).err
+    assert f"KT405 {first}" in cli("train", "mika", "--gpu", 0).err
+
+
+def test_status_tells_what_a_training_does_before_its_first_step(cli: Cli, demo: Workspace) -> None:
+    """While the first samples are drawn: the phase, and 0 of all steps."""
+    cli("train", "rinni")
+    run = only_run(demo)
+    until(lambda: "steps:   0%" in run.log_file.read_text("utf-8", "replace"))
+    cli("stop")
+    log = run.log_file.read_text("utf-8", "replace")
+    begin = log[: log.index("steps:   0%")].rstrip()
+    folder = demo.runs / "20300101-000000-copy"
+    shutil.copytree(run.dir, folder)
+    shutil.rmtree(folder / "logs", ignore_errors=True)
+    (folder / "output.log").write_text(begin)
+    (folder / "state.json").write_text(json.dumps({"v": 1, "state": "running"}))
+    locks = [proc.take_lock(str(folder / name)) for name in ("alive.lock", "supervisor.lock")]
+    try:
+        row = next(line for line in cli("runs").lines if "sampling" in line)
+    finally:
+        for lock in locks:
+            assert lock is not None
+            os.close(lock)
+    assert row.startswith(run.id) and "running, sampling" in row and " 0/600" in row
+
+
 def test_stop_asks_which_one(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     """With two runs going, none is stopped by a guess."""
     first = slow(cli, monkeypatch)
@@ -178,6 +216,8 @@ def test_a_training_that_would_fail_is_not_started(cli: Cli, demo: Workspace) ->
     (demo.models / "demo-base.safetensors").unlink()
     answer = cli("train", "rinni", code=1)
     assert "demo-base.safetensors" in answer.err and "--force" in answer.err
+    blocked = cli("train", "rinni", "--json", code=1).json
+    assert blocked["run"] is None and "KT206" in {problem["code"] for problem in blocked["problems"]}
     assert not list(demo.runs.iterdir())
     followed = cli("train", "rinni", "--force", "--follow", code=1)
     assert "is failed: " in followed.err

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from core.cli.output import cells_of
 from core.runs import store
 from core.runs.model import RunKind
 from core.workspace import Workspace
@@ -77,3 +78,16 @@ def test_doctor_with_gpus(cli: Cli, fake_gpus: Machine) -> None:
     fake_gpus.gpu(0, name="Test GPU")
     lines = [line for line in cli("doctor").lines if " GPU " in line]
     assert any("Test GPU" in line and "GiB" in line for line in lines)
+
+
+@pytest.mark.parametrize("words", [["runs"], ["models"], ["doctor"], ["config", "presets"], ["check"], ["config"]])
+def test_results_fit_into_80_columns(cli: Cli, demo: Workspace, words: list[str]) -> None:
+    """Less important columns go, sentences break at words; a path may be longer than the line."""
+    (demo.models / "demo-base.safetensors").unlink()
+    with Program([*COMMAND, "train", "rinni", "--force"], cwd=demo.root, size=(80, 24)) as program:
+        finish(program)
+    until(lambda: not only_run(demo).live)
+    with Program([*COMMAND, *words], cwd=demo.root, size=(80, 24)) as program:
+        text = finish(program)
+    long = [line for line in text.replace("\r", "").splitlines() if cells_of(line) > 80]
+    assert all(max(map(len, line.split())) > 60 for line in long), long

@@ -149,4 +149,6 @@ def test_tables_align_wide_characters_and_fold_on_narrow_terminals(monkeypatch: 
     assert cells_of("リンニ") == 6 and clipped("リンニ", 5) == "リン"
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
     monkeypatch.setenv("COLUMNS", "20")
-    assert table(rows, frozenset({1})) == ["name     n", "リンニ  10", "    x", "rinni    5", "    a long description"]
+    folded = ["name     n", "リンニ  10", "    x", "rinni    5", "    a long", "    description"]
+    assert table(rows, frozenset({1})) == folded
+    assert table(rows, frozenset({1}), (1,), 2) == ["name    about", "リンニ  x", "rinni   a long desc…"]

@@ -101,19 +101,12 @@ class Start(Dialog[Answer]):
 
 def look(config: Config, workspace: Workspace, settings: Settings) -> tuple[Plan | None, tuple[Problem, ...], str]:
     """(plan, problems, what trains): the preflight with the machine and the trainer. Takes a second: on a thread."""
-    from core.config.check_machine import LiveRun
     from core.config.plan import plan
-    from core.config.preflight import check
     from core.config.resolved import script_of
-    from core.hardware import read_gpus
-    from core.runs.model import RunKind
-    from core.runs.store import list_runs
-    from core.runs.trainer import check_trainer
+    from core.runs.ready import check_start
 
-    running = [run for run in list_runs(workspace) if run.live and run.spec.kind is RunKind.TRAIN]
-    live = [LiveRun(run.id, run.spec.config, run.spec.gpu) for run in running]
     planned = plan(config, workspace) if not config.broken else None
-    problems = (*check_trainer(settings), *check(config, workspace, settings, live, read_gpus(), planned))
+    problems = tuple(check_start(config, workspace, settings, planned))
     if settings.trainer == "demo":
         return planned, problems, "the demo trainer inside kohya-tui (it draws; it is no Stable Diffusion)"
     where = f"{script_of(config, workspace)} of {settings.sd_scripts}" if settings.sd_scripts is not None else ""
