@@ -27,6 +27,8 @@ class Clash:
     label: str
     ours: str
     theirs: str | None
+    merged: str | None = None
+    """The same change done on theirs; None when it is no change of tags, or would come to nothing."""
 
 
 class CaptionEdits:
@@ -40,16 +42,19 @@ class CaptionEdits:
     ) -> None:
         self._app, self._on_change, self._on_clash = app, on_change, on_clash
 
-    def set_tags(self, row: Row, tags: Sequence[str], label: str) -> bool:
-        """Other tags on the first line; the further lines stay. False when nothing changed."""
+    def set_tags(self, row: Row, tags: Sequence[str], label: str, *, again: bool = True) -> bool:
+        """Other tags on the first line; the further lines stay. False when nothing changed.
+
+        `again`: when the file is another by now, the change may be done on that one (it does not replace the whole).
+        """
         try:
             text = captions.text_with_tags(row.caption or "", tags)
         except UserError as error:
             self._app.report(error)
             return False
-        return self.set_text(row, text, label)
+        return self.set_text(row, text, label, again=again)
 
-    def set_text(self, row: Row, text: str, label: str) -> bool:
+    def set_text(self, row: Row, text: str, label: str, *, again: bool = False) -> bool:
         """Another text. False when nothing changed, or the caption cannot be read and so must not be overwritten."""
         if row.error is not None or not row.is_read:
             return False
@@ -59,13 +64,13 @@ class CaptionEdits:
         if text == "" and before is None:
             return False
         self._show(row, text)
-        self._write(row, before, text, label)
+        self._write(row, before, text, label, again)
         return True
 
-    def take_ours(self, clash: Clash) -> None:
-        """Write what the user wanted over what the other program wrote; one undo brings theirs back."""
-        self._show(clash.row, clash.ours)
-        self._write(clash.row, clash.theirs, clash.ours, clash.label)
+    def take(self, clash: Clash, text: str) -> None:
+        """Write `clash.ours` or `clash.merged` over what the other program wrote; one undo brings theirs back."""
+        self._show(clash.row, text)
+        self._write(clash.row, clash.theirs, text, clash.label, again=False)
 
     def _show(self, row: Row, text: str | None) -> None:
         row.take(Facts(text, row.size))
@@ -73,7 +78,7 @@ class CaptionEdits:
             self._app.collection.forget_counts()
         self._on_change(row)
 
-    def _write(self, row: Row, before: str | None, text: str, label: str) -> None:
+    def _write(self, row: Row, before: str | None, text: str, label: str, again: bool) -> None:
         journal, path = self._app.journal, row.item.caption_path
 
         def write() -> EditGroup:
@@ -100,11 +105,25 @@ class CaptionEdits:
                 self._app.collection.reread([path])
             self._on_change(row)
             if isinstance(error, _Changed):
-                self._on_clash(Clash(row, label, text, error.theirs))
+                merged = _merged(before, text, error.theirs) if again else None
+                self._on_clash(Clash(row, label, text, error.theirs, merged))
             else:
                 self._app.report(error)
 
         self._app.writer.submit(write, done, failed)
+
+
+def _merged(before: str | None, ours: str, theirs: str | None) -> str | None:
+    from core.dataset.merge import apply_again
+
+    if theirs is None:
+        return None
+    tags = apply_again(captions.split(before or ""), captions.split(ours), captions.split(theirs))
+    try:
+        merged = captions.text_with_tags(theirs, tags)
+    except UserError:
+        return None
+    return merged if merged not in {theirs, ours} else None
 
 
 class _Changed(Exception):

@@ -35,7 +35,7 @@ ORDERS = {
 class Row:
     """One image as it is shown. `caption` and `size` are None until they were read (`is_read`)."""
 
-    __slots__ = ("caption", "error", "is_read", "item", "key", "marked", "reviewed", "size", "tags")
+    __slots__ = ("caption", "error", "is_read", "item", "key", "marked", "reviewed", "size", "stamp", "tags")
 
     def __init__(self, item: ImageItem, key: str, reviewed: bool) -> None:
         self.item, self.key, self.reviewed = item, key, reviewed
@@ -45,6 +45,8 @@ class Row:
         self.error: str | None = None
         self.is_read = False
         self.marked = False
+        self.stamp: tuple[int, int, int] | None = None
+        """Of the caption file when `newer_facts` looked at it last."""
 
     @property
     def name(self) -> str:
@@ -86,14 +88,36 @@ class Facts:
 
 def read_facts(item: ImageItem) -> Facts:
     """Reads a caption and an image's header; never raises for what is in the files."""
-    caption: str | None = None
-    error: str | None = None
+    caption, error = _read_caption(item)
+    return Facts(caption, scan.image_size(item.path), error)
+
+
+def _read_caption(item: ImageItem) -> tuple[str | None, str | None]:
     try:
         data = captions.read_bytes(item.caption_path)
-        caption = None if data is None else captions.decode(data, item.caption_path)
+        return None if data is None else captions.decode(data, item.caption_path), None
     except UserError as problem:
-        error = problem.message
-    return Facts(caption, scan.image_size(item.path), error)
+        return None, problem.message
+
+
+def newer_facts(row: Row) -> Facts | None:
+    """What the caption says when somebody changed its file since it was read, None when it is as it was.
+
+    One `stat` when nothing changed; a thread may do it.
+    """
+    import os
+
+    path = row.item.caption_path
+    try:
+        facts = os.stat(path)  # noqa: PTH116 (called for each rest of the cursor)
+        stamp = (facts.st_mtime_ns, facts.st_size, facts.st_ino)
+    except OSError:
+        stamp = (0, 0, 0)
+    if stamp == row.stamp:
+        return None
+    row.stamp = stamp
+    caption, error = _read_caption(row.item)
+    return Facts(caption, row.size, error) if (caption, error) != (row.caption, row.error) else None
 
 
 class Collection:

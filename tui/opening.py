@@ -10,7 +10,7 @@ from textual.worker import get_current_worker
 
 from core.dataset.marks import marks_folder, read_reviewed
 from core.dataset.model import is_image_name
-from tui.collection import Collection
+from tui.collection import Collection, Facts, Row, newer_facts
 
 if TYPE_CHECKING:
     from tui.app import KohyaApp
@@ -99,6 +99,27 @@ def files_changed(app: KohyaApp, paths: Iterable[Path]) -> None:
         if collection.reread(paths) or remarked:
             app.collection_signal.publish("rows")
     tell(app)
+
+
+def look_again(app: KohyaApp, row: Row | None) -> None:
+    """Show what somebody else wrote into the caption of the image that is seen; a `stat` on a thread when it is so."""
+    collection = app.collection
+    if row is None or collection is None or not row.is_read or app.writer.pending:
+        return
+    shown = row.caption
+
+    def look() -> None:
+        if (facts := newer_facts(row)) is not None:
+            app.call_from_thread(took, facts)
+
+    def took(facts: Facts) -> None:
+        if app.collection is not collection or row.caption is not shown or app.writer.pending:
+            row.stamp = None  # we changed it ourselves meanwhile: look again later
+            return
+        collection.take([(row, facts)])
+        app.collection_signal.publish("rows")
+
+    app.run_worker(look, thread=True, group="look again", exit_on_error=False)
 
 
 def settle(app: KohyaApp) -> bool:

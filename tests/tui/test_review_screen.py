@@ -11,6 +11,7 @@ from textual.widgets import Input
 from core.dataset.marks import read_reviewed
 from core.workspace import Workspace
 from tests.tui.kit import app_on, make_dataset, ready, toasts, until
+from tui import opening
 from tui.screens.dialogs import Choose
 from tui.screens.review import ReviewScreen
 from tui.widgets.line import Line, Lines
@@ -108,8 +109,9 @@ async def test_enter_in_dataset_opens_the_same_image(workspace: Workspace) -> No
         await until(pilot, lambda: app.screen.query_one("#images").cursor == 2)
 
 
-async def test_somebody_else_changed_the_file(workspace: Workspace) -> None:
+async def test_somebody_else_changed_the_file(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     """Both versions are shown; keeping theirs changes nothing, writing mine can be undone to theirs."""
+    monkeypatch.setattr(opening, "look_again", lambda *_: None)  # the change is made in the same moment
     caption = make_dataset(workspace) / "rinni_1.txt"
     app = app_on(workspace)
     async with app.run_test(size=(120, 40)) as pilot:
@@ -129,6 +131,41 @@ async def test_somebody_else_changed_the_file(workspace: Workspace) -> None:
         await ready(pilot, app)
         await pilot.press("u")
         await until(pilot, lambda: caption.read_text() == "rinni, again")
+
+
+async def test_a_change_can_be_done_on_theirs(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The third choice keeps what they wrote and does what the key did."""
+    monkeypatch.setattr(opening, "look_again", lambda *_: None)
+    caption = make_dataset(workspace) / "rinni_1.txt"
+    app = app_on(workspace)
+    async with app.run_test(size=(120, 40)) as pilot:
+        screen = await review(pilot, app)
+        caption.write_text("rinni, 1girl, theirs", "utf-8")
+        await pilot.press("j", "x")
+        await until(pilot, lambda: isinstance(app.screen, Choose))
+        await pilot.press("G", "enter")
+        await until(pilot, lambda: caption.read_text() == "rinni, theirs")
+        await ready(pilot, app)
+        assert screen._row is not None and screen._row.tags == ("rinni", "theirs")
+        await pilot.press("u")
+        await until(pilot, lambda: caption.read_text() == "rinni, 1girl, theirs")
+
+
+async def test_what_others_write_is_shown(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A caption that another program changes, makes or removes is on the screen shortly after, in Dataset too."""
+    monkeypatch.setattr("tui.screens.review.LOOK_EVERY", 0.05)
+    monkeypatch.setattr("tui.screens.dataset.LOOK_EVERY", 0.05)
+    caption = make_dataset(workspace) / "rinni_1.txt"
+    app = app_on(workspace)
+    async with app.run_test(size=(150, 40)) as pilot:
+        await ready(pilot, app)
+        caption.write_text("rinni, first", "utf-8")
+        await until(pilot, lambda: "rinni, first" in app.screen.query_one("#images").render_line(0).text)
+        screen = await review(pilot, app)
+        caption.write_text("rinni, second", "utf-8")
+        await until(pilot, lambda: screen._row is not None and screen._row.tags == ("rinni", "second"))
+        caption.unlink()
+        await until(pilot, lambda: screen._row is not None and screen._row.caption is None)
 
 
 async def test_a_failed_write_restores_the_view(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -35,6 +35,8 @@ WELCOME: list[Cells] = [
     ],
 ]
 
+LOOK_EVERY = 2.0
+"""Seconds between two looks at the caption under the cursor, for what other programs write."""
 COUNT_EVERY = 0.25
 """Seconds between two counts of what is uncaptioned while files are being read."""
 
@@ -94,6 +96,7 @@ class DatasetScreen(RowKeys):
         self.app.dataset_changed.subscribe(self, lambda _: self._files_changed(), immediate=True)
         self.app.runs_changed.subscribe(self, lambda _: self._files_changed())
         self.watch(self.app, "active_dataset", self._open, init=False)
+        self.set_interval(LOOK_EVERY, self._look_again)
         if self._has_datasets():
             self.images.focus()
             self.call_after_refresh(self._open)  # the frame first: what reads datasets is not even imported before it
@@ -249,6 +252,7 @@ class DatasetScreen(RowKeys):
         row = self._row()
         if row is not None:
             self.app.review_item = row.item.path
+        self._look_again()
         if not self.query_one("#side").display:
             return
         if row is None:
@@ -260,6 +264,12 @@ class DatasetScreen(RowKeys):
             self._count_tokens(row)
         if not (row.caption and self._counter_loaded):  # else the count is there at once: one paint for both
             self.facts.show(facts_of(row, self.facts.size.width, None))
+
+    def _look_again(self) -> None:
+        from tui import opening
+
+        if self.is_current:
+            opening.look_again(self.app, self._row())
 
     @work(thread=True, exclusive=True, group="tokens", exit_on_error=False)
     def _count_tokens(self, row: Row) -> None:

@@ -26,6 +26,8 @@ from tui.widgets.image_view import REST, ImageView
 from tui.widgets.line import Line, Lines
 from tui.widgets.tag_editor import TagEditor
 
+LOOK_EVERY = 2.0
+"""Seconds between two looks at the caption that is shown, for what other programs write."""
 SUGGEST_FROM = 0.25
 """Stored scores from here on are offered as suggestions."""
 
@@ -80,6 +82,7 @@ class ReviewScreen(TagKeys):
         self.app.undo_signal.subscribe(self, lambda _: self._draw_again())
         self.watch(self.app, "active_dataset", self._opened, init=False)
         self.watch(self.app, "active_config", self._config_chosen, init=False)
+        self.set_interval(LOOK_EVERY, self._look_again)
         self.tags.focus()
 
     def on_screen_resume(self) -> None:
@@ -205,10 +208,15 @@ class ReviewScreen(TagKeys):
 
     def _rested(self) -> None:
         if self._row is not None:
+            self._look_again()
             self._read_more(self._row)
             rows, index = self._rows(), self._index()
             if 0 <= index < len(rows) - 1:
                 self.picture.warm(rows[index + 1].item.path)
+
+    def _look_again(self) -> None:
+        if self.is_current:
+            opening.look_again(self.app, self._row)
 
     @work(thread=True, exclusive=True, group="more", exit_on_error=False)
     def _read_more(self, row: Row) -> None:

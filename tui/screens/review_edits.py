@@ -87,27 +87,29 @@ class TagKeys(ModeScreen):
         from tui.screens.dialogs import Choose
 
         theirs = "(the file is gone)" if clash.theirs is None else clash.theirs
-        answer = await self.app.push_screen_wait(
-            Choose(
-                f"{clash.row.item.caption_path.name} was changed by somebody else",
-                [
-                    ("theirs", "Keep theirs", "leave the file as it is now"),
-                    ("ours", "Write mine", "u brings theirs back"),
-                ],
-                f"theirs   {theirs}\n\nmine     {clash.ours}",
-            )
-        )
+        choices = [
+            ("theirs", "Keep theirs", "leave the file as it is now"),
+            ("ours", "Write mine", "u brings theirs back"),
+        ]
+        text = f"theirs   {theirs}\n\nmine     {clash.ours}"
+        if clash.merged is not None:
+            choices.append(("merged", "Do my change on theirs", "u brings theirs back"))
+            text += f"\n\nboth     {clash.merged}"
+        name = clash.row.item.caption_path.name
+        answer = await self.app.push_screen_wait(Choose(f"{name} was changed by somebody else", choices, text))
         if answer == "ours":
-            self._edits.take_ours(clash)
+            self._edits.take(clash, clash.ours)
+        elif answer == "merged" and clash.merged is not None:
+            self._edits.take(clash, clash.merged)
 
-    def _change(self, tags: Iterable[str], label: str, place: int | None = None) -> bool:
+    def _change(self, tags: Iterable[str], label: str, place: int | None = None, *, again: bool = True) -> bool:
         row = self._row
         if row is None:
             return False
         if row.error is not None:
             self.app.report(UserError(row.error, "Repair the file first; nothing was changed."))
             return False
-        changed = self._edits.set_tags(row, list(tags), label)
+        changed = self._edits.set_tags(row, list(tags), label, again=again)
         if changed and place is not None:
             self.tags.put(place)
         return changed
@@ -136,7 +138,8 @@ class TagKeys(ModeScreen):
     def action_same(self) -> None:
         before = self._row_before()
         if self._row is not None and before is not None:
-            self._change(before.tags, f"tags of {printable(before.name)} for {printable(self._row.name)}", 0)
+            label = f"tags of {printable(before.name)} for {printable(self._row.name)}"
+            self._change(before.tags, label, 0, again=False)
 
     # Adding and renaming
 

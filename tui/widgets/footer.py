@@ -63,7 +63,7 @@ class Footer(Lines):
         room = width - sum(cell_len(text) for text, _ in right) - 2
         left: Cells = [(" ", "text")]
         used, self._spans = 1, []
-        keys = self._keys() if self.screen.is_current else []
+        keys = self._keys() if self.app.screen is self.screen else []
         while sum(map(_length, keys)) - 2 > room:
             short = next((key for key in reversed(keys) if key[3] not in ALWAYS), None)
             if short is None:
