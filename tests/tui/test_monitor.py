@@ -21,6 +21,7 @@ from tests.core.runs_kit import Runs, wait_for, write_safetensors
 from tui.app import KohyaApp
 from tui.graphics import Choice
 from tui.screens.monitor import MonitorScreen
+from tui.screens.monitor_checkpoints import CheckpointsDialog
 from tui.screens.monitor_samples import SamplesScreen
 
 RECORDINGS = Path(__file__).parents[1] / "data" / "recordings"
@@ -110,10 +111,10 @@ async def monitor(pilot: Pilot[None], run_id: str | None = None) -> MonitorScree
 async def test_a_finished_run_is_shown_at_every_size(
     workspace: Workspace, finished: str, size: tuple[int, int]
 ) -> None:
-    """State, steps, chart, gauges and log; in the smallest pane the state, the bar and the GPU line."""
+    """State, steps, chart, gauges, checkpoints and log; in the smallest pane state, bar and the newest checkpoint."""
     async with app_for(workspace).run_test(size=size) as pilot:
         await monitor(pilot, finished)
-        await until(pilot, lambda: "GPU" in screen_text(pilot))
+        await until(pilot, lambda: ("GPU" if size[0] >= 120 else "my_lora") in screen_text(pilot))
         text = screen_text(pilot)
         assert "✓ rinni" in text
         assert "300/300" in text
@@ -122,8 +123,8 @@ async def test_a_finished_run_is_shown_at_every_size(
             assert "loss 1.209" in text
             assert "◆" in text
             assert "model saved." in text
-            assert "host" in text
         if size[0] >= 120:
+            assert "host" in text
             assert "my_lora-000006.safetensors" in text
             assert "6 pictures" in text
             await until(pilot, lambda: "▀" in screen_text(pilot) or " e6" in screen_text(pilot))
@@ -276,6 +277,54 @@ async def test_all_samples_are_a_grid_of_prompts_and_epochs(workspace: Workspace
         assert pilot.app.screen is samples
         await pilot.press("escape")
         assert isinstance(pilot.app.screen, MonitorScreen)
+
+
+@pytest.mark.parametrize("size", [(40, 12), (80, 24), (120, 40)])
+async def test_enter_lists_the_checkpoints_with_their_pictures_and_y_copies_the_path(
+    workspace: Workspace, finished: str, size: tuple[int, int]
+) -> None:
+    """Newest first with epoch, step and size; the pictures of the epoch under the cursor and the whole path below."""
+    output = workspace.output / "rinni" / finished
+    write_safetensors(output / "my_lora.safetensors", {"ss_epoch": "10", "ss_steps": "300"})
+    async with app_for(workspace).run_test(size=size) as pilot:
+        await monitor(pilot, finished)
+        await until(pilot, lambda: "my_lora.safetensors" in screen_text(pilot))
+        await pilot.press("enter")
+        dialog = pilot.app.screen
+        assert isinstance(dialog, CheckpointsDialog)
+        await until(pilot, lambda: "epoch 10" in screen_text(pilot))
+        assert ("step 300" in screen_text(pilot)) == (size[0] >= 80)
+        await pilot.press("j")
+        await until(pilot, lambda: "epoch 6" in screen_text(pilot))
+        path = output / "my_lora-000006.safetensors"
+        assert dialog.path.plain.replace("\n", "") in str(path)
+        if size[0] >= 80:
+            assert dialog.path.plain.replace("\n", "") == str(path)
+            assert "prompt 2" in screen_text(pilot)
+            assert "y copies" in screen_text(pilot)
+        await pilot.press("y")
+        assert pilot.app.clipboard == str(path)
+        assert "The path was copied." in [note.message for note in pilot.app._notifications]
+        await pilot.press("enter")
+        samples = pilot.app.screen
+        assert isinstance(samples, SamplesScreen)
+        await pilot.pause()
+        assert samples.current is not None
+        assert samples.current.epoch == 6
+        await pilot.press("escape", "escape")
+        assert isinstance(pilot.app.screen, MonitorScreen)
+
+
+async def test_a_run_without_checkpoints_does_not_offer_them(workspace: Workspace) -> None:
+    """Enter does nothing, and the footer does not name it."""
+    run_id = lay_run(workspace, "sd15_oom", "rinni", RunState.FAILED, "no memory")
+    shutil.rmtree(workspace.output / "rinni")
+    async with app_for(workspace).run_test(size=(80, 24)) as pilot:
+        screen = await monitor(pilot, run_id)
+        assert "⏎ checkpoints" not in screen_text(pilot)
+        await pilot.press("enter")
+        assert pilot.app.screen is screen
+        await until(pilot, lambda: "host" in screen_text(pilot))
 
 
 async def test_keys_change_the_chart(workspace: Workspace, finished: str) -> None:

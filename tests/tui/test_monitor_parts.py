@@ -167,7 +167,7 @@ def test_checkpoints_are_listed_newest_first_with_sizes(training: RunSnapshot) -
     """A file that is not whole yet is marked and has no size; the sum stands in the first line."""
     found = (checkpoint(2), checkpoint(4), checkpoint(6, complete=False))
     lines = [text(line) for line in checkpoint_lines(found, 46, 4, NOW)]
-    assert lines[0].split() == ["checkpoints", "3", "654", "MB"]
+    assert lines[0].split() == ["checkpoints", "3", "654", "MB", "⏎", "all"]
     assert lines[1].split() == ["◇", "e6", "lora-000006.safetensors", "incomplete"]
     assert lines[2].split() == ["◆", "e4", "lora-000004.safetensors", "218", "MB"]
     assert len(checkpoint_lines(found, 46, 2, NOW)) == 2

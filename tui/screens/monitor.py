@@ -51,7 +51,8 @@ class MonitorScreen(ModeScreen):
 
     The chart shows the loss of every step (grey) and its moving average. `╎e3` is the end of epoch 3, `◆` a checkpoint,
     `▴` a sample picture, `×` a loss that was no number. `+` and `-` change the smoothing, `L` the scale, `O` lays
-    another run over it. The loss does not tell which epoch is best: the samples (`S`) do.
+    another run over it. The loss does not tell which epoch is best: the samples (`S`) do. Enter lists the checkpoints
+    with their pictures; `y` there copies the path of the file.
 
     `X` asks before it stops anything.
     """
@@ -61,6 +62,14 @@ class MonitorScreen(ModeScreen):
         Binding("escape", "show_runs", "runs", id="app.back", key_display="Esc", tooltip="Back to the list of runs"),
         Binding("X", "stop", "stop", id="run.stop", tooltip="Stop the run: now, or after the next checkpoint"),
         Binding("C", "resume", "continue", id="monitor.resume", tooltip="Go on from the last saved state"),
+        Binding(
+            "enter",
+            "checkpoints",
+            "checkpoints",
+            id="list.open",
+            key_display="⏎",
+            tooltip="Checkpoints and their paths",
+        ),
         Binding("S", "samples", "samples", id="monitor.samples", tooltip="Sample pictures of all epochs"),
         Binding("p", "pause", "pause", id="monitor.pause", tooltip="Stop or resume following the log"),
         Binding("L", "log_scale", "log scale", id="monitor.log-scale", tooltip="Logarithmic loss axis"),
@@ -284,7 +293,7 @@ class MonitorScreen(ModeScreen):
         self.view.show(news)
         self.show_problem_count()
         run = news.snapshot.run
-        facts = (run.id, run.state, bool(news.states), bool(news.snapshot.samples))
+        facts = (run.id, run.state, bool(news.states), bool(news.snapshot.samples), bool(news.snapshot.checkpoints))
         if facts != self._keys_for:
             self._keys_for = facts
             self.refresh_bindings()
@@ -318,6 +327,8 @@ class MonitorScreen(ModeScreen):
                 return False
             if is_tagging(self.news.snapshot.run) and action not in {"pause", "find", "next_match", "previous_match"}:
                 return False
+        if action == "checkpoints":
+            return self.news is not None and bool(self.news.snapshot.checkpoints)
         if action == "show_runs":
             return self._feed is not None
         if action == "stop":
@@ -351,6 +362,12 @@ class MonitorScreen(ModeScreen):
             self.app.push_screen(SamplesScreen(self.news.snapshot))
         else:
             self.notify("No sample pictures yet. sample_every_n_epochs in the config asks for them.", timeout=5)
+
+    def action_checkpoints(self) -> None:
+        from tui.screens.monitor_checkpoints import CheckpointsDialog
+
+        if self.news is not None:
+            self.app.push_screen(CheckpointsDialog(self.news.snapshot))
 
     def action_stop(self) -> None:
         monitor_actions.stop(self)

@@ -195,7 +195,8 @@ def checkpoint_lines(checkpoints: Sequence[Checkpoint], width: int, height: int,
         return [[(f"{'checkpoints':<13}", "muted"), ("none yet", "muted")]]
     total = sum(item.bytes for item in checkpoints)
     left: Cells = [(f"{'checkpoints':<13}", "muted"), (f"{len(checkpoints)}", "text")]
-    lines: list[Cells] = [spread(left, [(human_bytes(total), "muted")], width)]
+    left += [(f"  {human_bytes(total)}", "muted"), ("   ", "text"), ("⏎", "accent"), (" all", "muted")]
+    lines: list[Cells] = [cut(left, width)]
     for item in list(reversed(checkpoints))[: height - 1]:
         where = f"e{item.epoch}" if item.epoch is not None else "last" if item.final else f"s{item.step}"
         glyph = ("◆", "second") if item.complete else ("◇", "caution")
@@ -205,6 +206,30 @@ def checkpoint_lines(checkpoints: Sequence[Checkpoint], width: int, height: int,
         ]
         lines.append(spread(name, size, width))
     return lines
+
+
+def place_of(path: Path, cwd: Path) -> str:
+    """The folder of a file, as short as it can be said from the folder that the run began in."""
+    folder = path.parent
+    return printable(f"{folder.relative_to(cwd) if folder.is_relative_to(cwd) else folder}/")
+
+
+def saved_line(snapshot: RunSnapshot, width: int, now: float) -> Cells:
+    """The newest checkpoint in one line, for where there is no room for more."""
+    if not snapshot.checkpoints or width < 8:
+        return []
+    item = snapshot.checkpoints[-1]
+    mark = ("◆ ", "second") if item.complete else ("◇ ", "caution")
+    size = (f"  {human_bytes(item.bytes)}", "text") if item.complete else ("  incomplete", "caution")
+    count = len(snapshot.checkpoints)
+    right: Cells = [("⏎", "accent"), (f" all {count}" if count > 1 else " more", "muted")]
+    line: Cells = [mark, (printable(item.name), "text"), size]
+    for more in (f"  {human_age(max(0.0, now - item.mtime))}", f"  {place_of(item.path, Path(snapshot.run.spec.cwd))}"):
+        if width_of(line) + len(more) + width_of(right) + 2 <= width:
+            line.append((more, "muted"))
+    if width_of(line) + width_of(right) + 1 > width:
+        right = []
+    return spread(line, right, width)
 
 
 @dataclass(frozen=True, slots=True)

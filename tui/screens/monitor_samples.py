@@ -43,12 +43,13 @@ class SamplesScreen(ModalScreen[None]):
     ]
     grid = getters.query_one("#grid", TileGrid)
 
-    def __init__(self, snapshot: RunSnapshot) -> None:
+    def __init__(self, snapshot: RunSnapshot, at: SampleImage | None = None) -> None:
         from core.runs.watch import prompts_of
 
         super().__init__()
         self._name_of_run = printable(snapshot.run.spec.name)
         self._prompts = prompts_of(snapshot.run.dir)
+        self._at = at
         self._columns: list[str] = []
         cells: dict[tuple[int, str], SampleImage] = {}
         for sample in snapshot.samples:
@@ -74,7 +75,10 @@ class SamplesScreen(ModalScreen[None]):
             self._columns,
             [[self._tile(index, label) for label in self._columns] for index in self._indices],
         )
-        self.grid.move(0, len(self._columns) - 1)
+        if self._at is not None:
+            self.grid.move(self._indices.index(self._at.prompt_index), self._columns.index(sample_label(self._at)))
+        else:
+            self.grid.move(0, len(self._columns) - 1)
         self.call_after_refresh(self._tell)
 
     def on_resize(self) -> None:

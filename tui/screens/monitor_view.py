@@ -24,6 +24,7 @@ from tui.screens.monitor_parts import (
     reason_lines,
     result_lines,
     sample_label,
+    saved_line,
 )
 from tui.theme import Cells
 from tui.widgets.chart import LossChart
@@ -66,6 +67,7 @@ class RunView(Vertical):
 
     def _side(self) -> Iterable[Widget]:
         yield Gauges(id="gauges")
+        yield LiveLines(id="saved")
         yield LiveLines(id="samples-title")
         yield TileGrid(id="strip")
         yield LiveLines(id="checkpoints")
@@ -79,9 +81,10 @@ class RunView(Vertical):
         self._head_shown = (None, 0.0)
         self.chart.reset("loss")
         self.log_view.clear()
-        for name in ("head", "why", "checkpoints", "samples-title", "results"):
+        for name in ("head", "why", "saved", "checkpoints", "samples-title", "results"):
             self.lines(name).show([])
         self.strip.set_tiles([], [])
+        self.remove_class("-saved", "-ended")
 
     def fit_to(self, size: Size) -> None:
         """Beside each other, above each other, or three lines."""
@@ -163,5 +166,10 @@ class RunView(Vertical):
         self.strip.set_tiles(list(first), [[Tile(sample.path, sample.mtime) for sample in first.values()]])
 
     def _show_checkpoints(self, news: News, now: float) -> None:
+        snapshot = news.snapshot
+        self.set_class(bool(snapshot.checkpoints), "-saved")
+        self.set_class(str(snapshot.run.state) in ENDED, "-ended")
+        saved = self.lines("saved")
+        saved.show([saved_line(snapshot, saved.size.width or self.screen.size.width - 2, now)])
         panel = self.lines("checkpoints")
         panel.show(checkpoint_lines(news.snapshot.checkpoints, panel.size.width, panel.size.height, now))

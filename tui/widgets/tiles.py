@@ -42,11 +42,18 @@ class TileGrid(Widget):
     app = OurApp()
 
     def __init__(
-        self, *, tile_size: tuple[int, int] = (8, 4), gap: int = 1, id: str | None = None, classes: str | None = None
+        self,
+        *,
+        tile_size: tuple[int, int] = (8, 4),
+        gap: int = 1,
+        on: str = "background",
+        id: str | None = None,
+        classes: str | None = None,
     ) -> None:
         super().__init__(id=id, classes=classes)
         self.tile_size = tile_size
         self.gap = gap
+        self._on = on
         self.cursor: tuple[int, int] | None = None
         self._columns: list[str] = []
         self._grid: list[list[Tile | None]] = []
@@ -118,7 +125,7 @@ class TileGrid(Widget):
         width, height = self.tile_size
         wanted = [tile for tile in self._in_sight() if (tile, width, height) not in self._drawn]
         if wanted:
-            self._load(wanted, width, height, self.app.paint.rgb("background"))
+            self._load(wanted, width, height, self.app.paint.rgb(self._on))
 
     @work(thread=True, exclusive=True, group="tiles", exit_on_error=False)
     def _load(self, tiles: list[Tile], width: int, height: int, behind: tuple[int, int, int]) -> None:
@@ -154,12 +161,12 @@ class TileGrid(Widget):
         (rows, columns), (top, left) = self.fits, self._first
         shown = range(left, min(len(self._columns), left + columns))
         if y == 0:
-            return paint.strip(self._labels(shown, top), self.size.width)
+            return paint.strip(self._labels(shown, top), self.size.width, self._on)
         row, inside = top + (y - 1) // (height + 1), (y - 1) % (height + 1)
         if row >= min(len(self._grid), top + rows):
-            return Strip.blank(self.size.width, paint("text"))
+            return Strip.blank(self.size.width, paint("text", self._on))
         if inside == height:
-            return paint.strip(self._labels(shown, row + 1, below=True), self.size.width)
+            return paint.strip(self._labels(shown, row + 1, below=True), self.size.width, self._on)
         segments: list[Segment] = []
         for column in shown:
             tile = self._grid[row][column] if column < len(self._grid[row]) else None
@@ -170,9 +177,11 @@ class TileGrid(Widget):
                 mark = "" if tile is None or inside != height // 2 else "hidden" if self._hidden else "·"
                 if self._hidden and width < 8:
                     mark = "·" if mark else ""
-                segments.append(Segment(f"{mark:^{width}}"[:width], paint("rule" if tile is None else "muted")))
-            segments.append(Segment(" " * self.gap, paint("text")))
-        return Strip(segments).adjust_cell_length(self.size.width, paint("text"))
+                segments.append(
+                    Segment(f"{mark:^{width}}"[:width], paint("rule" if tile is None else "muted", self._on))
+                )
+            segments.append(Segment(" " * self.gap, paint("text", self._on)))
+        return Strip(segments).adjust_cell_length(self.size.width, paint("text", self._on))
 
     def _labels(self, shown: range, row: int, *, below: bool = False) -> Cells:
         """Column labels above the first row; below a row only the line under the tile that has the cursor."""
