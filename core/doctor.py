@@ -105,16 +105,14 @@ def _workspace(workspace: Workspace | None) -> Check:
 
 
 def _settings(settings: Settings) -> Iterator[Check]:
-    yield Check(
-        "settings", not settings.problems, str(user_file()) + ("" if user_file().exists() else " (not there yet)")
-    )
-    for problem in settings.problems:
-        yield Check(
-            "settings",
-            problem.severity is not Severity.ERROR and None,
-            f"{problem.where}: {problem.message}",
-            problem.hint,
-        )
+    """The user's own file, then each fault with the file or the variable in which it is."""
+    own = str(user_file())
+    faults = [problem for problem in settings.problems if problem.where == own]
+    if not faults:
+        yield Check("settings", True, own + ("" if user_file().exists() else " (not there yet)"))
+    for problem in [*faults, *(each for each in settings.problems if each not in faults)]:
+        hint = problem.hint or "Correct it, or remove it."
+        yield Check("settings", False, f"{problem.where}: {problem.message}", hint)
 
 
 def _gpu() -> Iterator[Check]:

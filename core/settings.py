@@ -50,6 +50,8 @@ class Settings:
     """What could not be used of the files; shown by `doctor` and by the app."""
 
 
+_OTHER_VARIABLES = frozenset({"run", "sd_model", "stop_grace", "leave_grace", "gone_grace", "complete"})
+"""What else is read from the environment as KOHYA_TUI_…, here and in the tests; KOHYA_TUI_DEMO_… as well."""
 _NAMES = {item.name for item in fields(Settings)} - {"problems"}
 
 
@@ -95,8 +97,13 @@ def load(
         _merge_file(workspace / WORKSPACE_FILE, values, problems, allow_programs=False)
     for name, text in (os.environ if environment is None else environment).items():
         key = name.removeprefix("KOHYA_TUI_").lower()
-        if name.startswith("KOHYA_TUI_") and key in _NAMES and text:
+        if not name.startswith("KOHYA_TUI_") or not text:
+            continue
+        if key in _NAMES:
             _merge(key, _from_text(key, text), f"${name}", values, problems)
+        elif key not in _OTHER_VARIABLES and not key.startswith("demo_") and (near := _meant(key)) is not None:
+            message, hint = "means nothing here", f"Did you mean KOHYA_TUI_{near.upper()}?"
+            problems.append(Problem(Severity.WARNING, "KT004", f"${name}", message, hint))
     for key, value in (flags or {}).items():
         if value is not None:
             _merge(key, value, f"--{key.replace('_', '-')}", values, problems)
@@ -160,9 +167,19 @@ def _merge_file(path: Path, values: dict[str, Any], problems: list[Problem], *, 
         _merge(key, value, str(path), values, problems)
 
 
+def _meant(key: str) -> str | None:
+    """The setting that a name that is none was probably meant to be."""
+    import difflib
+
+    close = difflib.get_close_matches(key, sorted(_NAMES), 1, 0.8)
+    return close[0] if close else None
+
+
 def _merge(key: str, value: Any, where: str, values: dict[str, Any], problems: list[Problem]) -> None:
     if key not in _NAMES:
-        problems.append(Problem(Severity.WARNING, "KT004", where, f"unknown setting {key!r}"))
+        near = _meant(key)
+        hint = f"Did you mean {near}?" if near else "Remove it; kohya-tui help settings lists them."
+        problems.append(Problem(Severity.WARNING, "KT004", where, f"unknown setting {key!r}", hint))
         return
     try:
         values[key] = _checked(key, value)

@@ -53,7 +53,7 @@ def history(
     for group in groups:
         state = "" if group.state == "done" else group.state
         rows.append((group.id, human_age(now - group.time), f"{group.files:,}", printable(group.label), state))
-    lines = table(rows, frozenset({2})) if groups else ["Nothing was changed here yet."]
+    lines = table(rows, frozenset({2}), (), 3) if groups else ["Nothing was changed here yet."]
     emit({"groups": [_document(group) for group in groups]}, lines, as_json=json_)
 
 

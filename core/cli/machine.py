@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from core.cli.main import JsonFlag, WrongUsage, place_of
-from core.cli.output import emit, put, say, table
+from core.cli.output import emit, folded, put, say, table, with_place
 from core.text import human_bytes, human_gib, printable
 
 
@@ -96,9 +96,13 @@ def doctor(context: typer.Context, json_: JsonFlag = False) -> None:
         found.append(check)
         if not json_:
             mark = {True: "✓", False: "✗", None: "·"}[check.ok]
-            put(f"{mark} {check.name:<15} {printable(check.message)}")
+            head = f"{mark} {check.name:<15} "
+            told = [f"{'':<18}{printable(check.message)}"]
             if check.hint:
-                put(f"  {'':<15} → {printable(check.hint)}")
+                told.append(f"{'':<18}→ {with_place(printable(check.hint))}")
+            first, *rest = folded(told)
+            for line in (head + first[18:], *rest):
+                put(line)
     if json_:
         emit({"checks": [check.as_json() for check in found]}, [], as_json=True)
     if any(check.ok is False for check in found):

@@ -71,10 +71,27 @@ def test_doctor_tells_a_wrong_trainer(bare: Cli, tmp_path: Path, monkeypatch: py
 def test_broken_settings_are_told_and_the_defaults_hold(cli: Cli, demo: Workspace) -> None:
     """doctor names the file; the other commands work with the defaults."""
     (demo.root / "kohya-tui.toml").write_text("trainer = \n")
-    text = cli("doctor", code=1).out
-    assert "kohya-tui.toml" in text
+    checks = cli("doctor", "--json", code=1).json["checks"]
+    mine, workspace = (check for check in checks if check["name"] == "settings")
+    assert mine["ok"] is True and "settings.toml" in mine["message"]  # the user's own file is not to blame
+    assert workspace["ok"] is False and str(demo.root / "kohya-tui.toml") in workspace["message"] and workspace["hint"]
+    assert f"✗ settings        {demo.root}/kohya-tui.toml: is not used" in cli("doctor", code=1).out
     cli("runs")
     cli("config", "show", "rinni")
+
+
+def test_a_variable_that_is_nearly_a_setting_is_told(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A slip of the pen is named with what was meant; the demo's own variables and strangers are let be."""
+    for name in ("KOHYA_TUI_TRAINR", "KOHYA_TUI_DEMO_STEP_SECONDS", "KOHYA_TUI_SD_MODEL", "KOHYA_TUI_COLOUR_OF_CAT"):
+        monkeypatch.setenv(name, "0.1")
+    lines = [line for line in cli("models").err.splitlines() if "KOHYA_TUI" in line]
+    assert lines == [
+        "! KT004 $KOHYA_TUI_TRAINR: means nothing here",
+        "    Did you mean KOHYA_TUI_TRAINER?",
+    ]
+    monkeypatch.setenv("KOHYA_TUI_THEME", "pink")
+    (fault,) = [check for check in cli("doctor", "--json", code=1).json["checks"] if "THEME" in check["message"]]
+    assert fault["ok"] is False and "'pink' is not one of" in fault["message"]
 
 
 def test_setup_shows_its_commands_and_runs_nothing_unasked(demo: Workspace) -> None:
