@@ -69,9 +69,12 @@ def why_not_cuda(runtime: Any, *, asked: bool, failed: bool = False, reason: str
 
 
 def install_command(gpu: bool | None = None) -> str:
-    """What installs onnxruntime here: the GPU's wheel where an NVIDIA driver is loaded (`gpu` overrides that)."""
+    """What installs onnxruntime here: the GPU's wheel where an NVIDIA driver is loaded (`gpu` overrides that).
+
+    It names an extra of this program, which pip and uv look up in the installed one: no index has to know it.
+    """
     wants_gpu = driver_version() is not None if gpu is None else gpu
-    return f"{_pip('install')} {_gpu_wheel() if wants_gpu else 'onnxruntime'}"
+    return f"{_pip('install')} 'kohya-tui[{_gpu_extra() if wants_gpu else 'cpu'}]'"
 
 
 def repair_command() -> str:
@@ -104,11 +107,9 @@ def _windows_driver_version() -> int | None:
     return int(version.split(".")[0])
 
 
-def _gpu_wheel() -> str:
+def _gpu_extra() -> str:
     driver = driver_version()
-    if driver is not None and driver < _CUDA13_DRIVER:
-        return "'onnxruntime-gpu[cuda,cudnn]<1.27'"
-    return "'onnxruntime-gpu[cuda,cudnn]'"
+    return "cuda12" if driver is not None and driver < _CUDA13_DRIVER else "cuda"
 
 
 def _pip(action: str) -> str:

@@ -144,9 +144,9 @@ def test_a_base_install_says_what_is_missing(demo: Workspace) -> None:
     """Without onnxruntime everything but tagging works; doctor and tag name the extra to install."""
     doctor = program("doctor", "--json", cwd=demo.root, code=1).json["checks"]
     (check,) = [check for check in doctor if check["name"] == "onnxruntime"]
-    assert check["ok"] is False and "pip install" in check["hint"]
+    assert check["ok"] is False and "pip install" in check["hint"] and "'kohya-tui[" in check["hint"]
     tag = program("tag", "mika", cwd=demo.root, code=1)
-    assert "onnxruntime is not installed" in tag.err and "pip install" in tag.err
+    assert "onnxruntime is not installed" in tag.err and check["hint"] in tag.err
     json_tag = program("tag", "mika", "--json", cwd=demo.root, code=1)
     assert json.loads(json_tag.out)["tagged"] == 0
     for words in (["plan", "rinni"], ["check"], ["trigger", "rinni", "rinni"], ["runs"], ["models"]):

@@ -213,8 +213,8 @@ class Runtime:
 @pytest.mark.parametrize(
     ("driver", "wheels", "available", "failed", "expected"),
     [
-        (570, {"onnxruntime": "1"}, False, False, ["build for the CPU", "onnxruntime-gpu[cuda,cudnn]<1.27"]),
-        (590, {"onnxruntime": "1"}, False, False, ["build for the CPU", "install 'onnxruntime-gpu[cuda,cudnn]'"]),
+        (570, {"onnxruntime": "1"}, False, False, ["build for the CPU", "install 'kohya-tui[cuda12]'"]),
+        (590, {"onnxruntime": "1"}, False, False, ["build for the CPU", "install 'kohya-tui[cuda]'"]),
         (
             590,
             {"onnxruntime": "1", "onnxruntime-gpu": "1"},
@@ -313,7 +313,7 @@ def test_on_a_gpu_every_batch_has_the_same_shape(monkeypatch: pytest.MonkeyPatch
 def test_an_environment_of_uv_is_repaired_with_uv(monkeypatch: pytest.MonkeyPatch) -> None:
     """`uv tool install` leaves no pip inside, so the command names uv and this very Python."""
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    assert providers.install_command(gpu=False) == f"uv pip install --python {sys.executable} onnxruntime"
+    assert providers.install_command(gpu=False) == f"uv pip install --python {sys.executable} 'kohya-tui[cpu]'"
 
 
 def test_without_onnxruntime_everything_but_the_model_works() -> None:
@@ -333,7 +333,7 @@ except UserError as error:
 """
     done = subprocess.run([sys.executable, "-P", "-c", program], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
-    assert "onnxruntime is not installed" in done.stdout and "-m pip install" in done.stdout
+    assert "onnxruntime is not installed" in done.stdout and "-m pip install 'kohya-tui[" in done.stdout
 
 
 def test_reading_options_and_models_imports_nothing_heavy() -> None:
