@@ -26,6 +26,7 @@ from core.workspace import Workspace
 if TYPE_CHECKING:
     from core.tagging.options import TagRequest
 
+_TRAINER_STEPS = 1600  # max_train_steps where a config names neither steps nor epochs
 _SAMPLING = ("sample_every_n_epochs", "sample_every_n_steps", "sample_at_first")
 
 
@@ -166,6 +167,19 @@ def _flatten(path: Path, data: bytes) -> dict[str, Any]:
         else:
             options[key] = value
     return options
+
+
+def leads_on(state: Path, config: Path) -> bool:
+    """Whether the config folder, as it is today, trains on from this state; False when that is its end already."""
+    try:
+        options = _flatten(config / "train.toml", _frozen(config / "train.toml"))
+        _initial_epoch(state, options)
+    except UserError:
+        return False
+    step = (read_json(state / "train_state.json") or {}).get("current_step")
+    last = options.get("max_train_steps", _TRAINER_STEPS)
+    by_epochs = isinstance(options.get("max_train_epochs"), int)
+    return by_epochs or not (isinstance(step, int) and isinstance(last, int)) or step < last
 
 
 def _initial_epoch(state: Path, options: Mapping[str, Any]) -> list[str]:

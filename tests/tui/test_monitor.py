@@ -20,11 +20,13 @@ from core.workspace import Workspace
 from tests.core.runs_kit import Runs, wait_for, write_safetensors
 from tui.app import KohyaApp
 from tui.graphics import Choice
+from tui.screens.dialogs import Choose
 from tui.screens.monitor import MonitorScreen
 from tui.screens.monitor_checkpoints import CheckpointsDialog
 from tui.screens.monitor_samples import SamplesScreen
 
 RECORDINGS = Path(__file__).parents[1] / "data" / "recordings"
+LONG = "in about 12m: the next one is the last, at the end of the training"
 SIZES = [(40, 12), (80, 24), (120, 40), (200, 60)]
 
 
@@ -325,6 +327,48 @@ async def test_a_run_without_checkpoints_does_not_offer_them(workspace: Workspac
         await pilot.press("enter")
         assert pilot.app.screen is screen
         await until(pilot, lambda: "host" in screen_text(pilot))
+
+
+async def test_a_run_is_continued_only_from_a_state_that_its_config_trains_on_from(workspace: Workspace) -> None:
+    """The state of epoch 10 of 10 is an end; with more epochs in the config of today C is offered."""
+    run_id = lay_run(workspace, "sd15_long", "rinni", RunState.FINISHED)
+    state = workspace.output / "rinni" / run_id / "my_lora-state"
+    state.mkdir()
+    (state / "train_state.json").write_text('{"current_epoch": 10, "current_step": 300}')
+    (state / "random_states_0.pkl").write_bytes(b"x")
+    config = workspace.configs / "rinni"
+    config.mkdir(parents=True)
+    text = (workspace.runs / run_id / "train.toml").read_text()
+    (config / "train.toml").write_text(text)
+    async with app_for(workspace).run_test(size=(120, 40)) as pilot:
+        screen = await monitor(pilot, run_id)
+        await pilot.pause()
+        assert screen.news is not None
+        assert screen.news.states == ()
+        assert "C continue" not in screen_text(pilot)
+        await pilot.press("C")
+        assert pilot.app.screen is screen
+        (config / "train.toml").write_text(text.replace("max_train_epochs = 10", "max_train_epochs = 12"))
+        await until(pilot, lambda: "C continue" in screen_text(pilot))
+        await pilot.press("C")
+        await until(pilot, lambda: "Continue rinni from" in screen_text(pilot))
+
+
+@pytest.mark.parametrize("width", [44, 80, 120])
+async def test_what_stopping_costs_is_read_to_its_end(workspace: Workspace, width: int) -> None:
+    """A long explanation goes on in the next row; the cursor passes over that."""
+    options = [("wait", "After the next checkpoint", LONG), ("now", "Now", "loses 10m of training"), ("", "Not", "")]
+    got: list[str | None] = []
+    async with app_for(workspace).run_test(size=(width, 24)) as pilot:
+        pilot.app.push_screen(Choose("Stop rinni?", options), got.append)
+        await pilot.pause()
+        text = screen_text(pilot)
+        for word in LONG.split():
+            assert word in text
+        assert "…" not in text
+        await pilot.press("down", "down", "up", "enter")
+        await pilot.pause()
+        assert got == ["now"]
 
 
 async def test_keys_change_the_chart(workspace: Workspace, finished: str) -> None:

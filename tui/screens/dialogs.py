@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Generic, TypeVar
 
+from rich.cells import cell_len, set_cell_size
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding
@@ -17,6 +18,7 @@ from textual.widgets import Input, Static
 from core.problems import Problem, Severity
 from core.text import printable
 from tui.theme import Cells
+from tui.widgets.gauges import wrapped
 from tui.widgets.item_list import ItemList, Texts
 from tui.wiring import OurApp
 
@@ -51,6 +53,41 @@ class Dialog(ModalScreen[Result | None], Generic[Result]):
         self.dismiss(None)
 
 
+def _choice_rows(options: Sequence[tuple[str, str, str]], width: int) -> tuple[list[Cells], list[int]]:
+    """Labels with their explanations beside them, wrapped where they do not fit; and the row of each label."""
+    room = max((cell_len(printable(label)) for _, label, _ in options), default=0) + 2
+    rows: list[Cells] = []
+    heads: list[int] = []
+    for _, label, why in options:
+        heads.append(len(rows))
+        text, beside = printable(why), width - room - 2
+        if not text or cell_len(text) <= beside:
+            rows.append([(f" {set_cell_size(printable(label), room)}", "text"), (text, "muted")])
+        elif beside >= 30:
+            first, *more = wrapped(text, beside, 4)
+            rows.append([(f" {set_cell_size(printable(label), room)}", "text"), (first, "muted")])
+            rows += [[(" " * (room + 1), "text"), (part, "muted")] for part in more]
+        else:
+            rows.append([(f" {printable(label)}", "text")])
+            rows += [[("   ", "text"), (part, "muted")] for part in wrapped(text, width - 5, 4)]
+    return rows, heads
+
+
+class _Choices(ItemList):
+    """The cursor goes from label to label, over the rows in which an explanation goes on."""
+
+    def __init__(self, rows: list[Cells], heads: list[int]) -> None:
+        super().__init__(Texts(rows), id="options", on="surface")
+        self.heads = heads
+
+    def move(self, index: int) -> None:
+        if self.heads and index not in self.heads:
+            later = [head for head in self.heads if head > index]
+            earlier = [head for head in self.heads if head <= index]
+            index = later[0] if later and (index > self.cursor or not earlier) else earlier[-1]
+        super().move(index)
+
+
 class Choose(Dialog[str]):
     """One of several: `options` are (value, label, explanation)."""
 
@@ -64,13 +101,11 @@ class Choose(Dialog[str]):
     def compose_dialog(self) -> Iterable[Widget]:
         if self._text:
             yield Static(Content(printable(self._text, newlines=True)), id="text")
-        room = max(len(label) for _, label, _ in self._options) + 2
-        rows: list[Cells] = [
-            [(f" {printable(label):<{room}}", "text"), (printable(why), "muted")] for _, label, why in self._options
-        ]
-        choices = ItemList(Texts(rows), id="options", on="surface")
+        width = max(16, min(76, self.app.size.width * 96 // 100) - 4)
+        rows, heads = _choice_rows(self._options, width)
+        choices = _Choices(rows, heads)
         choices.styles.height = min(len(rows), 14)
-        choices.cursor = self._at
+        choices.cursor = heads[self._at] if heads else -1
         yield choices
 
     def on_mount(self) -> None:
@@ -78,7 +113,8 @@ class Choose(Dialog[str]):
 
     @on(ItemList.Opened)
     def _chosen(self, event: ItemList.Opened) -> None:
-        self.dismiss(self._options[event.index][0])
+        choices = self.query_one(_Choices)
+        self.dismiss(self._options[choices.heads.index(event.index)][0])
 
 
 class Confirm(Choose):
@@ -142,8 +178,9 @@ class ProblemList(Dialog[Problem]):
 
     def _row(self, problem: Problem) -> Cells:
         glyph, role = _SEVERITIES[problem.severity]
-        where = printable(problem.where)
-        return [(f" {glyph} ", role), (f"{where}  ", "muted"), (printable(problem.message), "text")]
+        name = printable(problem.where.rstrip("/").rpartition("/")[2] or problem.where)
+        message = printable(problem.message.replace(problem.where, name))
+        return [(f" {glyph} ", role), (f"{name}  ", "muted"), (message, "text")]
 
     def on_mount(self) -> None:
         rows = self.query_one(ItemList)

@@ -150,7 +150,12 @@ class MonitorScreen(ModeScreen):
 
         self._chosen = True
         self.app.active_run = run_id
-        self._feed = RunFeed(runs_dir(self.app.workspace) / run_id, smoothing=self.chart.curve.smoothing)
+        workspace = self.app.workspace
+        self._feed = RunFeed(
+            runs_dir(workspace) / run_id,
+            smoothing=self.chart.curve.smoothing,
+            configs=workspace.configs if workspace is not None else None,
+        )
         self.news = None
         self.view.clear()
         self.query_one("#runs").display = False

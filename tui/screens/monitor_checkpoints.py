@@ -48,7 +48,8 @@ def row_of(item: Checkpoint, width: int, now: float, longest: int = 0) -> Cells:
     if width >= 48:
         line.append((f"{step:<13}", "muted"))
     line.append((f"{size:>10}", "text" if item.complete else "caution"))
-    line.append((f"{human_age(max(0.0, now - item.mtime)):>11}", "muted"))
+    if width >= 37:
+        line.append((f"{human_age(max(0.0, now - item.mtime)):>11}", "muted"))
     if width >= 50 + longest:
         line.append((f"   {printable(item.name)}", "muted"))
     return line

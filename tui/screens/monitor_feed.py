@@ -52,6 +52,8 @@ class RunFeed:
     smoothing: float = 0.9
     tag: str | None = None
     """The series that is charted."""
+    configs: Path | None = None
+    """Where today's configs are: a state counts when the run's config trains on from it."""
     _watch: RunWatch | None = None
     _last_step: int = -1
     _results: int = 0
@@ -59,7 +61,7 @@ class RunFeed:
     _failed: list[tuple[str, str]] = field(default_factory=list)
     _tagged: deque[str] = field(default_factory=lambda: deque(maxlen=30))
     _states: tuple[TrainState, ...] = ()
-    _states_at: float = 0.0
+    _states_at: float = -SLOW_LIST
 
     def read(self) -> News:
         """Poll once."""
@@ -101,12 +103,19 @@ class RunFeed:
         return (), curve
 
     def _read_states(self, snapshot: RunSnapshot) -> None:
-        now = time.monotonic()
-        if now - self._states_at > SLOW_LIST:
+        """Of an ended run: at once when it has ended, then now and again, as its config may change."""
+        from core.runs.model import ENDED_STATES
+
+        run, now = snapshot.run, time.monotonic()
+        if run.state not in ENDED_STATES:
+            self._states, self._states_at = (), -SLOW_LIST
+        elif self.configs is not None and run.spec.config is not None and now - self._states_at >= SLOW_LIST:
             from core.runs.artifacts import states
+            from core.runs.launch import leads_on
 
             self._states_at = now
-            self._states = tuple(state for state in states(snapshot.run) if state.complete)
+            config = self.configs / run.spec.config
+            self._states = tuple(state for state in states(run) if state.complete and leads_on(state.path, config))
 
     def _read_results(self) -> None:
         data, self._results = read_from(self.run_dir / "results.jsonl", self._results)

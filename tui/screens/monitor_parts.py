@@ -208,10 +208,15 @@ def checkpoint_lines(checkpoints: Sequence[Checkpoint], width: int, height: int,
     return lines
 
 
-def place_of(path: Path, cwd: Path) -> str:
-    """The folder of a file, as short as it can be said from the folder that the run began in."""
+def place_of(path: Path, cwd: Path, room: int) -> str:
+    """The folder of a file, said from the folder that the run began in; its end gives way, `""` when nothing fits."""
     folder = path.parent
-    return printable(f"{folder.relative_to(cwd) if folder.is_relative_to(cwd) else folder}/")
+    parts = printable(str(folder.relative_to(cwd) if folder.is_relative_to(cwd) else folder)).split("/")
+    for count in range(len(parts), 0, -1):
+        text = "/".join(parts[:count]) + ("/" if count == len(parts) else "/…")
+        if width_of([(text, "")]) <= room and text != "/…":
+            return text
+    return ""
 
 
 def saved_line(snapshot: RunSnapshot, width: int, now: float) -> Cells:
@@ -224,9 +229,13 @@ def saved_line(snapshot: RunSnapshot, width: int, now: float) -> Cells:
     count = len(snapshot.checkpoints)
     right: Cells = [("⏎", "accent"), (f" all {count}" if count > 1 else " more", "muted")]
     line: Cells = [mark, (printable(item.name), "text"), size]
-    for more in (f"  {human_age(max(0.0, now - item.mtime))}", f"  {place_of(item.path, Path(snapshot.run.spec.cwd))}"):
-        if width_of(line) + len(more) + width_of(right) + 2 <= width:
-            line.append((more, "muted"))
+    room = width - width_of([*line, *right]) - 3
+    place = place_of(item.path, Path(snapshot.run.spec.cwd), room)
+    if place:
+        line.append((f"  {place}", "muted"))
+    age = human_age(max(0.0, now - item.mtime))
+    if len(age) + (width_of([(place, "")]) + 2 if place else 0) <= room:
+        line.append((f"  {age}", "muted"))
     if width_of(line) + width_of(right) + 1 > width:
         right = []
     return spread(line, right, width)
