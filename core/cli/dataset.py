@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from core.cli.main import JsonFlag, WrongUsage, place_of
-from core.cli.output import Bar, emit, problem_lines, say
+from core.cli.output import Bar, emit, folded, problem_lines, say
 from core.text import count_of, human_bytes, printable
 
 PANEL = "Dataset"
@@ -80,7 +80,7 @@ def import_(
         "notes": list(notes),
         "dry_run": dry_run,
     }
-    emit(document, lines, as_json=json_)
+    emit(document, folded(lines), as_json=json_)
     if missing:
         raise typer.Exit(1)
 
@@ -111,6 +111,6 @@ def trigger(
         "unchanged": result.unchanged,
         "problems": [problem.as_json() for problem in result.problems],
     }
-    emit(document, lines, as_json=json_)
+    emit(document, folded(lines), as_json=json_)
     if result.problems:
         raise typer.Exit(1)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from core.cli.main import JsonFlag, place_of
-from core.cli.output import Bar, emit, table
+from core.cli.output import Bar, emit, folded, table, with_place
 from core.text import human_bytes, printable
 
 if TYPE_CHECKING:
@@ -98,9 +98,9 @@ def list_base(context: typer.Context, json_: JsonFlag = False) -> None:
             )
         )
     lines = table(rows, frozenset({1})) if models else ["No base checkpoint in models/ yet."]
-    lines += ["", "The usual ones, fetched with: kohya-tui models base download REPO FILE"]
+    lines += folded(["", with_place("The usual ones, fetched with: kohya-tui models base download REPO FILE")])
     for usual in USUAL:
-        lines += [f"  {usual.title} ({usual.gigabytes:.1f} GB)", f"      {usual.repo} {usual.file}"]
+        lines += folded([f"  {usual.title} ({usual.gigabytes:.1f} GB)", f"      {usual.repo} {usual.file}"])
     emit({"models": [model.as_json(workspace) for model in models]}, lines, as_json=json_)
 
 

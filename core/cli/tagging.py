@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from core.cli.main import Interrupted, Place, WrongUsage, place_of
-from core.cli.output import Bar, emit, problem_lines, put, say
+from core.cli.output import Bar, emit, folded, problem_lines, put, say
 from core.problems import Problem, UserError
 from core.text import printable
 
@@ -151,7 +151,7 @@ def _report(run: Run, request: TagRequest, *, interrupted: bool = False) -> None
         if result.skipped:
             lines.append(f"{result.skipped:,} left as they are: they have a caption")
     lines += [f"✗ {printable(path)}: {printable(reason)}" for path, reason in failed]
-    emit(document, lines, as_json=request.json)
+    emit(document, folded(lines), as_json=request.json)
     if run.spec.workspace is None and result.tagged and not request.json and not interrupted:
         say(f"To take it back: {_undo(run)}")
     if interrupted:

@@ -80,7 +80,10 @@ def test_doctor_with_gpus(cli: Cli, fake_gpus: Machine) -> None:
     assert any("Test GPU" in line and "GiB" in line for line in lines)
 
 
-@pytest.mark.parametrize("words", [["runs"], ["models"], ["doctor"], ["config", "presets"], ["check"], ["config"]])
+WIDE = ("runs", "models", "models base", "doctor", "config presets", "check", "config", "history")
+
+
+@pytest.mark.parametrize("words", [words.split() for words in WIDE])
 def test_results_fit_into_80_columns(cli: Cli, demo: Workspace, words: list[str]) -> None:
     """Less important columns go, sentences break at words; a path may be longer than the line."""
     (demo.models / "demo-base.safetensors").unlink()
