@@ -59,6 +59,7 @@ class KohyaApp(Navigation):
     CSS_PATH = ["app.tcss", "screens/dataset.tcss"]
     """The first screen's sheet comes with the app's: read on its own it costs another pass over all rules."""
     ENABLE_COMMAND_PALETTE = True
+    NOTIFICATION_TIMEOUT = 3.0
     BINDINGS = [
         Binding("1", "mode('dataset')", "Dataset", show=False, id="mode.dataset", tooltip="Go to Dataset"),
         Binding("2", "mode('tag')", "Tag", show=False, id="mode.tag", tooltip="Go to Tag"),

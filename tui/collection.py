@@ -213,6 +213,13 @@ class Collection:
         """The row of an image file."""
         return self._by_caption.get(path.with_suffix(".txt"))
 
+    def find(self, where: str) -> Row | None:
+        """The row that a problem's `where` names: an image, its caption, or the first one in a folder."""
+        path = self.workspace.root / where
+        return next((row for row in self.rows if path in (row.item.path, row.item.caption_path)), None) or next(
+            (row for row in self.rows if row.item.path.parent == path), None
+        )
+
     # Facts about the whole
 
     def untagged(self) -> int:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from inspect import cleandoc
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from textual.app import App
 from textual.reactive import var
 
 from tui.screens.base import ModeScreen
+
+if TYPE_CHECKING:
+    from core.problems import Problem
 
 
 class Navigation(App[None]):
@@ -81,4 +85,10 @@ class Navigation(App[None]):
         from tui.screens.dialogs import ProblemList
 
         if isinstance(self.screen, ModeScreen):
-            self.push_screen(ProblemList(self.screen.problems()))
+            screen = self.screen
+
+            def chosen(problem: Problem | None) -> None:
+                if problem is not None:
+                    screen.go_to_problem(problem)
+
+            self.push_screen(ProblemList(screen.problems()), chosen)

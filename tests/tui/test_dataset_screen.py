@@ -193,3 +193,67 @@ async def test_a_narrow_terminal_folds_the_panels(workspace: Workspace) -> None:
         await until(pilot, lambda: side.display and not tree.display)
         await pilot.press("escape")
         await until(pilot, lambda: not side.display)
+
+
+async def test_a_plan_follows_the_name_and_the_way(tmp_path: Path) -> None:
+    """The plan stays in sight while name and way change, a dot shows the way, a mistake keeps what was typed."""
+    source = tmp_path / "10_mika"
+    source.mkdir()
+    Image.new("RGB", (64, 64)).save(source / "a.png")
+    app = app_on(None)
+    app.start_folder = tmp_path
+    async with app.run_test(size=(80, 24)) as pilot:
+        await until(pilot, lambda: app.focused is not None)
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(app.screen, ImportDialog) and isinstance(app.focused, Input))
+        dialog = app.screen
+        field, plan = dialog.query_one("#source", Input), dialog.query_one("#plan", Lines)
+        field.value = str(tmp_path / "nowhere")
+        await pilot.press("enter")
+        await until(pilot, lambda: "nowhere" in str(dialog.query_one("#wrong").render()))
+        assert app.screen is dialog and field.value == str(tmp_path / "nowhere")
+        field.value = str(source)
+        await pilot.press("enter")
+        await until(pilot, lambda: "train_data/mika/10_mika" in plan.plain)
+        await pilot.press("tab", *"rinni")
+        assert "train_data/mika/10_mika" in plan.plain
+        await until(pilot, lambda: "train_data/rinni/10_rinni" in plan.plain)
+        await pilot.press("tab", "tab", "j", "j")
+        ways = dialog.query_one("#mode", ItemList)
+        assert ["●" in ways.render_line(row).text for row in range(3)] == [False, False, True]
+        await until(pilot, lambda: dialog._plan is not None and dialog._plan.mode == "move")
+        await pilot.press("enter")
+        await until(pilot, lambda: app.screen is not dialog)
+        assert (tmp_path / "train_data/rinni/10_rinni/a.png").exists() and not (source / "a.png").exists()
+
+
+async def test_enter_on_a_problem_goes_to_its_image(workspace: Workspace) -> None:
+    """`!` lists file names with what is wrong; Enter puts the cursor on the file, also when a filter hides it."""
+    folder = make_dataset(workspace)
+    (folder / "rinni_4.txt").write_bytes("猫".encode("cp932"))
+    app = app_on(workspace)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await ready(pilot, app)
+        app.collection.choose("solo")
+        app.collection_signal.publish("rows")
+        await pilot.press("exclamation_mark")
+        await until(pilot, lambda: len(app.screen_stack) == 2)
+        line = app.screen.query_one(ItemList).render_line(0).text
+        assert "rinni_4.png  " in line and "train_data" not in line
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(app.screen, DatasetScreen))
+        images = app.screen.query_one("#images", ItemList)
+        await until(pilot, lambda: app.collection.shown[images.cursor].name == "rinni_4.png")
+
+
+async def test_a_grown_terminal_shows_the_picture(workspace: Workspace) -> None:
+    """The side panel that gets room is filled without a key."""
+    make_dataset(workspace)
+    app = app_on(workspace)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await ready(pilot, app)
+        view = app.screen.query_one(ImageView)
+        assert view.source is None
+        await pilot.resize_terminal(120, 40)
+        await until(pilot, lambda: view.source is not None and view.source.name == "rinni_1.png")
+        await until(pilot, lambda: "rinni_1.png" in app.screen.query_one("#facts", Lines).plain)

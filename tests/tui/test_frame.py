@@ -199,3 +199,51 @@ def test_signals_leave_a_clean_terminal(workspace: Workspace, number: signal.Sig
     assert output.rfind(b"\x1b[?1049l") > output.rfind(b"\x1b[?1049h") >= 0
     assert output.rfind(b"\x1b[?25h") > output.rfind(b"\x1b[?25l")
     assert output.rfind(b"\x1b[?1003l") > output.rfind(b"\x1b[?1003h")
+
+
+async def test_the_footer_says_what_the_keys_do_now(workspace: Workspace) -> None:
+    """In a line of text Enter and Esc; under a dialog nothing; at 80 columns undo, help and the way to the datasets."""
+    from tui.screens.dialogs import Choose
+
+    make_dataset(workspace)
+    app = app_on(workspace)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await ready(pilot, app)
+        screen, footer = app.screen, app.screen.query_one(Footer)
+        await until(pilot, lambda: all(text in footer.plain for text in ("tab datasets", "u undo", "? help")))
+        await pilot.press("slash")
+        await until(pilot, lambda: footer.plain.split("\n")[1].startswith(" ⏎ take it  Esc back"))
+        assert "import" not in footer.plain
+        await pilot.press("escape", "o")
+        await until(pilot, lambda: isinstance(app.screen, Choose) and footer.plain.split("\n")[1].strip() == "")
+        await pilot.press("escape")
+        await until(pilot, lambda: app.screen is screen and "i import" in footer.plain)
+        await pilot.press("3")
+        await until(pilot, lambda: app.current_mode == "review")
+        review = app.screen.query_one(Footer)
+        await until(pilot, lambda: all(text in review.plain for text in ("m reviewed", "u undo", "? help")))
+        await pilot.press("a")
+        await until(pilot, lambda: "⏎ take it  Esc back" in review.plain and "done" not in review.plain)
+
+
+async def test_the_help_panel_lists_keys_of_ours(workspace: Workspace) -> None:
+    """Neither Textual's own focus and copy keys nor its scrolling are in it, and no key that does nothing yet."""
+    make_dataset(workspace)
+    app = app_on(workspace)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await ready(pilot, app)
+        active = app.screen.active_bindings
+        assert not {"ctrl+c", "super+c", "w"} & set(active)
+        assert "Focus Next" not in {each.binding.description for each in active.values()}
+
+
+async def test_a_toast_ends_with_its_mode(workspace: Workspace) -> None:
+    """What was said in one mode does not cover the next."""
+    make_dataset(workspace)
+    app = app_on(workspace)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await ready(pilot, app)
+        app.notify("said in Dataset")
+        await until(pilot, lambda: toasts(app) == ["said in Dataset"])
+        await pilot.press("3")
+        await until(pilot, lambda: app.current_mode == "review" and toasts(app) == [])

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from textual import getters
 from textual.app import ComposeResult
-from textual.binding import Binding
+from textual.binding import ActiveBinding, Binding
 from textual.reactive import Reactive
 from textual.screen import Screen
 from textual.widget import Widget
@@ -53,6 +53,14 @@ class ModeScreen(Screen[None]):
         yield Header(self.MODE)
         yield from self.compose_body()
         yield Footer()
+
+    @property
+    def active_bindings(self) -> dict[str, ActiveBinding]:
+        """What help, palette and footer list: the keys of ours. Those of Textual's own widgets have no id."""
+        return {key: active for key, active in super().active_bindings.items() if active.binding.id is not None}
+
+    def go_to_problem(self, problem: Problem) -> None:
+        """Enter on a problem that `!` listed."""
 
     def on_screen_suspend(self) -> None:
         self.call_later(self.footer.update)

@@ -281,17 +281,24 @@ async def import_guide(app: KohyaApp) -> str | None:
 
     workspace = app.workspace
     assert workspace is not None
-    path = await app.push_screen_wait(Ask("Import a guide", "Path of a Markdown guide or a TOML file"))
+
+    def wrong(path: str) -> str | None:
+        """A mistake keeps the dialog, with what was typed."""
+        try:
+            if path:
+                read_guide(Path(path).expanduser().read_bytes().decode("utf-8-sig"))
+        except OSError as error:
+            return f"Cannot read {path}: {error.strerror or error}. Name a Markdown guide or a TOML file."
+        except UnicodeDecodeError:
+            return f"{path} is not UTF-8 text. Name a Markdown guide or a TOML file."
+        except UserError as error:
+            return str(error)
+        return None
+
+    path = await app.push_screen_wait(Ask("Import a guide", "Path of a Markdown guide or a TOML file", check=wrong))
     if not path:
         return None
-    try:
-        guide = read_guide(Path(path).expanduser().read_bytes().decode("utf-8-sig"))
-    except (OSError, UnicodeDecodeError) as error:
-        app.report(UserError(f"Cannot read {path}: {error}", "Name a Markdown guide or a TOML file, in UTF-8."))
-        return None
-    except UserError as error:
-        app.report(error)
-        return None
+    guide = read_guide(Path(path).expanduser().read_bytes().decode("utf-8-sig"))
     answers: dict[str, str] = {}
     for placeholder in guide.placeholders:
         value = str(workspace.root) if "/" in placeholder else (app.active_dataset or "")

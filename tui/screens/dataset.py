@@ -62,7 +62,9 @@ class DatasetScreen(RowKeys):
         Binding("T", "tag", "tag", id="dataset.tag", tooltip="Tag this dataset"),
         Binding("i", "import", "import", id="dataset.import", tooltip="Import images"),
         Binding("o", "order", "order", show=False, id="list.order", tooltip="Sort order"),
-        Binding("tab", "next_panel(1)", "next panel", show=False, id="app.next-panel"),
+        Binding(
+            "tab", "next_panel(1)", "datasets", id="app.next-panel", tooltip="Next panel: datasets, images, picture"
+        ),
         Binding("shift+tab", "next_panel(-1)", "previous panel", show=False, id="app.previous-panel"),
     ]
 
@@ -197,6 +199,17 @@ class DatasetScreen(RowKeys):
     def problems(self) -> tuple[Problem, ...]:
         return self.app.collection.problems() if self.app.collection is not None else ()
 
+    def go_to_problem(self, problem: Problem) -> None:
+        collection = self.app.collection
+        row = collection.find(problem.where) if collection is not None else None
+        if collection is None or row is None:
+            return
+        if collection.place_of(row) < 0:
+            collection.choose("", subset="")
+        self.app.review_item = row.item.path
+        self._show_again(collection, row)
+        self.images.focus()
+
     def _row(self) -> Row | None:
         rows = self.images.rows
         if isinstance(rows, ImageRows) and 0 <= self.images.cursor < len(rows):
@@ -233,6 +246,9 @@ class DatasetScreen(RowKeys):
         if len(collection.shown) != len(collection.rows):
             right.append((f"{len(collection.shown):,} of {len(collection.rows):,} ", "text"))
         self.where.set(left, right)
+
+    def on_resize(self) -> None:
+        self.call_after_refresh(self._follow)  # the picture may have got a place
 
     def on_descendant_focus(self) -> None:
         self._title()

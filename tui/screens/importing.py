@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from textual import on
 from textual.containers import Horizontal
 from textual.content import Content
+from textual.timer import Timer
 from textual.widget import Widget
 from textual.widgets import Input, Static
 from textual.worker import Worker, WorkerState, get_current_worker
@@ -23,11 +24,24 @@ from tui.widgets.line import Lines, cut
 if TYPE_CHECKING:
     from core.dataset.importer import ImportPlan, ImportProgress
 
+REST = 0.4
+"""Seconds without a key before the plan is made anew."""
 MODES = (
     ("copy", "copy", "the originals stay where they are"),
     ("link", "hard link", "no extra space; same disk only"),
     ("move", "move", "the originals go into the workspace"),
 )
+
+
+class Ways(Texts):
+    """How the files come in: a dot before the one that is chosen, which stays where the cursor was."""
+
+    def __init__(self) -> None:
+        super().__init__([[(f"{label:<12}", "text"), (why, "muted")] for _, label, why in MODES])
+        self.chosen = 0
+
+    def cells(self, index: int, width: int) -> Cells:
+        return [("● " if index == self.chosen else "  ", "accent"), *super().cells(index, width)]
 
 
 class ImportDialog(Dialog[str]):
@@ -36,16 +50,19 @@ class ImportDialog(Dialog[str]):
     def __init__(self, name: str = "") -> None:
         super().__init__("Import images", "⏎ next   tab field   Esc back")
         self._name_at_start = name
+        self._ways = Ways()
         self._plan: ImportPlan | None = None
         self._work: Worker[None] | None = None
+        self._imports = False
+        self._shown: list[Cells] = []
+        self._soon: Timer | None = None
 
     def compose_dialog(self) -> Iterable[Widget]:
         yield from self._field("Folder or file", Input(placeholder="~/pictures/rinni", id="source"))
         yield from self._field("Dataset", Input(self._name_at_start, placeholder="rinni", id="name"))
         yield from self._field("Repeats", Input(placeholder="10", id="repeats"))
-        rows: list[Cells] = [[(f" {label:<12}", "text"), (why, "muted")] for _, label, why in MODES]
-        choices = ItemList(Texts(rows), id="mode", on="surface")
-        choices.styles.height = len(rows)
+        choices = ItemList(self._ways, id="mode", on="surface")
+        choices.styles.height = len(MODES)
         yield choices
         yield Static(id="wrong")
         yield Lines(id="plan", on="surface")
@@ -69,25 +86,44 @@ class ImportDialog(Dialog[str]):
             folder = Path(event.value.strip()).name
             number, _, rest = folder.partition("_")
             self.query_one("#name", Input).placeholder = (rest if number.isdecimal() and rest else folder) or "rinni"
-        self._forget_plan()
+            self._plan = None
+            self._rest()
+            if self._work is not None and not self._imports:
+                self._work.cancel()
+            self._say([])
+        else:
+            self._plan_anew()
 
     @on(ItemList.Moved)
-    def _mode_changed(self) -> None:
-        self._forget_plan()
+    def _mode_changed(self, event: ItemList.Moved) -> None:
+        self._ways.chosen = event.index
+        event.list.refresh()
+        self._plan_anew()
 
-    def _forget_plan(self) -> None:
-        if self._plan is not None:
+    def _plan_anew(self) -> None:
+        """The files are the same: the plan stays in sight until the new one takes its place."""
+        if self._shown and not self._imports:
             self._plan = None
-            self._say([])
+            self._rest()
+            self._soon = self.set_timer(REST, self._look)
+
+    def _rest(self) -> None:
+        if self._soon is not None:
+            self._soon.stop()
+            self._soon = None
 
     @on(Input.Submitted)
     @on(ItemList.Opened)
     def _next(self) -> None:
-        if self._work is not None:
+        if self._imports:
             return
         if self._plan is not None:
             self._start(self._plan)
-            return
+        elif self._work is None:
+            self._look()
+
+    def _look(self) -> None:
+        self._rest()
         source, name = self._value("#source"), self._value("#name") or self.query_one("#name", Input).placeholder
         repeats = self._value("#repeats")
         if not source:
@@ -98,8 +134,9 @@ class ImportDialog(Dialog[str]):
             self._wrong(f"{repeats} is not a number of repeats; 10 is usual.")
             return
         self._wrong("")
-        self._say([[("looking at the files…", "muted")]])
-        mode = MODES[self.query_one("#mode", ItemList).cursor][0]
+        if not self._shown:
+            self._say([[("looking at the files…", "muted")]])
+        mode = MODES[self._ways.chosen][0]
         self._begin(lambda: self._make_plan(source, name, int(repeats) if repeats else None, mode))
 
     def _make_plan(self, source: str, name: str, repeats: int | None, mode: str) -> None:
@@ -110,8 +147,10 @@ class ImportDialog(Dialog[str]):
         place = Path(source).expanduser()
         if not place.is_absolute():
             place = self.app.start_folder / place
+        worker = get_current_worker()
         plan = plan_import(workspace, name, [place], repeats, mode)
-        self.app.call_from_thread(self._planned, plan)
+        if not worker.is_cancelled:
+            self.app.call_from_thread(self._planned, plan)
 
     def _planned(self, plan: ImportPlan) -> None:
         images = sum(step.kind == "image" for step in plan.steps)
@@ -153,6 +192,7 @@ class ImportDialog(Dialog[str]):
                     break
             self.app.call_from_thread(self._finished, plan, last)
 
+        self._imports = True
         self._begin(run)
 
     def _progress(self, progress: ImportProgress) -> None:
@@ -185,9 +225,11 @@ class ImportDialog(Dialog[str]):
         self._work = self.run_worker(work, thread=True, exclusive=True, group="import", exit_on_error=False)
 
     def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
-        if event.worker is not self._work or event.state not in {WorkerState.ERROR, WorkerState.SUCCESS}:
+        if event.worker is not self._work or event.state in {WorkerState.PENDING, WorkerState.RUNNING}:
             return
-        self._work = None
+        if event.state is WorkerState.CANCELLED and self._imports:
+            return  # it stops after the file that it is at, and says so
+        self._work, self._imports = None, False
         if event.state is WorkerState.ERROR and event.worker.error is not None:
             self._say([])
             error = event.worker.error
@@ -200,13 +242,14 @@ class ImportDialog(Dialog[str]):
         self.query_one("#wrong", Static).update(Content(printable(text, newlines=True)))
 
     def _say(self, lines: list[Cells]) -> None:
+        self._shown = lines
         panel = self.query_one("#plan", Lines)
         lines = [cut(line, panel.size.width or 60) for line in lines]
         panel.styles.height = len(lines)
         panel.show(lines)
 
     def action_cancel(self) -> None:
-        if self._work is not None:
+        if self._imports and self._work is not None:
             self._work.cancel()
         else:
             self.dismiss(None)

@@ -26,6 +26,8 @@ from tui.widgets.image_view import REST, ImageView
 from tui.widgets.line import Line, Lines
 from tui.widgets.tag_editor import TagEditor
 
+SLIM = 60
+"""Below this width there is no room for the picture beside the tags."""
 LOOK_EVERY = 2.0
 """Seconds between two looks at the caption that is shown, for what other programs write."""
 SUGGEST_FROM = 0.25
@@ -93,6 +95,11 @@ class ReviewScreen(TagKeys):
             row = collection.row_of(wanted)
         self._show(row if row is not None else self._row)
         self._load_background()
+
+    def on_resize(self) -> None:
+        self.set_class(self.size.width < SLIM, "-slim")
+        if self._row is not None:
+            self.call_after_refresh(self._draw, self._row)
 
     def _config_chosen(self) -> None:
         self._load_background()
@@ -358,6 +365,12 @@ class ReviewScreen(TagKeys):
             self.action_zoom()
             return True
         return False
+
+    def go_to_problem(self, problem: Problem) -> None:
+        collection = self.app.collection
+        row = collection.find(problem.where) if collection is not None else None
+        if row is not None:
+            self._show(row)
 
     def problems(self) -> tuple[Problem, ...]:
         row = self._row

@@ -27,7 +27,7 @@ class TagKeys(ModeScreen):
         Binding("a", "add", "add", id="review.add", tooltip="Add a tag"),
         Binding("x", "remove", "remove", id="edit.remove", tooltip="Remove the tag"),
         Binding("r", "rename", "rename", id="review.rename", tooltip="Rename the tag"),
-        Binding("f", "front", "to front", id="review.front", tooltip="Move the tag to the front"),
+        Binding("f", "front", "to front", show=False, id="review.front", tooltip="Move the tag to the front"),
         Binding("J", "shift(1)", "move down", show=False, id="review.move-down", tooltip="Move the tag down"),
         Binding("K", "shift(-1)", "move up", show=False, id="review.move-up", tooltip="Move the tag up"),
         Binding("quotation_mark", "same", "as previous", show=False, id="review.same", tooltip="Same tags as before"),
@@ -155,7 +155,7 @@ class TagKeys(ModeScreen):
     async def action_add(self) -> None:
         if self._row is not None:
             self._renaming = None
-            await self._type("tag to add, or several with commas")
+            await self._type("⏎ adds (a, b too), ⏎ again closes")
 
     async def action_rename(self) -> None:
         place, row = self.tags.place, self._row
@@ -181,7 +181,10 @@ class TagKeys(ModeScreen):
         have = row.tag_keys
         new = [tag for tag in words if captions.tag_key(tag) not in have]
         if new:
-            self._change([*row.tags, *new], label_of("add", captions.join(new), "to", row))
+            at_end = self.tags.place is None
+            changed = self._change([*row.tags, *new], label_of("add", captions.join(new), "to", row))
+            if changed and not at_end:
+                self.tags.put(len(row.tags) - 1)  # in sight
         else:
             self.notify(f"{printable(captions.join(words))} is there already", markup=False, timeout=3)
         self.query_one(TagInput).clear()

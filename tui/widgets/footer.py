@@ -9,7 +9,7 @@ from textual.keys import key_to_character
 from tui.theme import Cells
 from tui.widgets.line import Lines, cut, spread
 
-ALWAYS = frozenset({"edit.undo", "app.help", "app.next-panel"})
+ALWAYS = frozenset({"", "edit.undo", "app.help", "app.next-panel", "list.reviewed"})
 """Ids of the bindings that are named also where the line is too short for all."""
 UNDO_ROOM = 16
 """Cells for what the next undo takes back, at least."""
@@ -22,6 +22,7 @@ def _typed(key: str) -> str | None:
 
 TYPING = (("⏎", "take it", "enter"), ("Esc", "back", "escape"))
 """What the keys do in a line of text."""
+TYPING_KEYS = frozenset(key for _, _, key in TYPING)
 
 
 def _length(entry: tuple[str, str, str, str]) -> int:
@@ -74,6 +75,8 @@ class Footer(Lines):
             left += [(display, "accent"), (f" {text}  ", "muted")]
             self._spans.append((used, used + _length(entry) - 2, key))
             used += _length(entry)
+        if keys:
+            left[-1] = (f" {keys[-1][1]}", "muted")
         if room - used >= UNDO_ROOM and any(key[3] == "edit.undo" for key in keys) and self.app.undoing.label:
             undo = cut([("undo: ", "muted"), (self.app.undoing.label, "text")], room - used)
             right = [*undo, ("   ", "text"), *right] if right else [*undo, (" ", "text")]
@@ -85,12 +88,13 @@ class Footer(Lines):
         entries: dict[str, tuple[list[str], str, str, str]] = {}
         if focused is not None and "enter" in focused._bindings.key_to_bindings and focused.check_consume_key("a", "a"):
             entries = {name: ([shown], name, key, "") for shown, name, key in TYPING}
+        typing = bool(entries)
         actions: set[str] = set()
         for key, active in self.screen.active_bindings.items():
             binding = active.binding
             if not binding.show or not active.enabled or not binding.description:
                 continue
-            if focused is not None and focused.check_consume_key(key, _typed(key)):
+            if focused is not None and (focused.check_consume_key(key, _typed(key)) or (typing and key in TYPING_KEYS)):
                 continue  # typed, not pressed
             display = self.app.get_key_display(binding)
             name = binding.group.description if binding.group is not None else binding.description
