@@ -5,6 +5,7 @@ Text that is not edited is never rewritten: every function here returns its inpu
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import unicodedata
@@ -75,6 +76,25 @@ def decode(data: bytes, path: Path) -> str:
             "sd-scripts stops at such a file. Save it as UTF-8 in an editor, or convert it: "
             f"iconv -f {looks or 'LATIN1'} -t UTF-8 OLD > NEW{'' if looks else ' (CP932 for Japanese)'}",
         ) from error
+
+
+ENCODINGS = (
+    ("utf-16", "UTF-16"),
+    ("cp1252", "CP1252 (Western)"),
+    ("cp932", "CP932 (Japanese)"),
+    ("gb18030", "GB18030"),
+)
+
+
+def readings(data: bytes) -> list[tuple[str, str, str]]:
+    """(encoding, its name, the text) for each other encoding in which `data` can be a caption, the likeliest first."""
+    found = []
+    for encoding, name in ENCODINGS:
+        if (encoding == "utf-16") != any(data.startswith(mark) for mark, _ in _BOMS):
+            continue
+        with contextlib.suppress(UnicodeDecodeError):
+            found.append((encoding, name, data.decode(encoding)))
+    return found
 
 
 def read_bytes(path: Path) -> bytes | None:

@@ -214,6 +214,45 @@ async def test_a_caption_that_is_no_text_is_never_overwritten(workspace: Workspa
         assert caption.read_bytes() == "猫".encode("cp932")
 
 
+async def test_a_caption_in_another_encoding_is_mended_with_one_key(workspace: Workspace) -> None:
+    """`F` shows how it reads in each, saves the chosen one as UTF-8, and `u` brings the old bytes back."""
+    caption = make_dataset(workspace) / "rinni_1.txt"
+    caption.write_bytes("rinni, café".encode("cp1252"))
+    app = app_on(workspace)
+    async with app.run_test(size=(120, 40)) as pilot:
+        screen = await review(pilot, app)
+        assert "F saves it as UTF-8" in screen.query_one("#below", Lines).plain
+        await pilot.press("F")
+        await until(pilot, lambda: isinstance(app.screen, Choose))
+        await pilot.press("enter")
+        await until(pilot, lambda: caption.read_bytes() == "rinni, café".encode())
+        await until(pilot, lambda: screen._row is not None and screen._row.tags == ("rinni", "café"))
+        await ready(pilot, app)
+        await pilot.press("u")
+        await until(pilot, lambda: caption.read_bytes() == "rinni, café".encode("cp1252"))
+        await until(pilot, lambda: screen._row is not None and screen._row.error is not None)
+
+
+async def test_an_added_tag_is_in_sight(workspace: Workspace) -> None:
+    """Also in a long caption: the list goes to it."""
+    make_dataset(workspace, captions={"a.png": ", ".join(f"tag{number}" for number in range(60))})
+    app = app_on(workspace)
+    async with app.run_test(size=(80, 24)) as pilot:
+        screen = await review(pilot, app)
+        await pilot.press("a", *"blush", "enter")
+        await until(pilot, lambda: screen._row is not None and screen._row.tags[-1:] == ("blush",))
+        await until(pilot, lambda: screen.tags.tag_rows.row_of(60) in screen.tags.visible_rows())
+
+
+async def test_a_slim_terminal_has_no_picture(workspace: Workspace) -> None:
+    """At 40 columns the tags have the whole width."""
+    make_dataset(workspace)
+    app = app_on(workspace)
+    async with app.run_test(size=(40, 12)) as pilot:
+        screen = await review(pilot, app)
+        await until(pilot, lambda: not screen.picture.display and screen.query_one("#side").size.width == 40)
+
+
 async def test_the_keep_tokens_bar_comes_from_the_config(workspace: Workspace) -> None:
     """After as many tags as the config keeps; the cursor steps over it."""
     make_dataset(workspace)

@@ -188,7 +188,9 @@ class ReviewScreen(TagKeys):
         lines: list[Cells] = []
         if row.error is not None:
             reason = row.error.replace(str(row.item.caption_path), row.item.caption_path.name)
-            lines += [[("! ", "bad"), (text, "text")] for text in wrap(reason, self.below.size.width - 2)[:3]]
+            lines += [[("! ", "bad"), (text, "text")] for text in wrap(reason, self.below.size.width - 2)[:2]]
+            if "not UTF-8" in row.error:
+                lines.append([("F ", "accent"), ("saves it as UTF-8 (u undoes it)", "text")])
         elif row.caption is not None and "\n" in row.caption.strip():
             lines.append([("! ", "caution"), ("more lines follow: E shows them", "muted")])
         if self._quick:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from textual import getters, on, work
 from textual.binding import Binding
@@ -19,6 +20,9 @@ from tui.widgets.line import Lines
 from tui.widgets.tag_editor import TagEditor
 from tui.widgets.tag_input import Suggestion, TagInput, complete
 
+if TYPE_CHECKING:
+    from core.dataset.groups import EditGroup
+
 
 class TagKeys(ModeScreen):
     """The part of Review that edits; ReviewScreen shows the image and goes through them."""
@@ -34,6 +38,7 @@ class TagKeys(ModeScreen):
         Binding("t", "quick", "quick tags", id="review.quick-tags"),
         Binding("E", "text", "edit as text", show=False, id="review.text", tooltip="Edit the caption as text"),
         Binding("e", "editor", "$EDITOR", show=False, id="edit.editor", tooltip="Edit the caption in $EDITOR"),
+        Binding("F", "fix", "save as UTF-8", show=False, id="review.fix", tooltip="Save a caption of another encoding"),
         Binding("y", "copy", "copy", show=False, id="list.copy", tooltip="Copy the caption to the clipboard"),
         *(
             Binding(str(digit), f"quick_tag({digit})", f"quick tag {digit}", show=False, id=f"review.quick-{digit}")
@@ -218,6 +223,41 @@ class TagKeys(ModeScreen):
             text = await edit_text(self.app, row.caption or "", row.item.caption_path.name)
             if text is not None:
                 self._edits.set_text(row, text, f"edit the caption of {printable(row.name)}")
+
+    @work(exit_on_error=False)
+    async def action_fix(self) -> None:
+        """A caption in another encoding becomes UTF-8; how it was written is for a person to see."""
+        from core.dataset.changes import Edit
+        from tui.opening import files_changed
+        from tui.screens.dialogs import Choose
+
+        row = self._row
+        if row is None or row.error is None:
+            self.notify("This caption needs no mending.")
+            return
+        path = row.item.caption_path
+        data = captions.read_bytes(path) or b""
+        found = captions.readings(data)
+        if not found:
+            raise UserError(
+                f"{path.name} is no text in any encoding that is known here", "Write it anew, or remove it."
+            )
+        options = [(encoding, name, captions.first_line(text)[:60]) for encoding, name, text in found]
+        answer = await self.app.push_screen_wait(
+            Choose(f"Save {path.name} as UTF-8", options, "Which one reads right? u brings the old file back.")
+        )
+        text = next((text for encoding, _, text in found if encoding == answer), None)
+        if text is None:
+            return
+        journal = self.app.journal
+
+        def done(group: EditGroup) -> None:
+            self.app.undoing.wrote(group)
+            files_changed(self.app, [path])
+
+        label = f"save {printable(path.name)} as UTF-8"
+        edit = Edit(path, data, text.encode("utf-8"))
+        self.app.writer.submit(lambda: journal.apply(label, [edit]), done, self.app.report)
 
     def action_copy(self) -> None:
         if self._row is not None:
