@@ -101,7 +101,7 @@ class Choose(Dialog[str]):
     def compose_dialog(self) -> Iterable[Widget]:
         if self._text:
             yield Static(Content(printable(self._text, newlines=True)), id="text")
-        width = max(16, min(76, self.app.size.width * 96 // 100) - 4)
+        width = max(16, (76 if self.app.size.width >= 100 else self.app.size.width) - 4)
         rows, heads = _choice_rows(self._options, width)
         choices = _Choices(rows, heads)
         choices.styles.height = min(len(rows), 14)

@@ -96,7 +96,8 @@ class CheckpointsDialog(Dialog[None]):
     @property
     def _width(self) -> int:
         """Cells inside the dialog."""
-        return max(16, min(100, self.app.size.width * 96 // 100) - 4)
+        width = self.app.size.width
+        return max(16, min(100, width * 96 // 100 if width >= 100 else width) - 4)
 
     def _fit(self) -> None:
         """Rows and pictures share the height: a list that scrolls, and tiles as large as there is room for."""
@@ -104,7 +105,7 @@ class CheckpointsDialog(Dialog[None]):
         small = height < 18
         self._lines = min(2 if small else 4, max(len(folded_path(item.path, width)) for item in items))
         inside = height * 92 // 100 - 7 - self._lines  # without padding, title, keys and the path
-        tall = max(0, min(12, inside - 3 - min(len(items), max(3, inside // 3))))
+        tall = max(0, min(12, inside - 3 - min(len(items), max(3, inside * 2 // 5))))
         tall = 0 if tall < 3 else tall
         rest = 0 if small else 2 + (tall + 1 if tall else 0)
         longest = max(len(printable(item.name)) for item in items)
