@@ -87,7 +87,8 @@ class Undoing:
         def done(result: Any) -> None:
             if hasattr(result, "changed"):
                 self._asked = None
-                app.clear_notifications()
+                if agreed is not None:
+                    app.clear_notifications()  # the question
                 self._did(result, "undone")
             else:
                 self._asked = (result.id, time.monotonic())
