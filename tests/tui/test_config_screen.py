@@ -13,6 +13,7 @@ from textual.widgets import Input
 from core.config.documents import Config
 from core.config.presets import create
 from core.demo.trainer.base import write_base
+from core.problems import Problem
 from core.runs.store import list_runs
 from core.workspace import Workspace
 from tests.core.config_kit import SHAPES, checkpoint
@@ -24,6 +25,7 @@ from tui.screens.config_parts import Raw
 from tui.screens.config_start import Start
 from tui.screens.dialogs import Ask, Choose, ProblemList
 from tui.widgets.item_list import ItemList
+from tui.widgets.line import Line
 
 SETTINGS: dict[str, Any] = {"trainer": "demo"}
 
@@ -51,7 +53,14 @@ async def opened(pilot: Pilot[None], app: KohyaApp) -> ConfigScreen:
 async def checked(pilot: Pilot[None], screen: ConfigScreen) -> None:
     """Nothing is being checked or written any more."""
     await pilot.pause(0.2)
-    await until(pilot, lambda: screen._checked and not screen.app.writer.pending)
+    await until(
+        pilot,
+        lambda: screen.opened is not None and screen.opened.findings is not None and not screen.app.writer.pending,
+    )
+
+
+def worst(screen: ConfigScreen) -> dict[str, Problem]:
+    return screen.opened.worst if screen.opened is not None else {}
 
 
 def on_disk(workspace: Workspace, name: str = "rinni") -> Config:
@@ -73,14 +82,14 @@ async def test_a_typed_value_is_saved_and_undone(ready_workspace: Workspace) -> 
         screen.form.go_to("learning_rate")
         await pilot.press("enter", *["backspace"] * 8, *"2e-4", "enter")
         assert screen.config is not None and screen.config.get("train", "learning_rate") == 2e-4
-        assert "not saved" in screen.head.plain
+        assert "not saved" in screen.query_one("#config-head", Line).plain
         assert on_disk(ready_workspace).get("train", "learning_rate") == 1e-4
         await pilot.press("s")
         await until(pilot, lambda: on_disk(ready_workspace).get("train", "learning_rate") == 2e-4)
         await checked(pilot, screen)
         after = (ready_workspace.configs / "rinni" / "train.toml").read_text("utf-8")
         assert after.count("#") == before.decode().count("#")
-        assert "not saved" not in screen.head.plain
+        assert "not saved" not in screen.query_one("#config-head", Line).plain
         await pilot.press("u")
         await until(pilot, lambda: (ready_workspace.configs / "rinni" / "train.toml").read_bytes() == before)
         await until(pilot, lambda: screen.config is not None and screen.config.get("train", "learning_rate") == 1e-4)
@@ -148,7 +157,7 @@ async def test_problems_stand_beside_their_fields(ready_workspace: Workspace) ->
         assert "✗pretrained_model_name_or_path" in text_of(screen) and "KT206" in text_of(screen)
         screen.form.go_to("learning_rate")
         await pilot.press("n")
-        assert screen.form.key in screen._worst
+        assert screen.form.key in worst(screen)
         await pilot.press("exclamation_mark")
         await until(pilot, lambda: isinstance(app.screen, ProblemList))
         await pilot.press("enter")
@@ -163,7 +172,7 @@ async def test_f_mends_what_is_safe_to_mend(ready_workspace: Workspace) -> None:
     app = app_on(ready_workspace, **SETTINGS)
     async with app.run_test(size=(120, 40)) as pilot:
         screen = await opened(pilot, app)
-        assert screen._worst["network_rank"].fixable
+        assert worst(screen)["network_rank"].fixable
         screen.form.go_to("network_rank")
         await pilot.press("F")
         config = screen.config
@@ -230,18 +239,18 @@ async def test_form_and_raw_text_are_one(ready_workspace: Workspace) -> None:
         screen.form.go_to("network_dim")
         await pilot.press("enter", "backspace", "backspace", "8", "enter")
         await pilot.press("ctrl+t")
-        await until(pilot, lambda: screen.query(Raw))
+        await until(pilot, lambda: screen.view.text is not None)
         area = screen.query_one(Raw)
         assert "network_dim = 8" in area.text
         area.load_text(area.text.replace("network_dim = 8", "network_dim = 24"))
         await pilot.press("escape")
-        await until(pilot, lambda: not screen.query(Raw))
+        await until(pilot, lambda: screen.view.text is None)
         assert screen.config is not None and screen.config.get("train", "network_dim") == 24
         await pilot.press("u")
         assert screen.config.get("train", "network_dim") == 8
         await pilot.press("ctrl+t", "ctrl+t", "ctrl+t")
-        await until(pilot, lambda: screen.query(Raw) and "rinni" in screen.query_one(Raw).text)
-        assert "prompts.txt" in screen.head.plain
+        await until(pilot, lambda: screen.view.text is not None and "rinni" in screen.query_one(Raw).text)
+        assert "prompts.txt" in screen.query_one("#config-head", Line).plain
         await pilot.press(*"x1")
         await pilot.press("escape")
         assert screen.config.prompts.startswith("x1")
@@ -253,11 +262,11 @@ async def test_text_that_is_not_toml_stays_in_the_editor(ready_workspace: Worksp
     async with app.run_test(size=(120, 40)) as pilot:
         screen = await opened(pilot, app)
         await pilot.press("ctrl+t")
-        await until(pilot, lambda: screen.query(Raw))
+        await until(pilot, lambda: screen.view.text is not None)
         await pilot.press(*"oops", "enter")
         await pilot.press("escape")
         await pilot.pause()
-        assert screen.query(Raw) and "line 1" in "\n".join([*toasts(app), screen.about.plain])
+        assert screen.view.text is not None and "line 1" in "\n".join([*toasts(app), screen.view.about.plain])
         await until(pilot, lambda: not app.writer.pending)
     app = app_on(ready_workspace, **SETTINGS)
     async with app.run_test(size=(120, 40)) as pilot:
@@ -280,7 +289,7 @@ async def test_unsaved_changes_outlive_the_app(ready_workspace: Workspace) -> No
     async with app.run_test(size=(120, 40)) as pilot:
         screen = await opened(pilot, app)
         assert screen.config is not None and screen.config.get("train", "network_dim") == 9
-        assert "since last time" in screen.head.plain
+        assert "since last time" in screen.query_one("#config-head", Line).plain
         await pilot.press("d")
         await until(pilot, lambda: isinstance(app.screen, Text))
         await pilot.press("escape", "s")
@@ -313,7 +322,7 @@ async def test_two_versions_are_both_kept(ready_workspace: Workspace, choice: st
         await pilot.press("s")
         await until(pilot, lambda: isinstance(app.screen, Choose))
         await pilot.press(*([] if choice == "mine" else ["j"]), "enter")
-        await until(pilot, lambda: app.screen is screen and not screen._asking)
+        await until(pilot, lambda: app.screen is screen and not screen.files.is_asking)
         assert on_disk(ready_workspace).get("train", "network_dim") == (9 if choice == "mine" else 12)
         assert screen.config is not None and screen.config.get("train", "network_dim") == (
             9 if choice == "mine" else 12
@@ -332,11 +341,11 @@ async def test_broken_toml_opens_as_text(ready_workspace: Workspace) -> None:
     app = app_on(ready_workspace, **SETTINGS)
     async with app.run_test(size=(120, 40)) as pilot:
         screen = await opened(pilot, app)
-        await until(pilot, lambda: screen.query(Raw))
-        assert "line 1" in screen.about.plain
+        await until(pilot, lambda: screen.view.text is not None)
+        assert "line 1" in screen.view.about.plain
         screen.query_one(Raw).load_text(good)
         await pilot.press("escape")
-        await until(pilot, lambda: not screen.query(Raw))
+        await until(pilot, lambda: screen.view.text is None)
         assert screen.form.key == "pretrained_model_name_or_path"
 
 
@@ -354,7 +363,7 @@ async def test_the_editor_of_the_user_changes_the_form(
         monkeypatch.setattr(type(app), "suspend", _no_suspend)
         await pilot.press("e")
         await until(pilot, lambda: screen.config is not None and screen.config.get("train", "network_dim") == 20)
-        assert "not saved" in screen.head.plain
+        assert "not saved" in screen.query_one("#config-head", Line).plain
         assert on_disk(ready_workspace).get("train", "network_dim") == 32
 
 
@@ -464,7 +473,7 @@ async def test_an_empty_workspace_leads_to_a_config(workspace: Workspace) -> Non
     app = app_on(workspace)
     async with app.run_test(size=(80, 24)) as pilot:
         screen = await opened(pilot, app)
-        assert "No config yet" in screen.empty.plain and "^n" in screen.empty.plain
+        assert "No config yet" in screen.view.empty.plain and "^n" in screen.view.empty.plain
         await pilot.press("ctrl+n")
         await until(pilot, lambda: isinstance(app.screen, Choose))
         await pilot.press("enter")
@@ -518,3 +527,51 @@ async def test_unsaved_changes_wait_while_another_config_is_open(ready_workspace
         await pilot.press("g", "enter")
         await until(pilot, lambda: screen.config is not None and screen.config.name == "rinni")
         assert screen.config.get("train", "network_dim") == 9
+
+
+async def test_text_that_is_mended_takes_its_draft_along(ready_workspace: Workspace) -> None:
+    """Typing what is not TOML and removing it again leaves nothing behind: the next start does not bring it back."""
+    drafts = ready_workspace.own / "drafts"
+    app = app_on(ready_workspace, **SETTINGS)
+    async with app.run_test(size=(120, 40)) as pilot:
+        screen = await opened(pilot, app)
+        await pilot.press("ctrl+t")
+        await until(pilot, lambda: screen.view.text is not None)
+        await pilot.press("x")
+        await until(pilot, lambda: list(drafts.glob("*.json")))
+        await pilot.press("backspace")
+        await until(pilot, lambda: not list(drafts.glob("*.json")))
+
+
+async def test_a_change_from_outside_reaches_the_raw_text(ready_workspace: Workspace) -> None:
+    """The raw editor goes on with the new text; what it had before does not come back."""
+    path = ready_workspace.configs / "rinni" / "train.toml"
+    app = app_on(ready_workspace, **SETTINGS)
+    async with app.run_test(size=(120, 40)) as pilot:
+        screen = await opened(pilot, app)
+        await pilot.press("ctrl+t")
+        await until(pilot, lambda: screen.view.text is not None)
+        path.write_text(path.read_text("utf-8").replace("network_dim = 32", "network_dim = 12"), "utf-8")
+        await until(pilot, lambda: screen.view.text is not None and "network_dim = 12" in screen.view.text)
+        await until(pilot, lambda: screen.query_one(Raw).has_focus)
+        await pilot.press("escape")
+        assert screen.config is not None and not screen.config.changed
+
+
+async def test_dropped_changes_are_gone_though_nothing_else_was_opened(ready_workspace: Workspace) -> None:
+    """Drop them, then Esc in the dialog that asks for a new config: form and raw text are those on disk."""
+    app = app_on(ready_workspace, **SETTINGS)
+    async with app.run_test(size=(120, 40)) as pilot:
+        screen = await opened(pilot, app)
+        screen.form.go_to("network_dim")
+        await pilot.press("enter", "backspace", "backspace", "9", "enter", "ctrl+t")
+        await until(pilot, lambda: screen.view.text is not None)
+        await pilot.press("ctrl+n")
+        await until(pilot, lambda: isinstance(app.screen, Choose) and "unsaved" in app.screen._title)
+        await pilot.press("G", "enter")
+        await until(pilot, lambda: isinstance(app.screen, Ask | Choose) and "New" in app.screen._title)
+        await pilot.press("escape")
+        await until(pilot, lambda: app.screen is screen and screen.view.text is None)
+        assert screen.config is not None and not screen.config.changed
+        field = next(field for field in screen.form.fields if field.key == "network_dim")
+        assert field.raw == "32"

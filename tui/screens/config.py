@@ -2,44 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, ClassVar
 
-from textual import getters, on, work
+from textual import events, getters, on, work
 from textual.binding import Binding
-from textual.containers import Horizontal, Vertical
+from textual.containers import Vertical
 from textual.timer import Timer
 from textual.widget import Widget
+from textual.widgets import TextArea
 
 from core.config.documents import place_of
 from core.problems import Problem, UserError
-from core.text import printable
-from tui.screens.config_disk import EMPTY
-from tui.screens.config_edit import Editing
-from tui.screens.config_files import Edits
-from tui.screens.config_form import MARKS, key_of, options, shown, worst
-from tui.screens.config_parts import Groups, Raw, Side, wrapped
-from tui.theme import Cells
+from tui.screens.base import ModeScreen
+from tui.screens.config_disk import EMPTY, ConfigFiles
+from tui.screens.config_form import PROMPTS, key_of, neighbour, options, put, stepped, switch
+from tui.screens.config_parts import Groups, Side
+from tui.screens.config_view import ConfigView, head
 from tui.widgets.form import Form
 from tui.widgets.item_list import ItemList
-from tui.widgets.line import Line, Lines
+from tui.widgets.line import Line
 
 if TYPE_CHECKING:
     from core.config.documents import Config, FileName
-    from core.config.plan import Plan
+    from tui.screens.config_open import OpenConfig
 
-WIDE = 116
-"""From this width on the groups stand at the left."""
-ABOUT: dict[FileName, str] = {
-    "train": "train.toml: the options of the training script.",
-    "dataset": "dataset.toml: which folders are trained on, how often, at which size.",
-    "prompts": "prompts.txt: one sample picture a line.  --w --h size  --d seed  --s steps  --l guidance  --n negative",
-}
+VIEWS: tuple[FileName | None, ...] = (None, "train", "dataset", "prompts")
 _OF_A_CONFIG = frozenset({"save", "find", "check", "fix", "next_view", "unset", "diff", "editor", "next_panel"})
 
 
-class ConfigScreen(Editing):
-    """Form and raw editor are two views of the same documents."""
+class ConfigScreen(ModeScreen):
+    """Routes between what is open (`OpenConfig`) and what is seen of it (`ConfigView`)."""
 
     MODE = "config"
     CSS_PATH = "config.tcss"
@@ -80,280 +73,135 @@ by name or word.
         Binding("tab", "next_panel", "next panel", show=False, id="app.next-panel"),
         Binding("exclamation_mark", "problems", "problems", show=False, id="app.problems", key_display="!"),
     ]
-    head = getters.query_one("#config-head", Line)
-    about = getters.query_one("#config-about", Lines)
-    empty = getters.query_one("#config-empty", Lines)
+    view = getters.query_one(ConfigView)
+    form = getters.query_one(Form)
+    side = getters.query_one(Side)
+    groups = getters.query_one(Groups)
 
     def __init__(self) -> None:
         super().__init__()
-        self._checked = False
-        self._script = ""
-        self._timer: Timer | None = None
+        self.files = ConfigFiles(self)
+        self._check_timer: Timer | None = None
+        self._look_timer: Timer | None = None
         self._was_empty = False
 
     def compose_body(self) -> Iterable[Widget]:
         with Vertical(id="config-body"):
             yield Line(id="config-head")
-            with Horizontal(id="config-main"):
-                yield Groups(id="config-groups")
-                with Vertical(id="config-left"):
-                    yield Form(label_width=29)
-                    yield Lines(id="config-empty")
-                    yield Lines(id="config-about")
-                yield Side(id="config-side")
+            yield ConfigView(id="config-main")
 
     def on_mount(self) -> None:
         self.form.rows.focus()
-        self.app.dataset_changed.subscribe(self, lambda _: self._files_may_differ())
+        self.app.dataset_changed.subscribe(self, lambda _: self.files.take_news())
 
     def on_screen_resume(self) -> None:
-        self._reload()
-        self._looks = self.set_interval(2.0, self._look)
+        self.files.follow()
+        self._check_soon()
+        self._look_timer = self.set_interval(2.0, self._look)
 
     def on_screen_suspend(self) -> None:
-        if self._looks is not None:
-            self._looks.stop()
-            self._looks = None
+        if self._look_timer is not None:
+            self._look_timer.stop()
+            self._look_timer = None
+
+    @property
+    def opened(self) -> OpenConfig | None:
+        """What is open, with what was found out about it."""
+        return self.files.opened
+
+    @property
+    def config(self) -> Config | None:
+        """The one that is open."""
+        return self.opened.config if self.opened is not None else None
 
     def problems(self) -> tuple[Problem, ...]:
-        return self._problems
+        return self.opened.problems if self.opened is not None else ()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         # Without a config only its beginnings are offered; `start` says so itself.
-        return self.edits is not None or action not in _OF_A_CONFIG
+        return self.opened is not None or action not in _OF_A_CONFIG
 
     def step_back(self) -> bool:
-        if self._view is not None:
-            self._show_view(None)
+        if self.view.file is not None:
+            self._show_file(None)
         elif self.side.has_focus or self.groups.has_focus:
-            self._focus_form()
+            self.view.go()
         else:
             return False
         return True
 
     # Which config
 
-    def _reload(self) -> None:
-        """Open the active config, or the newest state of the one that is open; unsaved changes are kept."""
-        workspace = self.app.workspace
-        names = workspace.config_names() if workspace is not None else []
-        wanted = self.app.active_config
-        if wanted not in names:
-            wanted = self.app.active_dataset if self.app.active_dataset in names else (names[0] if names else None)
-        if wanted is None or workspace is None:
-            self.edits, self.plan, self._problems, self._worst = None, None, (), {}
-            self._show()
-            self.show_problem_count()
-        elif self.config is None or self.config.folder != workspace.configs / wanted:
-            self._open(wanted)
-        else:
-            self._files_may_differ()
-            self._check_soon()
-
-    def _open(self, name: str) -> None:
-        from core.config.documents import Config
-        from core.config.drafts import read
-
-        workspace = self.app.workspace
-        assert workspace is not None
-        self._show_view(None, taken=True)
-        try:
-            config = Config.load(workspace.configs / name)
-        except UserError as error:
-            self.app.report(error)
-            return
-        self.edits = edits = Edits(config)
-        self.app.active_config = name
-        self._extra, self._wrong = frozenset(), None
-        self.plan, self._problems, self._worst, self._checked = None, (), {}, False
-        self._script, self._restored = config.script, False
-        draft = read(workspace, config)
-        if draft is not None:
-            edits.has_draft = True
-            edits.put(draft.texts)
-            self._restored = draft.is_current
-            if not draft.is_current:
-                self._settle(edits, dict(draft.texts))
-        self._changed()
-        opened = next(iter(edits.raw or config.broken), None)
-        if opened is not None:
-            self._show_view(opened)
-
     @work(exit_on_error=False)
     async def action_open(self) -> None:
-        from tui.screens.dialogs import Choose
-
-        names = self.app.workspace.config_names() if self.app.workspace is not None else []
-        if not names:
-            self.notify(EMPTY, markup=False)
-            return
-        found = await self.app.push_screen_wait(
-            Choose("Configs", [(name, printable(name), "") for name in names], chosen=self.app.active_config)
-        )
-        if found is not None and await self._may_leave():
-            self._open(found)
-
-    async def _may_leave(self) -> bool:
-        """Ask what becomes of unsaved changes, if there are any; kept ones wait as a draft."""
-        from tui.screens.dialogs import Choose
-
-        edits = self.edits
-        self._take_raw(quiet=True)
-        if edits is None or not edits.unsaved:
-            return True
-        name = printable(edits.config.name)
-        choices = [
-            ("keep", "Keep them for later", f"they are here again when {name} is opened"),
-            ("save", "Save them", ""),
-            ("drop", "Drop them", ""),
-        ]
-        found = await self.app.push_screen_wait(Choose(f"{name} has unsaved changes", choices))
-        if found == "save":
-            if not self._take_raw():
-                return False
-            await self._save()
-            return not edits.unsaved
-        if found == "drop":
-            edits.forget()
-            edits.config.reload()
-        self._keep_draft()
-        await self.app.writer.drain()
-        return found is not None
+        await self.files.choose()
 
     @work(exit_on_error=False)
     async def action_new(self) -> None:
         from tui.screens.config_dialogs import ask_new
 
-        if await self._has_workspace() and await self._may_leave():
-            name = await ask_new(self.app)
-            if name is not None:
-                self._open(name)
-                self._focus_form()
+        await self.files.make(ask_new)
 
     @work(exit_on_error=False)
     async def action_import(self) -> None:
         from tui.screens.config_dialogs import import_guide
 
-        if await self._has_workspace() and await self._may_leave():
-            name = await import_guide(self.app)
-            if name is not None:
-                self._open(name)
-                self._focus_form()
+        await self.files.make(import_guide)
 
-    async def _has_workspace(self) -> bool:
-        if self.app.workspace is None:
-            self.notify("There are no images yet: import some in Dataset first (1, then i).", severity="warning")
-        return self.app.workspace is not None
+    @work(exit_on_error=False)
+    async def action_save(self) -> None:
+        if self.opened is not None and self.take_raw():
+            if self.opened.config.changed:
+                await self.files.save()
+            else:
+                self.notify("Nothing to save.", timeout=2)
+
+    @on(events.AppFocus)
+    @work(exclusive=True, group="config-look", exit_on_error=False)
+    async def _look(self) -> None:
+        """Did another program change the files?"""
+        await self.files.look()
+
+    @work(exit_on_error=False)
+    async def action_start(self) -> None:
+        opened = self.opened
+        if opened is None:
+            self.notify(EMPTY, markup=False)
+        elif self.take_raw():
+            problem = await self.files.start(opened)
+            if problem is not None:
+                self._go_to_problem(problem)
 
     # Drawing
 
-    def _changed(self) -> None:
+    def changed(self) -> None:
         """The documents are others: show them, keep them, and check them soon."""
         self._show()
-        self._keep_draft()
+        self.files.keep_draft()
         self._check_soon()
 
+    def replaced(self, file: FileName | None) -> None:
+        """Other texts: what stands in the raw editor belongs to nobody. Show `file` as text, or the form."""
+        if self.opened is not None:
+            self.opened.end_raw(counts=False)
+        self.view.close_file()
+        self.changed()
+        self.show_problem_count()
+        if file is not None:
+            self._show_file(file)
+        elif self.is_current and not self.form.is_editing:
+            self.view.go()
+
     def _show(self) -> None:
-        config = self.config
-        wide = self.size.width >= WIDE and config is not None and self._view is None
-        narrow = self.has_class("-narrow")
-        self.groups.display = wide
-        self.side.display = config is not None and (not narrow or self.side.has_focus)
-        self.query_one("#config-left").display = not (narrow and self.side.display)
-        self.empty.display = config is None
-        self.form.display = config is not None and self._view is None
-        self.about.display = config is not None
-        if (config is None) != self._was_empty:
-            self._was_empty = config is None
+        if (self.opened is None) != self._was_empty:
+            self._was_empty = self.opened is None
             self.refresh_bindings()
-        if config is None:
-            self.head.set([(" Config", "accent")])
-            self.empty.show(self._empty_lines())
-            return
-        edits = self.edits
-        assert edits is not None
-        file = f"{self._view}.{'txt' if self._view == 'prompts' else 'toml'}" if self._view else ""
-        left: Cells = [(f" {printable(config.name)}", "accent"), (f"  {file}" if file else "", "text")]
-        if edits.unsaved:
-            again = " since last time: d shows, s saves" if self._restored else ", not saved"
-            left.append((f"  changed{again}", "caution"))
-        self.head.set(left, [(f"{self._script} ", "muted")])
-        if self._view is None:
-            self.form.show([] if config.broken else shown(config, self._extra, self._worst))
-            self.groups.tell(self.form.fields, self.form.key)
-        self._show_about()
-        self._show_side()
-
-    def _empty_lines(self) -> list[Cells]:
-        names = self.app.workspace.dataset_names() if self.app.workspace is not None else []
-        lines: list[Cells] = [[("No config yet.", "text")], []]
-        if not names:
-            lines += [[("1  ", "accent"), ("and there i: import images first, then 2 tags them", "text")]]
-        lines += [
-            [("^n ", "accent"), ("make one from a preset", "text")],
-            [("i  ", "accent"), ("import a guide (Markdown or TOML)", "text")],
-        ]
-        return lines
-
-    def _show_about(self) -> None:
-        config, key, width = self.config, self.form.key, self.about.size.width
-        lines: list[Cells] = []
-        if config is not None and self._view is not None:
-            error = self._wrong or config.broken.get(self._view)
-            if error is not None:
-                path = config.path(self._view)
-                lines = [[(" ✗ ", "bad"), (printable(error.message.replace(str(path), path.name)), "text")]]
-            else:
-                lines = [[(f" {ABOUT[self._view]}", "muted")], [(" Esc form · ^t next file", "muted")]]
-        elif config is not None and key is not None:
-            option, problem = options(config).get(key), self._worst.get(key)
-            if problem is not None:
-                glyph, role = MARKS[problem.severity]
-                fix = "  fix: F" if problem.fixable else ""
-                said = f"{problem.message}. {problem.hint or ''}".replace("..", ".").rstrip()
-                lines = [[(f" {glyph} ", role), (printable(said) + fix, "text")]]
-            elif option is not None:
-                default = "" if option.default in (None, "") else f" · default {option.default}"
-                where = f"{config.home(key)}.toml"
-                lines = [[(f" {option.help or key}", "text")], [(f" {where}{default}", "muted")]]
-        self.about.show(wrapped(lines, width))
-
-    def _show_side(self) -> None:
-        self.side.tell(self.plan, self._problems, self._wrong, self._checked)
-
-    def on_resize(self) -> None:
-        self.call_after_refresh(self._show)
-
-    # Panels
+        self.query_one("#config-head", Line).set(*head(self.opened, self.view.file))
+        has_images = self.app.workspace is not None and bool(self.app.workspace.dataset_names())
+        self.view.show(self.opened, has_images=has_images)
 
     def action_next_panel(self) -> None:
-        """Form, plan and problems, groups."""
-        panels: list[Widget] = [self.form.rows if self._view is None else self.query_one(Raw), self.side]
-        if self.groups.display:
-            panels.insert(0, self.groups)
-        now = next((index for index, panel in enumerate(panels) if panel.has_focus), 0)
-        self._go(panels[(now + 1) % len(panels)])
-
-    def _go(self, panel: Widget) -> None:
-        if self.config is None:
-            return
-        if self.has_class("-narrow"):
-            self.side.display = panel is self.side
-            self.query_one("#config-left").display = panel is not self.side
-        panel.focus()
-        self.call_after_refresh(self._show_side)
-
-    def _focus_form(self) -> None:
-        self._go(self.form.rows)
-
-    @on(ItemList.Moved, "#config-groups")
-    def _group_chosen(self, event: ItemList.Moved) -> None:
-        if self.groups.has_focus and 0 <= event.index < len(self.groups.firsts):
-            self.form.go_to(self.groups.firsts[event.index])
-
-    @on(ItemList.Opened, "#config-groups")
-    def _group_opened(self) -> None:
-        self._focus_form()
+        self.view.next_panel()
 
     @on(ItemList.Opened, "#config-side")
     def _problem_opened(self) -> None:
@@ -361,70 +209,199 @@ by name or word.
             self._go_to_problem(self.side.problem)
 
     def _go_to_problem(self, problem: Problem) -> None:
-        config = self.config
-        key = key_of(config, problem) if config is not None else None
+        if self.config is None:
+            return
+        key, (file, _) = key_of(self.config, problem), place_of(problem.where)
         if key is not None:
             self._reveal(key)
-        elif config is not None:
-            file, _ = place_of(problem.where)
-            if file is not None:
-                self._show_view(file)
-            elif problem.hint:
-                self.notify(f"{problem.where}: {problem.message}\n{problem.hint}", markup=False)
+        elif file is not None:
+            self._show_file(file)
+        elif problem.hint:
+            self.notify(f"{problem.where}: {problem.message}\n{problem.hint}", markup=False)
 
     def _reveal(self, key: str) -> None:
         """The cursor on a field, which is shown if it was not."""
-        self._extra |= {key}
-        self._show_view(None)
+        self.view.extra |= {key}
+        self._show_file(None)
         self._show()
-        self._focus_form()
+        self.view.go()
         self.form.go_to(key)
+
+    # Changing
+
+    @on(Form.Changed)
+    def _typed(self, event: Form.Changed) -> None:
+        self._apply(lambda config: put(config, event.key, event.text), event.key)
+
+    def _apply(self, change: Callable[[Config], None], key: str) -> None:
+        if self.opened is None:
+            return
+        try:
+            self.opened.change(change, key)
+        except UserError as error:
+            self.app.report(error)
+            return
+        self.changed()
+
+    @on(Form.Asked)
+    def _asked(self, event: Form.Asked) -> None:
+        if self.config is None:
+            return
+        option = options(self.config).get(event.key)
+        if event.key == PROMPTS:
+            self._show_file("prompts")
+        elif option is not None and option.type == "bool":
+            self._apply(lambda config: switch(config, event.key), event.key)
+        else:
+            self._choose(event.key)
+
+    @on(Form.Stepped)
+    def _stepped(self, event: Form.Stepped) -> None:
+        text = stepped(self.config, event.key, event.by) if self.config is not None else None
+        if text is not None:
+            self._apply(lambda config: put(config, event.key, text), event.key)
+
+    @work(exit_on_error=False)
+    async def _choose(self, key: str) -> None:
+        from tui.screens.config_dialogs import choose_value
+
+        if self.config is not None:
+            text = await choose_value(self.app, self.config, key)
+            if text is not None:
+                self._apply(lambda config: put(config, key, text), key)
+
+    def action_unset(self) -> None:
+        key = self.form.key
+        if key is not None and key != PROMPTS and self.view.file is None:
+            self._apply(lambda config: config.unset(config.home(key), key), key)
+
+    def action_undo(self) -> None:
+        if not self._step(back=True):
+            self.app.action_undo()
+
+    def action_redo(self) -> None:
+        if not self._step(back=False):
+            self.app.action_redo()
+
+    def _step(self, *, back: bool) -> bool:
+        """Unsaved changes come before what is on disk; False when there is none."""
+        if self.opened is None or self.view.file is not None:
+            return False
+        found, key = self.opened.step(back=back)
+        if found:
+            self.changed()
+        if key is not None:
+            self.form.go_to(key)
+        return found
+
+    @work(exclusive=True, group="config-fix", exit_on_error=False)
+    async def action_fix(self) -> None:
+        if self.opened is not None and self.view.file is None:
+            worst = self.opened.worst.get(self.form.key or "")
+            await self.files.mend(self.side.problem if self.side.has_focus else worst)
+
+    # Finding
+
+    @work(exit_on_error=False)
+    async def action_find(self) -> None:
+        from tui.screens.config_dialogs import choose_option
+
+        if self.config is not None and not self.config.broken:
+            name = await choose_option(self.app, self.config)
+            if name is not None:
+                self._reveal(name)
+
+    def action_next_match(self) -> None:
+        self._jump(1)
+
+    def action_previous_match(self) -> None:
+        self._jump(-1)
+
+    def _jump(self, by: int) -> None:
+        worst = self.opened.worst if self.opened is not None else {}
+        key = neighbour(self.form.fields, worst, self.form.key, by)
+        if key is None:
+            self.notify("No problem with any field.", timeout=3)
+        else:
+            self._reveal(key)
+
+    @work(exit_on_error=False)
+    async def action_problems(self) -> None:
+        from tui.screens.dialogs import ProblemList
+
+        found = await self.app.push_screen_wait(ProblemList(self.problems()))
+        if found is not None:
+            self._go_to_problem(found)
+
+    # Raw text
+
+    def action_next_view(self) -> None:
+        if self.opened is not None:
+            self._show_file(VIEWS[(VIEWS.index(self.view.file) + 1) % len(VIEWS)])
+
+    def _show_file(self, file: FileName | None) -> None:
+        """Form or a file as text."""
+        opened = self.opened
+        if opened is None or file == self.view.file or not self.take_raw():
+            return
+        opened.end_raw(counts=True)
+        if file is None:
+            self.view.close_file()
+        else:
+            text = opened.begin_raw(file)
+            self.view.open_file(file, text, str(opened.config.broken.get(file, "")))
+        self._show()
+        self.view.go()
+
+    @on(TextArea.Changed)
+    def _raw_typed(self) -> None:
+        self.take_raw(quiet=True)
+        self.view.show_about()
+        self.view.show_side()
+
+    def take_raw(self, *, quiet: bool = False) -> bool:
+        """Put the raw text into the documents; False when it is not TOML, which is said."""
+        opened, file, text = self.opened, self.view.file, self.view.text
+        if opened is None or file is None or text is None:
+            return True
+        try:
+            differs = opened.type_raw(file, text)
+        except UserError as error:
+            if not quiet:
+                self.app.report(error)
+            self.files.keep_draft()
+            return False
+        if differs:
+            self.files.keep_draft()
+            self._check_soon()
+        return True
+
+    @work(exit_on_error=False)
+    async def action_editor(self) -> None:
+        """The file of the current view in $EDITOR; the form stands for train.toml."""
+        await self.files.edit(self.view.file or "train")
+
+    @work(exit_on_error=False)
+    async def action_diff(self) -> None:
+        from tui.screens.config_dialogs import show_diff
+
+        if self.config is not None:
+            await show_diff(self.app, self.config)
 
     # Checking
 
     def _check_soon(self) -> None:
-        if self._timer is not None:
-            self._timer.stop()
-        self._timer = self.set_timer(0.15, self._begin_check)
+        if self._check_timer is not None:
+            self._check_timer.stop()
+        self._check_timer = self.set_timer(0.15, self._begin_check)
 
     def action_check(self) -> None:
         """Check now, and look at what came out."""
-        if self.config is not None:
-            self._begin_check()
-            self._go(self.side)
+        self._begin_check()
+        self.view.go(self.side)
 
-    def _begin_check(self) -> None:
-        copied = self._copy()
-        if copied is not None:
-            self._check(copied)
-
-    def _copy(self) -> Config | None:
-        """The config as it stands, for another thread."""
-        from core.config.documents import Config
-
-        if self.config is None or self.app.workspace is None:
-            return None
-        texts = {file: text for file, text in self.edits.texts().items() if file not in self.config.broken}  # type: ignore[union-attr]
-        copied = Config(self.config.folder, texts)
-        copied.broken.update(self.config.broken)
-        return copied
-
-    @work(thread=True, exclusive=True, group="config-check", exit_on_error=False)
-    def _check(self, config: Config) -> None:
-        from core.config.plan import plan
-        from core.config.preflight import check
-        from core.config.resolved import script_of
-
-        workspace = self.app.workspace
-        assert workspace is not None
-        found = plan(config, workspace) if not config.broken else None
-        problems = tuple(check(config, workspace, self.app.settings, planned=found))
-        self.app.call_from_thread(self._take_check, config, found, problems, script_of(config, workspace))
-
-    def _take_check(self, config: Config, found: Plan | None, problems: tuple[Problem, ...], script: str) -> None:
-        if self.config is None or self.config.folder != config.folder:
-            return
-        self.plan, self._problems, self._script, self._checked = found, problems, script, True
-        self._worst = worst(self.config, problems)
-        self._show()
-        self.show_problem_count()
+    @work(exclusive=True, group="config-check", exit_on_error=False)
+    async def _begin_check(self) -> None:
+        if await self.files.check():
+            self._show()
+            self.show_problem_count()

@@ -1,206 +1,281 @@
-"""The Config screen's files: drafts, saving, what other programs changed, and the start of a run."""
+"""Which config is open, and what takes its time: reading, checking, saving, what other programs changed, the run."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Protocol
 
-from textual import events, on, work
-from textual.timer import Timer
-
-from core.problems import Problem, UserError
+from core.problems import UserError
 from core.text import printable
-from tui.screens.base import ModeScreen
-from tui.screens.config_files import Edits
-from tui.widgets.form import Form
+from tui.screens.config_form import key_of
+from tui.screens.config_open import OpenConfig, Texts, check, mend
 
 if TYPE_CHECKING:
-    from core.config.documents import Config, FileName
-    from core.config.plan import Plan
+    from core.config.documents import FileName
+    from core.problems import Problem
+    from tui.app import KohyaApp
 
 EMPTY = "No config yet. ctrl+n makes one from a preset, i imports a guide (Markdown or TOML)."
 
 
-class OnDisk(ModeScreen):
-    """The half of the Config screen that reads and writes; `ConfigScreen` shows and changes."""
+class Owner(Protocol):
+    """Who shows what is open."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.edits: Edits | None = None
-        self.plan: Plan | None = None
-        self._problems: tuple[Problem, ...] = ()
-        self._view: FileName | None = None
-        self._wrong: UserError | None = None
-        self._looks: Timer | None = None
-        self._asking = self._draft_waits = self._restored = False
+    @property
+    def app(self) -> KohyaApp: ...
 
-    # What the other half does
+    @property
+    def is_current(self) -> bool: ...
 
-    def _changed(self) -> None:
-        raise NotImplementedError
+    def take_raw(self, *, quiet: bool = False) -> bool:
+        """Put what stands in the raw editor into the documents; False when it is not TOML, which is said."""
 
-    def _show_view(self, view: FileName | None, *, taken: bool = False) -> None:
-        raise NotImplementedError
+    def changed(self) -> None:
+        """The open config is other than it was."""
 
-    def _take_raw(self, *, quiet: bool = False) -> bool:
-        raise NotImplementedError
+    def replaced(self, file: FileName | None) -> None:
+        """Other texts: what stands in the raw editor belongs to nobody. Show `file` as text, or the form."""
 
-    def _copy(self) -> Config | None:
-        raise NotImplementedError
 
-    def _focus_form(self) -> None:
-        raise NotImplementedError
+class ConfigFiles:
+    """Opens, keeps, saves and reloads; asks where that is the user's choice. Knows no widget."""
 
-    def _go_to_problem(self, problem: Problem) -> None:
-        raise NotImplementedError
+    def __init__(self, owner: Owner) -> None:
+        self._owner = owner
+        self.opened: OpenConfig | None = None
+        self.is_asking = False
 
-    # On disk
+    @property
+    def _app(self) -> KohyaApp:
+        return self._owner.app
 
-    def _keep_draft(self) -> None:
-        """Unsaved changes outlive the program; one write at a time, of the newest state."""
-        edits, workspace = self.edits, self.app.workspace
-        if edits is None or workspace is None or self._draft_waits or not (edits.has_draft or edits.unsaved):
+    # Which config
+
+    def follow(self) -> None:
+        """Open the active config, or the newest state of the one that is open; unsaved changes are kept."""
+        workspace = self._app.workspace
+        names = workspace.config_names() if workspace is not None else []
+        dataset, wanted = self._app.active_dataset, self._app.active_config
+        if wanted not in names:
+            wanted = dataset if dataset in names else (names[0] if names else None)
+        if wanted is None or workspace is None:
+            self.opened = None
+            self._owner.replaced(None)
+        elif self.opened is None or self.opened.config.folder != workspace.configs / wanted:
+            self.open(wanted)
+        else:
+            self.take_news()
+
+    def open(self, name: str) -> None:
+        """Open a config of the workspace, with its draft."""
+        assert self._app.workspace is not None
+        try:
+            self.opened = opened = OpenConfig.load(self._app.workspace, name)
+        except UserError as error:
+            self._app.report(error)
             return
-        self._draft_waits = True
+        self._app.active_config = name
+        self._owner.replaced(next(iter(opened.raw or opened.config.broken), None))
+        if opened.disputed:
+            self._settle_soon(opened, opened.disputed)
 
-        def write() -> None:
-            self._draft_waits = False
-            edits.write_draft(workspace)
+    async def choose(self) -> None:
+        """Open another one."""
+        from tui.screens.dialogs import Choose
 
-        self.app.writer.submit(write, None, self.app.report)
+        names = self._app.workspace.config_names() if self._app.workspace is not None else []
+        if not names:
+            self._app.notify(EMPTY, markup=False)
+            return
+        entries = [(name, printable(name), "") for name in names]
+        found = await self._app.push_screen_wait(Choose("Configs", entries, chosen=self._app.active_config))
+        if found is not None and await self._may_leave():
+            self.open(found)
 
-    @work(exit_on_error=False)
-    async def action_save(self) -> None:
-        if self.edits is not None and self._take_raw():
-            if self.edits.config.changed:
-                await self._save()
-            else:
-                self.notify("Nothing to save.", timeout=2)
+    async def make(self, ask: Callable[[KohyaApp], Awaitable[str | None]]) -> bool:
+        """Open the one that `ask` makes; True when it is open."""
+        if self._app.workspace is None:
+            self._app.notify("There are no images yet: import some in Dataset first (1, then i).", severity="warning")
+            return False
+        name = await ask(self._app) if await self._may_leave() else None
+        if name is not None:
+            self.open(name)
+        return name is not None
 
-    async def _save(self) -> bool:
+    async def _may_leave(self) -> bool:
+        """Ask what becomes of unsaved changes, if there are any; kept ones wait as a draft."""
+        from tui.screens.dialogs import Choose
+
+        opened = self.opened
+        self._owner.take_raw(quiet=True)
+        if opened is None or not opened.unsaved:
+            return True
+        name = printable(opened.config.name)
+        choices = [
+            ("keep", "Keep them for later", f"they are here again when {name} is opened"),
+            ("save", "Save them", ""),
+            ("drop", "Drop them", ""),
+        ]
+        found = await self._app.push_screen_wait(Choose(f"{name} has unsaved changes", choices))
+        if found == "save":
+            return self._owner.take_raw() and await self.save() and not opened.unsaved
+        if found == "drop":
+            opened.take_disk({})
+            self._owner.replaced(None)
+        self.keep_draft()
+        await self._app.writer.drain()
+        return found is not None
+
+    # Drafts and saving
+
+    def keep_draft(self) -> None:
+        """Unsaved changes outlive the program; one write at a time, of the newest state."""
+        opened, workspace = self.opened, self._app.workspace
+        job = opened.draft_job(workspace) if opened is not None and workspace is not None else None
+        if job is not None:
+            self._app.writer.submit(job, None, self._app.report)
+
+    async def save(self) -> bool:
         """Write the changed files; True when they are on disk. What another program changed is asked about."""
-        edits = self.edits
-        assert edits is not None
-        foreign = edits.config.changed_on_disk() & edits.config.changed
-        if foreign:
-            await self._ask_whose(edits, {file: edits.config.text(file) for file in edits.config.changed})
-            return not edits.config.changed
-        journal = self.app.journal
+        opened = self.opened
+        assert opened is not None
+        config = opened.config
+        if config.changed_on_disk() & config.changed:
+            await self._settle(opened, {file: config.text(file) for file in config.changed})
+            return not config.changed
+        journal = self._app.journal
         saved: list[object] = []
-        self.app.writer.submit(lambda: edits.config.save(journal), saved.append, self.app.report)
-        await self.app.writer.drain()
+        self._app.writer.submit(lambda: config.save(journal), saved.append, self._app.report)
+        await self._app.writer.drain()
         if saved:
-            edits.forget()
-            self._restored = False
-            self._changed()
-            self.notify(f"saved {printable(edits.config.name)}", timeout=2, markup=False)
+            opened.forget()
+            opened.is_restored = False
+            self._owner.changed()
+            self._app.notify(f"saved {printable(config.name)}", timeout=2, markup=False)
         return bool(saved)
 
-    @on(events.AppFocus)
-    def _look(self) -> None:
-        """Did another program change the files?"""
-        if self.edits is not None and not self._asking and not self.app.writer.pending and self.is_current:
-            self._look_at(self.edits)
+    # What other programs changed
 
-    @work(thread=True, exclusive=True, group="config-look", exit_on_error=False)
-    def _look_at(self, edits: Edits) -> None:
-        if edits.config.changed_on_disk():
-            self.app.call_from_thread(self._files_may_differ)
+    async def look(self) -> None:
+        """Look at the files on a thread, and take what is new."""
+        opened = self.opened
+        if opened is None or self._is_busy or not self._owner.is_current:
+            return
+        if await asyncio.to_thread(opened.config.changed_on_disk):
+            self.take_news()
 
-    def _files_may_differ(self) -> None:
+    @property
+    def _is_busy(self) -> bool:
+        """Files that we write ourselves just now are nobody's news."""
+        return self.is_asking or self._app.writer.pending
+
+    def take_news(self) -> None:
         """Take what is new on disk; where it meets unsaved changes, ask."""
-        edits = self.edits
-        if edits is None or self._asking or self.app.writer.pending:
+        opened = self.opened
+        if opened is None or self._is_busy:
             return
-        theirs = edits.config.changed_on_disk()
-        if not theirs:
-            return
-        mine = edits.unsaved
+        theirs, mine = opened.config.changed_on_disk(), opened.unsaved
         if theirs & set(mine):
-            self._settle(edits, mine)
-            return
-        view = self._view
-        self._show_view(None, taken=True)
-        edits.config.reload()
-        edits.forget()
-        edits.put(mine)
-        self._wrong = None
-        self._changed()
-        broken = next(iter(edits.config.broken), None)
-        if broken is not None or view is not None:
-            self._show_view(broken or view)
-        elif not self.query_one(Form).is_editing and self.is_current:
-            self._focus_form()
+            self._settle_soon(opened, mine)
+        elif theirs:
+            opened.take_disk(mine)
+            self._owner.replaced(next(iter(opened.config.broken), opened.in_raw))
 
-    @work(exit_on_error=False)
-    async def _settle(self, edits: Edits, mine: dict[FileName, str]) -> None:
-        await self._ask_whose(edits, mine)
+    def _settle_soon(self, opened: OpenConfig, mine: Texts) -> None:
+        self._app.run_worker(self._settle(opened, mine), group="config-settle", exit_on_error=False)
 
-    async def _ask_whose(self, edits: Edits, mine: dict[FileName, str]) -> None:
+    async def _settle(self, opened: OpenConfig, mine: Texts) -> None:
         """Both versions are kept whatever is chosen: one on disk, the other one step of undo or redo away."""
         from tui.screens.config_dialogs import ask_whose
-        from tui.screens.config_files import keep_mine, take_theirs
 
-        if self._asking:
+        if self.is_asking:
             return
-        self._asking = True
+        self.is_asking = True
         try:
-            found = await ask_whose(self.app, edits.config, mine)
-            if found is None or self.edits is not edits:
+            found = await ask_whose(self._app, opened.config, mine)
+            if found is None or self.opened is not opened:
                 return
-            config, journal = edits.config, self.app.journal
-            write = keep_mine if found == "mine" else take_theirs
-            self.app.writer.submit(lambda: write(config, mine, journal), None, self.app.report)
-            await self.app.writer.drain()
-            self._show_view(None, taken=True)
-            config.reload()
-            edits.forget()
-            self._wrong = None
-            self._changed()
-            self._focus_form()
+            journal = self._app.journal
+            write = opened.keep_mine if found == "mine" else opened.take_theirs
+            self._app.writer.submit(lambda: write(mine, journal), None, self._app.report)
+            await self._app.writer.drain()
+            opened.take_disk({})
+            self._owner.replaced(None)
             said = "saved yours; u brings the other back" if found == "mine" else "took the other; U brings yours back"
-            self.notify(said, timeout=6)
+            self._app.notify(said, timeout=6)
         finally:
-            self._asking = False
+            self.is_asking = False
+
+    # Looking and mending
+
+    async def check(self) -> bool:
+        """Plan and problems of what is open; False when something else was opened meanwhile."""
+        opened, workspace = self.opened, self._app.workspace
+        if opened is None or workspace is None:
+            return False
+        opened.take_findings(await asyncio.to_thread(check, opened.copy(), workspace, self._app.settings))
+        return self.opened is opened
+
+    async def mend(self, problem: Problem | None) -> None:
+        """Do what a problem's hint says, where that is safe; says what came of it."""
+        opened, workspace = self.opened, self._app.workspace
+        if problem is None or opened is None or workspace is None:
+            self._app.notify("There is no problem here; n goes to the next one.", timeout=4)
+            return
+        hint = problem.hint or ""
+        if not problem.fixable:
+            self._app.notify(f"That is yours to decide. {hint}", timeout=6, markup=False)
+            return
+        mended = await asyncio.to_thread(mend, opened.copy(), workspace, problem)
+        if mended is None:
+            self._app.notify(f"No safe fix was found. {hint}", markup=False)
+        elif self.opened is opened and opened.texts() == mended[0]:  # else the key works again
+            opened.change(lambda _: opened.put(mended[1]), key_of(opened.config, problem) or "")
+            self._owner.changed()
+            self._app.notify(f"fixed: {printable(hint or problem.message)}  (u undoes it)", timeout=4, markup=False)
+
+    async def edit(self, file: FileName) -> None:
+        """A file in $EDITOR; what it wrote is an unsaved change."""
+        from tui.editor import edit_text
+
+        opened = self.opened
+        if opened is None:
+            return
+        text = await edit_text(self._app, opened.config.text(file), opened.config.path(file).name)
+        if text is not None and self.opened is opened:
+            opened.edit(file, text)
+            self._owner.replaced(file if file in opened.raw else None)
 
     # Starting
 
-    @work(exit_on_error=False)
-    async def action_start(self) -> None:
-        from tui.screens.config_start import Start
+    async def start(self, opened: OpenConfig) -> Problem | None:
+        """Ask with plan and problems, save, start a run and go there; or the problem that the user wants to see first.
 
-        copied = self._copy() if self._take_raw() else None
-        edits = self.edits
-        if edits is None or copied is None:
-            if edits is None:
-                self.notify(EMPTY, markup=False)
-            return
-        dialog = Start(copied.name, self.plan, self._problems)
-        self._look_before_start(copied, dialog)
-        answer = await self.app.push_screen_wait(dialog)
-        if isinstance(answer, Problem):
-            self._go_to_problem(answer)
-        elif answer == "start" and (not edits.config.changed or await self._save()):
-            self._start(edits.config.name)
-
-    @work(thread=True, exclusive=True, group="config-look-start", exit_on_error=False)
-    def _look_before_start(self, config: Config, dialog: object) -> None:
+        The dialog opens before the trainer was looked at, which takes a second.
+        """
         from tui.screens.config_start import Start, look
 
-        assert isinstance(dialog, Start) and self.app.workspace is not None
-        plan, problems, trainer = look(config, self.app.workspace, self.app.settings)
-        self.app.call_from_thread(dialog.settle, plan, problems, trainer)
+        workspace, settings, copied = self._app.workspace, self._app.settings, opened.copy()
+        assert workspace is not None
+        dialog = Start(copied.name, opened.plan, opened.problems)
 
-    @work(thread=True, group="config-start", exit_on_error=False)
-    def _start(self, name: str) -> None:
+        async def settle() -> None:
+            dialog.settle(*await asyncio.to_thread(look, copied, workspace, settings))
+
+        self._app.run_worker(settle(), group="config-look-start", exclusive=True, exit_on_error=False)
+        answer = await self._app.push_screen_wait(dialog)
+        if answer == "start" and (not opened.config.changed or await self.save()):
+            run_id = await asyncio.to_thread(self._start, opened.config.name)
+            self._app.runs_changed.publish(run_id)
+            await self._app.open_run(run_id)
+        return None if isinstance(answer, str) else answer
+
+    def _start(self, name: str) -> str:
         from core.runs.launch import start, train_spec
         from core.runs.store import create
 
-        workspace = self.app.workspace
+        workspace, settings = self._app.workspace, self._app.settings
         assert workspace is not None
-        spec, files = train_spec(workspace, name, self.app.settings, launcher=self.app.settings.launcher)
-        run = start(create(workspace.runs, spec, files))
-        self.app.call_from_thread(self._started, run.id)
-
-    def _started(self, run_id: str) -> None:
-        self.app.runs_changed.publish(run_id)
-        self.run_worker(self.app.open_run(run_id))
+        spec, files = train_spec(workspace, name, settings, launcher=settings.launcher)
+        return start(create(workspace.runs, spec, files)).id

@@ -22,7 +22,7 @@ from core.config.values import float_text
 from core.problems import Problem, Severity
 from core.text import printable
 from tui.theme import Cells
-from tui.widgets.form import Field
+from tui.widgets.form import Field, choice_step
 
 OPEN_CHOICES = {"optimizer_type": optimizers, "lr_scheduler": schedulers}
 """Options with usual values that take any other too."""
@@ -173,6 +173,15 @@ def switch(config: Config, name: str) -> None:
         config.set(file, name, not value)
 
 
+def stepped(config: Config, name: str, by: int) -> str | None:
+    """The choice `by` places after the one in force, as text; None for an option without choices."""
+    option = options(config).get(name)
+    if option is None or not option.choices:
+        return None
+    now = config.get(config.home(name), name)
+    return choice_step([str(value) for value in option.choices], str(option.default if now is None else now), by)
+
+
 def search(config: Config) -> list[tuple[str, str, str]]:
     """(name, name, help) of every option, for the finder."""
     return [(name, name, option.help or option.group) for name, option in sorted(options(config).items())]
@@ -200,6 +209,22 @@ def worst(config: Config, problems: Iterable[Problem]) -> dict[str, Problem]:
         if key is not None and (key not in found or ORDER.index(problem.severity) < ORDER.index(found[key].severity)):
             found[key] = problem
     return found
+
+
+def neighbour(fields: Iterable[Field], problems: Mapping[str, Problem], here: str | None, by: int) -> str | None:
+    """The next field (or the one before: -1) that a problem is about, round the end; None when there is none.
+
+    Those that are not in the form come behind the others.
+    """
+    order = [field.key for field in fields if field.editable]
+    named = [key for key in order if key in problems] + [key for key in problems if key not in order]
+    if not named:
+        return None
+    at = named.index(here) if here in named else None
+    if at is None and here in order:
+        before = [index for index, key in enumerate(named) if key in order and order.index(key) < order.index(here)]
+        at = (before[-1] if before else -1) if by > 0 else (before[-1] + 1 if before else 0)
+    return named[((at or 0) + by) % len(named)]
 
 
 ORDER = (Severity.ERROR, Severity.WARNING, Severity.INFO)
