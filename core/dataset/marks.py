@@ -13,13 +13,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from core.dataset.captions import read_bytes
-from core.dataset.changes import Edit
 from core.problems import UserError
 from core.text import count_of
 from core.workspace import Workspace
 
 if TYPE_CHECKING:
+    from core.dataset.changes import Edit
     from core.dataset.groups import EditGroup
 
 FORMAT = 1
@@ -66,6 +65,9 @@ def mark_reviewed(workspace: Workspace, keys: Iterable[str], reviewed: bool = Tr
 
 
 def _edits(workspace: Workspace, keys: Iterable[str], reviewed: bool) -> list[Edit]:
+    from core.dataset.captions import read_bytes
+    from core.dataset.changes import Edit
+
     by_file: defaultdict[Path, set[str]] = defaultdict(set)
     for key in keys:
         by_file[marks_file(workspace, key)].add(key)

@@ -90,6 +90,8 @@ async def test_the_footer_names_the_next_undo(workspace: Workspace) -> None:
         await ready(pilot, app)
         Journal(workspace).apply("tidy up rinni", [Edit(folder / "rinni_3.txt", None, b"rinni")])
         await until(pilot, lambda: "undo: tidy up rinni" in app.screen.query_one(Footer).plain)
+        await pilot.resize_terminal(80, 24)
+        await until(pilot, lambda: "undo: tidy up rinni" in app.screen.query_one("#where", Lines).plain)
 
 
 async def test_after_the_undo_of_an_import_the_nearest_dataset_is_open(workspace: Workspace, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from tui.theme import Cells, fit
 from tui.widgets.dataset_rows import ImageRows, TreeRows, facts_of
 from tui.widgets.image_view import REST, ImageView
 from tui.widgets.item_list import ItemList, Texts
-from tui.widgets.line import Line, Lines
+from tui.widgets.line import Line, Lines, cut
 from tui.widgets.lines import LiveLines
 
 if TYPE_CHECKING:
@@ -35,6 +35,8 @@ WELCOME: list[Cells] = [
     ],
 ]
 
+UNDO_ROOM = 30
+"""Cells of the title line for what the next undo takes back."""
 LOOK_EVERY = 2.0
 """Seconds between two looks at the caption under the cursor, for what other programs write."""
 COUNT_EVERY = 0.25
@@ -97,6 +99,7 @@ class DatasetScreen(RowKeys):
         # At once: `knows_change` holds only while the signal is published.
         self.app.dataset_changed.subscribe(self, lambda _: self._files_changed(), immediate=True)
         self.app.runs_changed.subscribe(self, lambda _: self._files_changed())
+        self.app.undo_signal.subscribe(self, lambda _: self._title())
         self.watch(self.app, "active_dataset", self._open, init=False)
         self.set_interval(LOOK_EVERY, self._look_again)
         if self._has_datasets():
@@ -237,8 +240,10 @@ class DatasetScreen(RowKeys):
         if not collection.is_complete:
             left.append((" · reading…", "muted"))
         right: Cells = []
+        if self.has_class("-narrow") and (undo := self.app.undoing.label):  # the footer has no room for it
+            right = [*cut([("undo: ", "muted"), (undo, "muted")], UNDO_ROOM), ("  ", "text")]
         if collection.query:
-            right = [("/ ", "accent"), (printable(collection.query), "text"), ("   ", "text")]
+            right += [("/ ", "accent"), (printable(collection.query), "text"), ("   ", "text")]
         if collection.order != "name":
             from tui.collection import ORDERS
 
@@ -248,6 +253,7 @@ class DatasetScreen(RowKeys):
         self.where.set(left, right)
 
     def on_resize(self) -> None:
+        self._title()
         self.call_after_refresh(self._follow)  # the picture may have got a place
 
     def on_descendant_focus(self) -> None:
