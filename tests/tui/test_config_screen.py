@@ -484,27 +484,32 @@ async def test_an_empty_workspace_leads_to_a_config(workspace: Workspace) -> Non
         assert on_disk(workspace).get("dataset", "image_dir") == "train_data/rinni/10_rinni"
 
 
-async def test_a_guide_is_imported(workspace: Workspace) -> None:
-    """`i` asks for the file and for what its placeholders mean, and says what it moved and why."""
+async def test_a_guide_is_imported(workspace: Workspace, tmp_path: Path) -> None:
+    """`i` asks for the file (or its folder) and for its placeholders, and says what moved; again, for another name."""
     make_dataset(workspace)
-    guide = Path(__file__).parents[1] / "data" / "guide"
-    path = next(guide.glob("*.md"))
+    guide = next((Path(__file__).parents[1] / "data" / "guide").glob("*.md"))
+    folder = tmp_path / "guide"
+    folder.mkdir()
+    (folder / "guide.md").write_bytes(guide.read_bytes())
     app = app_on(workspace)
     async with app.run_test(size=(120, 40)) as pilot:
         screen = await opened(pilot, app)
-        await pilot.press("i")
-        await until(pilot, lambda: isinstance(app.screen, Ask))
-        app.screen.query_one(Input).value = str(path)
-        await pilot.press("enter")
-        while not isinstance(app.screen, Text):
-            await until(pilot, lambda: isinstance(app.screen, Ask | Text))
-            if isinstance(app.screen, Ask):
-                asked = app.screen
-                await pilot.press("enter")
-                await until(pilot, lambda asked=asked: app.screen is not asked)
-        await pilot.press("escape")
-        await until(pilot, lambda: screen.config is not None and app.screen is screen)
-        assert workspace.config_names()
+        for number, path in ((1, guide), (2, folder)):
+            await pilot.press("i")
+            await until(pilot, lambda: isinstance(app.screen, Ask))
+            app.screen.query_one(Input).value = str(path)
+            await pilot.press("enter")
+            while not isinstance(app.screen, Text):
+                await until(pilot, lambda: isinstance(app.screen, Ask | Text))
+                if isinstance(app.screen, Ask):
+                    asked = app.screen
+                    await pilot.press("enter")
+                    await until(pilot, lambda asked=asked: app.screen is not asked)
+            await pilot.press("escape")
+            await until(pilot, lambda: screen.config is not None and app.screen is screen)
+            assert len(workspace.config_names()) == number
+        first, second = workspace.config_names()
+        assert second == f"{first}-2"
 
 
 async def test_unsaved_changes_wait_while_another_config_is_open(ready_workspace: Workspace) -> None:

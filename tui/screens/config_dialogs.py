@@ -226,7 +226,7 @@ async def ask_whose(app: KohyaApp, config: Config, mine: Mapping[FileName, str])
 
 async def ask_new(app: KohyaApp) -> str | None:
     """A new config from a preset; returns its name when it was written."""
-    from core.config.presets import PRESETS, check_name, create
+    from core.config.presets import PRESETS, create
 
     workspace = app.workspace
     assert workspace is not None
@@ -249,18 +249,7 @@ async def ask_new(app: KohyaApp) -> str | None:
         if dataset is None:
             return None
 
-    def wrong(name: str) -> str | None:
-        try:
-            check_name(name)
-        except UserError as error:
-            return error.message
-        return f"{name} is there already" if name in workspace.config_names() else None
-
-    base = dataset or "lora"
-    taken = set(workspace.config_names())
-    numbered = (base if number == 1 else f"{base}-{number}" for number in range(1, len(taken) + 2))
-    free = next(each for each in numbered if each not in taken)
-    name = await app.push_screen_wait(Ask("New config", "Its name", free, check=wrong))
+    name = await _ask_name(app, "New config", dataset or "lora")
     if name is None:
         return None
     journal = app.journal
@@ -272,6 +261,33 @@ async def ask_new(app: KohyaApp) -> str | None:
     )
     await app.writer.drain()
     return name if made else None
+
+
+async def _ask_name(app: KohyaApp, title: str, base: str) -> str | None:
+    """A name that no config has yet; `base`, or `base-2` and so on, is offered."""
+    from core.config.presets import check_name
+
+    assert app.workspace is not None
+    taken = set(app.workspace.config_names())
+
+    def wrong(name: str) -> str | None:
+        try:
+            check_name(name)
+        except UserError as error:
+            return error.message
+        return f"{name} is there already" if name in taken else None
+
+    numbered = (base if number == 1 else f"{base}-{number}" for number in range(1, len(taken) + 2))
+    free = next(each for each in numbered if each not in taken)
+    name: str | None = await app.push_screen_wait(Ask(title, "The name of the config", free, check=wrong))
+    return name
+
+
+def _guide_file(text: str) -> Path:
+    """The file that was meant: a folder stands for the only Markdown or TOML file in it."""
+    path = Path(text).expanduser()
+    inside = [each for each in path.iterdir() if each.suffix in {".md", ".toml"}] if path.is_dir() else []
+    return inside[0] if len(inside) == 1 else path
 
 
 async def import_guide(app: KohyaApp) -> str | None:
@@ -286,7 +302,7 @@ async def import_guide(app: KohyaApp) -> str | None:
         """A mistake keeps the dialog, with what was typed."""
         try:
             if path:
-                read_guide(Path(path).expanduser().read_bytes().decode("utf-8-sig"))
+                read_guide(_guide_file(path).read_bytes().decode("utf-8-sig"))
         except OSError as error:
             return f"Cannot read {path}: {error.strerror or error}. Name a Markdown guide or a TOML file."
         except UnicodeDecodeError:
@@ -298,7 +314,7 @@ async def import_guide(app: KohyaApp) -> str | None:
     path = await app.push_screen_wait(Ask("Import a guide", "Path of a Markdown guide or a TOML file", check=wrong))
     if not path:
         return None
-    guide = read_guide(Path(path).expanduser().read_bytes().decode("utf-8-sig"))
+    guide = read_guide(_guide_file(path).read_bytes().decode("utf-8-sig"))
     answers: dict[str, str] = {}
     for placeholder in guide.placeholders:
         value = str(workspace.root) if "/" in placeholder else (app.active_dataset or "")
@@ -308,6 +324,11 @@ async def import_guide(app: KohyaApp) -> str | None:
         answers[placeholder] = answer
     try:
         result = convert(guide, answers, None, workspace)
+        if result.name in workspace.config_names():
+            name = await _ask_name(app, "Import a guide", result.name)
+            if name is None:
+                return None
+            result = convert(guide, answers, name, workspace)
     except UserError as error:
         app.report(error)
         return None
