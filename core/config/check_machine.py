@@ -259,7 +259,7 @@ def check_gpus(
     train = config.effective()
     for run in live_runs:
         if run.config == config.name:
-            yield warning("KT405", run.id, "a run of this config is under way", "Wait for it, or stop it first.")
+            yield error("KT405", run.id, "a run of this config is under way", "Wait for it, or stop it first.")
         elif gpu is None or run.gpu in (None, gpu):
             hint = "Two trainings on one GPU rarely fit: wait for it, or choose another GPU."
             if settings.trainer == "demo":
@@ -271,6 +271,8 @@ def check_gpus(
     if not gpus.gpus:
         message = f"no NVIDIA GPU can be seen{f' ({gpus.message})' if gpus.message else ''}"
         hint = 'On a CPU only mixed_precision = "no" runs, and very slowly.'
+        if precision == "no":
+            hint = "The training will run on the CPU, very slowly."
         yield warning("KT406", f"{TRAIN}: mixed_precision", message, hint)
         return
     old = [gpu.name for gpu in gpus.gpus if gpu.name and _OLD_GPUS.search(gpu.name)]

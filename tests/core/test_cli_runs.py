@@ -43,7 +43,7 @@ def trained(trained_master: Path, capsys: pytest.CaptureFixture[str]) -> Cli:
 def slow(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> str:
     """Start a training that goes on for minutes; its id. It has begun to train when this returns."""
     monkeypatch.setenv("KOHYA_TUI_DEMO_STEP_SECONDS", "0.2")
-    answer = cli("train", "rinni", "--json").json
+    answer = cli("train", "rinni", "--force", "--json").json
     assert set(answer) == {"run", "pid", "state"} and answer["state"] == "running" and answer["pid"] > 0
     until(lambda: (cli("status", "--json").json["runs"][0]["step"] or 0) >= 1)
     return str(answer["run"])
@@ -142,14 +142,15 @@ def test_a_second_training_is_warned_of(cli: Cli, monkeypatch: pytest.MonkeyPatc
     first = slow(cli, monkeypatch)
     cli("config", "new", "mika", "--preset", "demo")
     cli("tag", "mika")
-    for words in (["train", "mika"], ["check", "--config", "mika"]):
+    for words in (["check", "--config", "mika"], ["train", "mika"]):
         answer = cli(*words)
         assert f"KT405 {first}: another run is under way" in answer.out + answer.err, words
     cli("stop", first)
     cli("stop")
     first = str(cli("train", "rinni", "--gpu", 0, "--json").json["run"])
     assert "KT405" not in cli("train", "mika", "--gpu", 1).err
-    assert f"KT405 {first}" in cli("train", "mika", "--gpu", 0).err
+    refused = cli("train", "mika", "--gpu", 0, code=1).err
+    assert f"KT405 {first}" in refused and "a run of this config is under way" in refused
 
 
 def test_status_tells_what_a_training_does_before_its_first_step(cli: Cli, demo: Workspace) -> None:

@@ -350,8 +350,9 @@ def test_files_that_would_be_overwritten(ready: Workspace) -> None:
 
 def test_the_machine(ready: Workspace) -> None:
     """Another run, no GPU, a GPU without bf16."""
-    live = (LiveRun("20260101-rinni", "rinni"),)
-    assert one(found(good(ready), ready, live_runs=live), "KT405").severity is WARNING
+    same, other = LiveRun("20260101-rinni", "rinni"), LiveRun("20260101-mika", "mika")
+    assert one(found(good(ready), ready, live_runs=(same,)), "KT405").severity is ERROR
+    assert one(found(good(ready), ready, live_runs=(other,)), "KT405").severity is WARNING
     assert one(found(good(ready), ready, gpus=GpuReading(message="no driver")), "KT406").severity is WARNING
     old = GpuReading(gpus=(GpuSnapshot(0, name="NVIDIA GeForce RTX 2080 Ti"),))
     assert one(found(good(ready, mixed_precision="bf16"), ready, gpus=old), "KT408").severity is WARNING

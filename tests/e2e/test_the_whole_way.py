@@ -84,13 +84,13 @@ def test_tag_correct_undo_train_and_come_back(demo: Workspace, session: Session,
     caption = captions / "mika_01.txt"
     before = caption.read_bytes()
     terminal.send("a")
-    terminal.wait("tag to add")
+    terminal.wait("⏎ adds")
     terminal.type("round glasses")
     terminal.send("Enter")
     until("the tag in the file", lambda: b"round glasses" in caption.read_bytes())
-    terminal.wait("tag to add")  # the input is empty again, and waits for the next
+    terminal.wait("⏎ adds")  # the input is empty again, and waits for the next
     terminal.send("Escape")
-    terminal.wait_gone("tag to add")
+    terminal.wait_gone("⏎ adds")
     terminal.send("u")
     until("the caption as it was", lambda: caption.read_bytes() == before)
 
