@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import TYPE_CHECKING
 
 from textual import getters
@@ -30,11 +31,13 @@ class FilterKeys(ModeScreen):
         super().__init__()
         self._query_before = ""
 
+    @abstractmethod
     def _row(self) -> Row | None:
-        raise NotImplementedError
+        """The image under the cursor."""
 
+    @abstractmethod
     def _show_again(self, collection: Collection, row: Row | None) -> None:
-        raise NotImplementedError
+        """Draw the list anew, with the cursor on `row`."""
 
     async def action_find(self) -> None:
         from textual.widgets import Input

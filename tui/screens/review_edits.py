@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -60,17 +61,21 @@ class TagKeys(ModeScreen):
 
     # What ReviewScreen does
 
+    @abstractmethod
     def _draw(self, row: Row) -> None:
-        raise NotImplementedError
+        """Draw the image and its tags."""
 
+    @abstractmethod
     def _draw_below(self, row: Row) -> None:
-        raise NotImplementedError
+        """Draw the lines below the tags."""
 
+    @abstractmethod
     def _follow(self) -> None:
-        raise NotImplementedError
+        """Let the picture and the film strip follow the cursor."""
 
+    @abstractmethod
     def _row_before(self) -> Row | None:
-        raise NotImplementedError
+        """The image before this one."""
 
     # Edits
 

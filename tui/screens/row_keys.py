@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import TYPE_CHECKING
 
 from textual import on, work
@@ -24,8 +25,9 @@ class RowKeys(FilterKeys):
         Binding("D", "trash", "to the trash", show=False, id="list.trash", tooltip="Move to the trash"),
     ]
 
+    @abstractmethod
     def _title(self) -> None:
-        raise NotImplementedError
+        """Draw the title: which images, how many."""
 
     @on(ItemList.Marked, "#images")
     def _mark(self, event: ItemList.Marked) -> None:
