@@ -11,7 +11,7 @@ import typer
 
 from core.cli.main import JsonFlag, Place, place_of
 from core.cli.output import emit, emit_line, folded, problem_lines, put, say, table, with_place
-from core.problems import Severity, UserError
+from core.problems import UserError
 from core.text import human_age, human_bytes, human_seconds, printable
 
 if TYPE_CHECKING:
@@ -76,6 +76,7 @@ def train(
     if follow and json_:
         raise typer.BadParameter("choose --follow or --json")
     from core.config.documents import open_config
+    from core.config.preflight import refuses
     from core.runs.launch import start, train_spec
     from core.runs.ready import check_start
     from core.runs.store import create
@@ -87,7 +88,7 @@ def train(
     problems = check_start(config, workspace, settings, gpu=None if gpu is None else str(gpu))
     for line in problem_lines(problems):
         say(line)
-    if not force and any(problem.severity is Severity.ERROR for problem in problems):
+    if not force and any(refuses(problem) for problem in problems):
         if json_:
             emit({"run": None, "problems": [problem.as_json() for problem in problems]}, [], as_json=True)
         raise UserError(

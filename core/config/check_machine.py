@@ -259,7 +259,7 @@ def check_gpus(
     train = config.effective()
     for run in live_runs:
         if run.config == config.name:
-            yield error("KT405", run.id, "a run of this config is under way", "Wait for it, or stop it first.")
+            yield warning("KT409", run.id, "a run of this config is under way", "Wait for it, or stop it first.")
         elif gpu is None or run.gpu in (None, gpu):
             hint = "Two trainings on one GPU rarely fit: wait for it, or choose another GPU."
             if settings.trainer == "demo":

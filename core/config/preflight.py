@@ -33,6 +33,15 @@ if TYPE_CHECKING:
 _ORDER = {Severity.ERROR: 0, Severity.WARNING: 1, Severity.INFO: 2}
 
 
+REFUSED = frozenset({"KT409"})
+"""Findings that are right in themselves and yet refuse a start: a second run of a config that is under way."""
+
+
+def refuses(problem: Problem) -> bool:
+    """Whether a start waits until this is mended."""
+    return problem.severity is Severity.ERROR or problem.code in REFUSED
+
+
 def check(
     config: Config,
     workspace: Workspace,

@@ -50,7 +50,9 @@ class Start(Dialog[Answer]):
     @property
     def errors(self) -> list[Problem]:
         """What keeps the training from starting."""
-        return [problem for problem in self._problems if problem.severity is Severity.ERROR]
+        from core.config.preflight import refuses
+
+        return [problem for problem in self._problems if refuses(problem)]
 
     def settle(self, plan: Plan | None, problems: Sequence[Problem], trainer: str) -> None:
         """Everything was looked at. `trainer` names what will train."""
