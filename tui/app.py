@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import gc
-import signal
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -20,7 +18,7 @@ from textual.worker import Worker, WorkerState
 from core.problems import UserError
 from core.settings import Settings
 from core.workspace import Workspace
-from tui import theme
+from tui import signals, theme
 from tui.graphics import Choice, next_choice
 from tui.navigation import Navigation
 from tui.pulse import Pulse, PulseReader
@@ -151,9 +149,7 @@ class KohyaApp(Navigation):
     # Start and end
 
     def on_mount(self) -> None:
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGHUP):
-            loop.add_signal_handler(number, self._end_by_signal, number)
+        signals.install(self)
         if self.workspace is not None and self.active_dataset is None:
             self.active_dataset = next(iter(self.workspace.dataset_names()), None)
         self.set_timer(0.3, self._settle_in)
@@ -173,16 +169,14 @@ class KohyaApp(Navigation):
         self._beat()
         self._pulse_timer = self.set_interval(1.0, self._beat)
 
-    def _end_by_signal(self, number: int) -> None:
-        self.run_worker(self._drain_and_exit(128 + number), exit_on_error=False)
-
-    async def _drain_and_exit(self, code: int, message: str | None = None) -> None:
+    async def drain_and_exit(self, code: int, message: str | None = None) -> None:
+        """Leave when everything submitted is on disk."""
         await self.writer.drain()
         self.exit(return_code=code, message=message)
 
     async def action_quit(self) -> None:
         going = f"{self.pulse.name} goes on; see it again: kohya-tui, key 5" if self.pulse.run_id else None
-        await self._drain_and_exit(0, going)
+        await self.drain_and_exit(0, going)
 
     # The run in the header
 
