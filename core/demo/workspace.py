@@ -68,7 +68,7 @@ def _write_config(workspace: Workspace) -> None:
 
 
 def start_runs(workspace: Workspace, settings: Settings) -> list[Run]:
-    """Start tagging mika and training rinni, each unless the workspace had such a run already."""
+    """Start tagging mika and training rinni, each unless the workspace had such a run already; the training is newest."""
     from core.runs.launch import start, tag_spec, train_spec
     from core.runs.model import RunKind
     from core.runs.store import create as create_run
@@ -77,13 +77,13 @@ def start_runs(workspace: Workspace, settings: Settings) -> list[Run]:
 
     had = {run.spec.kind for run in list_runs(workspace)}
     started = []
-    if RunKind.TRAIN not in had:
-        spec, files = train_spec(workspace, CONFIG, settings)
-        spec = replace(spec, env={"KOHYA_TUI_DEMO_STEP_SECONDS": STEP_SECONDS, **spec.env})
-        started.append(start(create_run(workspace.runs, spec, files)))
     if RunKind.TAG not in had:
         request = parse_command(["mika", "--trigger", "mika", "--remove_underscore"])
         spec, files = tag_spec(workspace, request)
         spec = replace(spec, env={"KOHYA_TUI_DEMO_TAG_SECONDS": TAG_SECONDS, **spec.env})
+        started.append(start(create_run(workspace.runs, spec, files)))
+    if RunKind.TRAIN not in had:
+        spec, files = train_spec(workspace, CONFIG, settings)
+        spec = replace(spec, env={"KOHYA_TUI_DEMO_STEP_SECONDS": STEP_SECONDS, **spec.env})
         started.append(start(create_run(workspace.runs, spec, files)))
     return started
