@@ -68,7 +68,7 @@ def _write_config(workspace: Workspace) -> None:
 
 
 def start_runs(workspace: Workspace, settings: Settings) -> list[Run]:
-    """Start tagging mika and training rinni, each unless the workspace had such a run already; the training is newest."""
+    """Start tagging mika and training rinni, each unless the workspace had such a run already; the training last."""
     from core.runs.launch import start, tag_spec, train_spec
     from core.runs.model import RunKind
     from core.runs.store import create as create_run
