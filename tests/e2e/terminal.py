@@ -26,6 +26,7 @@ class Terminal:
         shell = " ".join(shlex.quote(word) for word in command)
         self._tmux("-f", "/dev/null", "new-session", "-d", "-x", str(columns), "-y", str(rows), shell)
         self._tmux("set", "-g", "remain-on-exit", "on")
+        self._pid = int(self._tmux("display-message", "-p", "#{pane_pid}"))
 
     def _tmux(self, *arguments: str) -> str:
         found = subprocess.run(
@@ -64,6 +65,15 @@ class Terminal:
     def wait_gone(self, text: str, seconds: float = 30) -> None:
         """Until `text` is no longer on the screen."""
         until(f"the end of {text!r}", lambda: text not in self.screen, seconds)
+
+    @property
+    def ended(self) -> bool:
+        """Whether the program in the window is over; tmux may take its time to collect it."""
+        try:
+            stat = Path(f"/proc/{self._pid}/stat").read_text()
+        except FileNotFoundError:
+            return True
+        return stat.rpartition(")")[2].split()[0] == "Z"
 
     def kill(self) -> None:
         """The end of the server, as a lost machine room would bring it."""

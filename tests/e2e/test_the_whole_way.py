@@ -120,7 +120,7 @@ def test_tag_correct_undo_train_and_come_back(demo: Workspace, session: Session,
     again.send("j", "Enter")
     until("the stop", lambda: list_runs(demo)[0].status.state is RunState.STOPPED, 30)
     again.send("q")
-    again.wait("Pane is dead|status 0", 10)
+    until("the end of the app", lambda: again.ended, 20)
 
 
 def snapshot_step(workspace: Workspace) -> int:
