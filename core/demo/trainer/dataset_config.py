@@ -196,7 +196,7 @@ def load(args: Namespace) -> list[DatasetConfig]:
                 f"設定ファイルが利用されるため以下のオプションは無視されます: {text}"
             )
     elif args.in_json is not None:
-        raise NotImplementedError("the demo trainer reads caption files, not a metadata file: leave out --in_json")
+        raise ValueError("the demo trainer reads caption files, not a metadata file: leave out --in_json")
     else:
         logger.info("Using DreamBooth method.")
         document = {
