@@ -20,8 +20,15 @@ from core.tagging.models import DEMO
 if TYPE_CHECKING:
     from core.workspace import Workspace
 
-POLICIES = ("overwrite", "append", "skip")
-PROVIDERS = ("auto", "cuda", "cpu")
+POLICIES = ("overwrite", "append", "skip", "only-untagged")
+"""`skip` leaves every image alone that has a caption file with text, `only-untagged` those whose caption holds more
+than the trigger word.
+"""
+PROVIDERS = ("auto", "cuda", "tensorrt", "tensorrt-rtx", "migraphx", "rocm", "openvino", "cpu")
+MERGES = ("union", "intersection", "subtract")
+"""What several models' tags become: those of any, those of all, those of the first that no other names."""
+ORDERS = ("auto", "model", "score", "name")
+"""`auto` is sd-scripts' own order: by score for cl_tagger's format, by the model's labels for all others."""
 THRESHOLDS = ("general", "character", "copyright", "meta", "model", "artist")
 _SCRIPT = "tag_images_by_wd14_tagger.py"
 _PYTHON = re.compile(r"(?:.*/)?python[0-9.]*")
@@ -53,6 +60,19 @@ class CaptionOptions:
     character_tag_expand: bool = False
     debug: bool = False
     sd_compat: bool = False
+    author_thresholds: bool = False
+    """Where `thresh` or a category has no value of its own: the ones that the model's author published."""
+    general_mcut: bool = False
+    """Instead of a fixed threshold, the middle of the largest gap between the image's own scores (MCut)."""
+    character_mcut: bool = False
+    tag_thresholds: str = ""
+    """`blush=0.6;smile=0.5`: thresholds of single tags, before those of their category."""
+    blacklist: str = ""
+    """Names of sets of tags that are never written (core.tagging.cleaning), separated by commas."""
+    drop_overlap: bool = False
+    """Leave out `long hair` beside `very long hair`."""
+    tag_order: str = "auto"
+    merge: str = "union"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +85,10 @@ class TagRequest:
     caption: CaptionOptions = field(default_factory=CaptionOptions)
     model: str | None = None
     """Repository, folder or `demo`; None = the tagger of the settings."""
+    more_models: tuple[str, ...] = ()
+    """Further models of the same pass; their tags are merged (`caption.merge`)."""
+    revision: str | None = None
+    """Commit or tag of the repository; None = `main`, or what the descriptor pins."""
     model_dir: str | None = None
     force_download: bool = False
     batch_size: int | None = None
@@ -79,6 +103,19 @@ class TagRequest:
     trigger: str | None = None
     provider: str = "auto"
     require_gpu: bool = False
+    devices: tuple[int, ...] = ()
+    """GPUs by number, one session each; empty = the first."""
+    vram_limit: float | None = None
+    """Gigabytes that a session may take of its GPU."""
+    fp16: bool = False
+    threads: int | None = None
+    """Threads per operator on the CPU; None = the physical cores."""
+    from_scores: bool = False
+    """Never load the model: captions from stored scores only."""
+    fresh: bool = False
+    """Ask the model again, also where the scores of an unchanged image are stored."""
+    dry_run: bool = False
+    """Write no caption; tell what each would become."""
     detach: bool = False
     json: bool = False
 
@@ -103,16 +140,22 @@ class TagRequest:
             "recursive": self.recursive,
             "frequency_tags": self.frequency_tags,
             "require_gpu": self.require_gpu,
+            "revision": self.revision,
+            "devices": list(self.devices),
+            "vram_limit": self.vram_limit,
+            "fp16": self.fp16,
+            "threads": self.threads,
+            "from_scores": self.from_scores,
+            "fresh": self.fresh,
+            "dry_run": self.dry_run,
         }
-        model = self.model
-        if model is not None and model != DEMO and Path(model).expanduser().is_dir():
-            model = str(Path(model).expanduser().absolute())
         return {
             "target": self.target,
             "folders": [str(folder) for folder in folders],
             "names": names,
             "options": options,
-            "model": model,
+            "model": None if self.model is None else _model_name(self.model),
+            "more_models": [_model_name(name) for name in self.more_models],
             "policy": self.policy,
             "trigger": self.trigger,
             "provider": self.provider,
@@ -196,6 +239,11 @@ def _parser() -> argparse.ArgumentParser:
 
     model = parser.add_argument_group("model")
     model.add_argument("--repo_id", "--model", help="repository on Hugging Face, a folder, or `demo`")
+    model.add_argument("--also", action="append", default=[], metavar="MODEL", help="a further model of the same pass")
+    model.add_argument(
+        "--merge", choices=MERGES, default="union", help="tags of any model, of all, of the first only (default: union)"
+    )
+    model.add_argument("--revision", help="commit or tag of the repository (default: main)")
     model.add_argument("--model_dir", help="folder with models as sd-scripts keeps them; downloads go there, too")
     model.add_argument(
         "--force_download", action="store_true", help="check the model against the hub, fetch what differs"
@@ -203,6 +251,10 @@ def _parser() -> argparse.ArgumentParser:
     model.add_argument("--onnx", action="store_true", help="accepted, always so")
     model.add_argument("--provider", choices=PROVIDERS, default="auto", help="where the model runs")
     model.add_argument("--require-gpu", "--require_gpu", action="store_true", help="fail rather than run on the CPU")
+    model.add_argument("--device", type=_devices, default=(), metavar="N,N", help="GPUs by number (default: the first)")
+    model.add_argument("--vram-limit", "--vram_limit", type=_gigabytes, metavar="GB", help="most memory of each GPU")
+    model.add_argument("--fp16", action="store_true", help="half precision on the GPU; the run says what it changes")
+    model.add_argument("--threads", type=_positive, help="threads of the model on the CPU (default: physical cores)")
     model.add_argument("--batch_size", type=_positive, help="images at once (default: by device)")
     model.add_argument(
         "--max_data_loader_n_workers", type=_count, help="threads that read images (default: one per core)"
@@ -217,12 +269,30 @@ def _parser() -> argparse.ArgumentParser:
     )
     files.add_argument("--append_tags", action="store_true", help="the same as --policy append")
     files.add_argument("--output_path", help="write captions into this .json or .jsonl instead of caption files")
+    files.add_argument(
+        "--from-scores", "--from_scores", action="store_true", help="captions from stored scores, without the model"
+    )
+    files.add_argument("--fresh", action="store_true", help="ask the model again, also for images that did not change")
+    files.add_argument("--dry-run", "--dry_run", action="store_true", help="write nothing, list what would change")
     files.add_argument("--trigger", metavar="WORD", help="first tag of every caption written; `a, b` is two")
 
     tags = parser.add_argument_group("tags")
     tags.add_argument("--thresh", type=float, default=0.35, help="lowest confidence of a tag (default: 0.35)")
     for category in THRESHOLDS:
         tags.add_argument(f"--{category}_threshold", type=float, help=f"for {category} tags; above 1 leaves them out")
+    tags.add_argument(
+        "--author-thresholds", "--author_thresholds", action="store_true", help="the model's own thresholds"
+    )
+    tags.add_argument("--tag-thresholds", "--tag_thresholds", default="", metavar="TAG=T;TAG=T", help="for single tags")
+    for category in ("general", "character"):
+        tags.add_argument(
+            f"--{category}-mcut", f"--{category}_mcut", action="store_true", help=f"adaptive for {category} tags (MCut)"
+        )
+    tags.add_argument("--blacklist", default="", metavar="SET,SET", help="sets of tags that are never written")
+    tags.add_argument(
+        "--drop-overlap", "--drop_overlap", action="store_true", help="no `long hair` beside `very long hair`"
+    )
+    tags.add_argument("--tag-order", "--tag_order", choices=ORDERS, default="auto", help="order of the tags")
     tags.add_argument("--remove_underscore", action="store_true", help="spaces for underscores, but not in emoticons")
     tags.add_argument("--undesired_tags", default="", help="tags that are never written, e.g. `realistic,photo`")
     tags.add_argument("--use_rating_tags", action="store_true", help="the rating as first tag")
@@ -263,6 +333,8 @@ def _request(values: argparse.Namespace, target: str) -> TagRequest:
         target=target,
         caption=caption,
         model=values.repo_id,
+        more_models=tuple(values.also),
+        revision=values.revision,
         model_dir=values.model_dir,
         force_download=values.force_download,
         batch_size=values.batch_size,
@@ -275,6 +347,13 @@ def _request(values: argparse.Namespace, target: str) -> TagRequest:
         trigger=values.trigger,
         provider=values.provider,
         require_gpu=values.require_gpu,
+        devices=values.device,
+        vram_limit=values.vram_limit,
+        fp16=values.fp16,
+        threads=values.threads,
+        from_scores=values.from_scores,
+        fresh=values.fresh,
+        dry_run=values.dry_run,
         detach=values.detach,
         json=values.json,
     )
@@ -331,11 +410,29 @@ def _positive(text: str) -> int:
     return value
 
 
+def _devices(text: str) -> tuple[int, ...]:
+    numbers = [_count(part) for part in text.split(",")]
+    return tuple(dict.fromkeys(numbers))
+
+
+def _gigabytes(text: str) -> float:
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is not a number of gigabytes")
+    return value
+
+
 def _count(text: str) -> int:
     value = int(text)
     if value < 0:
         raise argparse.ArgumentTypeError(f"{text} is negative")
     return value
+
+
+def _model_name(name: str) -> str:
+    """A folder's absolute path; other names as they are."""
+    folder = Path(name).expanduser()
+    return str(folder.absolute()) if name != DEMO and folder.is_dir() else name
 
 
 def _absolute(path: str | None) -> str | None:
