@@ -86,7 +86,7 @@ def new(
     json_: JsonFlag = False,
 ) -> None:
     """Write configs/NAME/ from a preset."""
-    from core.config.presets import create
+    from core.config.presets import draft, write_new
     from core.dataset.edits import Journal
 
     place = place_of(context)
@@ -94,7 +94,7 @@ def new(
     overrides: dict[str, Any] = {"pretrained_model_name_or_path": _from_here(base, workspace)} if base else {}
     if dataset is None and name in workspace.dataset_names():
         dataset = name
-    config = create(workspace, name, preset, dataset, overrides, journal=Journal(workspace))
+    config = write_new(draft(workspace, name, preset, dataset, overrides), Journal(workspace))
     _written(workspace, config, FILES, [], _problems(config, workspace, place), json_)
 
 

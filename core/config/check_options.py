@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from core.config.documents import FILES
 from core.config.reading import mixed_arrays
+from core.config.resolved import network_scale
 from core.config.schema import Field, fields, network_args, only_dataset, suggest
 from core.config.values import complaint, shown
 from core.problems import Problem, Severity
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from core.workspace import Workspace
 
 TRAIN = "train.toml"
+DATASET = "dataset.toml"
 _KEY_VALUE = frozenset({"network_args", "optimizer_args", "lr_scheduler_args"})
 _NO_RATE = ("prodigy", "dadapt")
 
@@ -35,6 +37,14 @@ def warning(code: str, where: str, message: str, hint: str | None = None, *, fix
 def info(code: str, where: str, message: str, hint: str | None = None, *, fixable: bool = False) -> Problem:
     """What is good to know."""
     return Problem(Severity.INFO, code, where, message, hint, fixable)
+
+
+def mixed_lists(data: Mapping[str, Any], file: str) -> Iterator[Problem]:
+    """Lists of numbers with and without a point, or of numbers and text: toml.loads of the trainer refuses them."""
+    for place in mixed_arrays(data):
+        hint = "Write all its items in one kind: [1.0, 2.5] instead of [1, 2.5]."
+        message = "this list mixes kinds of values; the trainer cannot read the file"
+        yield error("KT214", f"{file}: {place}", message, hint)
 
 
 def check_files(config: Config) -> Iterator[Problem]:
@@ -78,11 +88,7 @@ def check_options(config: Config, script: str) -> Iterator[Problem]:
 
 def _structure(config: Config) -> Iterator[Problem]:
     data = config.plain("train")
-    for place in mixed_arrays(data):
-        hint = "Write all its items in one kind: [1.0, 2.5] instead of [1, 2.5]."
-        yield error(
-            "KT214", f"{TRAIN}: {place}", "this list mixes kinds of values; the trainer cannot read the file", hint
-        )
+    yield from mixed_lists(data, TRAIN)
     seen: dict[str, tuple[str, Any]] = {}
     for section, values in data.items():
         if isinstance(values, list) and section == "datasets":
@@ -161,6 +167,13 @@ def _required(train: Mapping[str, Any]) -> Iterator[Problem]:
         message = f"is not set: 1 divided by dim {train['network_dim']} makes learning very slow"
         hint = f"Set it to half of dim: network_alpha = {train['network_dim'] // 2}."
         yield warning("KT232", f"{TRAIN}: network_alpha", message, hint, fixable=True)
+    scale = network_scale(train)
+    if scale is not None and scale > 1:
+        dim = train.get("network_dim", 4)
+        message = f"{shown(train.get('network_alpha', 1))} with dim {shown(dim)} multiplies what is learnt by {scale:.3g}"
+        half = f"; {shown(dim // 2)} is usual" if isinstance(dim, int) and dim > 1 else ""
+        hint = f"Set network_alpha = {shown(dim)} for a scale of 1{half}."
+        yield warning("KT246", f"{TRAIN}: network_alpha", message, hint, fixable=True)
     if train.get("max_train_epochs") is None and train.get("max_train_steps") is None:
         hint = "Set max_train_epochs = 10."
         message = "is not set: the training ends after 1600 steps, whatever the dataset"

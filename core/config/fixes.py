@@ -63,6 +63,10 @@ def _alpha(config: Config, workspace: Workspace, key: str) -> None:
     config.set("train", "network_alpha", max(config.get("train", "network_dim") // 2, 1))
 
 
+def _no_more_than_dim(config: Config, workspace: Workspace, key: str) -> None:
+    config.set("train", "network_alpha", config.get("train", "network_dim") or 4)
+
+
 def _buckets(config: Config, workspace: Workspace, place: str) -> None:
     dataset = next((each for each in resolve(config, workspace) if each.where == place), None)
     if dataset is None or dataset.resolution is None:
@@ -159,6 +163,7 @@ _FIXES: dict[str, Fix] = {
     "KT234": _v2,
     "KT236": _set_dataset("general.enable_bucket", True),
     "KT244": _set("no_half_vae", True),
+    "KT246": _no_more_than_dim,
     "KT301": _remove,
     "KT303": _remove,
     "KT309": _remove,

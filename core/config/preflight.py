@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from core.config.check_dataset import check_captions, check_dataset_file, check_folders
+from core.config.check_dataset import check_dataset_file
+from core.config.check_folders import check_captions, check_folders
 from core.config.check_machine import (
     LiveRun,
     check_gpus,

@@ -70,7 +70,11 @@ def draft(
     *,
     trigger: str | None = None,
 ) -> Config:
-    """The config that `create` would write, in memory only. UserError for an unknown preset, dataset or value."""
+    """A config from a preset, in memory only, with one subset a folder of the dataset; text in `overrides` is parsed.
+
+    The trigger word of the sample prompts is `trigger`, else the dataset's class name. UserError for an unknown
+    preset, dataset or value. `write_new` puts it into `configs/`.
+    """
     chosen = PRESETS.get(preset)
     if chosen is None:
         raise UserError(f"There is no preset {preset!r}", f"There are: {', '.join(PRESETS)}.")
@@ -91,22 +95,16 @@ def draft(
     return config
 
 
-def create(
-    workspace: Workspace,
-    name: str,
-    preset: str = "sd15-character",
-    dataset: str | None = None,
-    overrides: Mapping[str, Any] | None = None,
-    *,
-    trigger: str | None = None,
-    journal: Journal | None = None,
-) -> Config:
-    """Write `configs/<name>/` from a preset, with one subset a folder of the dataset; text in `overrides` is parsed.
-
-    The trigger word of the sample prompts is `trigger`, else the dataset's class name. Refuses to overwrite.
-    """
-    config = draft(workspace, name, preset, dataset, overrides, trigger=trigger)
-    return _write(config, journal)
+def write_new(config: Config, journal: Journal | None = None) -> Config:
+    """Write a config that was not there before, as one undoable step; UserError when one of its files is there."""
+    there = [path for file in FILES if (path := config.path(file)).exists()]
+    if there:
+        raise UserError(
+            f"There is a config {config.name!r} already ({there[0]})",
+            "Choose another name, or change it with: kohya-tui config set",
+        )
+    config.save(journal)
+    return config
 
 
 def write_config(
@@ -115,7 +113,7 @@ def write_config(
     """Write `configs/<name>/` from three texts; UserError when it is there already or a text is not TOML."""
     check_name(name)
     texts = {"train": train, "dataset": dataset, "prompts": prompts}
-    return _write(Config(workspace.configs / name, {file: texts[file] for file in FILES}), journal)
+    return write_new(Config(workspace.configs / name, {file: texts[file] for file in FILES}), journal)
 
 
 def check_name(name: str) -> None:
@@ -155,14 +153,3 @@ def _base_model(workspace: Workspace, preset: Preset) -> str:
     if preset.architecture == "SDXL":
         found = [model for model in found if model.prediction != "v"]
     return workspace.key_of(found[0].path) if found else preset.model
-
-
-def _write(config: Config, journal: Journal | None) -> Config:
-    there = [path for file in FILES if (path := config.path(file)).exists()]
-    if there:
-        raise UserError(
-            f"There is a config {config.name!r} already ({there[0]})",
-            "Choose another name, or change it with: kohya-tui config set",
-        )
-    config.save(journal)
-    return config

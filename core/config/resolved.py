@@ -52,6 +52,20 @@ class ResolvedDataset:
         return None
 
 
+def network_scale(train: Mapping[str, Any]) -> float | None:
+    """alpha / dim, by which the trainer multiplies what the LoRA learns; None for what is no LoRA (networks/lora.py).
+
+    Without the options alpha is 1 and dim 4; an alpha of 0 stands for dim. In OFT alpha is a constraint, no scale.
+    """
+    dim, alpha = train.get("network_dim"), train.get("network_alpha")
+    dim, alpha = 4 if dim is None else dim, 1 if alpha is None else alpha
+    if not isinstance(dim, int | float) or not isinstance(alpha, int | float) or dim <= 0:
+        return None
+    if str(train.get("network_module", "")).startswith("networks.oft"):
+        return None
+    return float(alpha or dim) / dim
+
+
 def resolve(config: Config, workspace: Workspace) -> tuple[ResolvedDataset, ...]:
     """The datasets as sd-scripts' blueprint makes them (config_util.py, BlueprintGenerator).
 

@@ -115,6 +115,11 @@ def dataset_fields(level: str = "subsets") -> Mapping[str, Field]:
     return found
 
 
+def dataset_field(key: str) -> Field | None:
+    """The facts of a key of the dataset file, from the highest level that takes it; None for a stranger."""
+    return next((found for level in LEVELS if (found := dataset_fields(level).get(key))), None)
+
+
 @cache
 def dataset_names(level: str) -> frozenset[str]:
     """Every key that the trainer accepts at `level`, those of the fine-tuning and ControlNet kinds included."""
@@ -161,16 +166,13 @@ def parse_value(file: str, key: str, text: str, script: str = DEFAULT_SCRIPT) ->
     if file == "train":
         return from_text(text, fields(script).get(key))
     bare = key.rsplit(".", 1)[-1]
-    return from_text(text, next((found for level in LEVELS if (found := dataset_fields(level).get(bare))), None))
+    return from_text(text, dataset_field(bare))
 
 
 def is_path(file: str, key: str) -> bool:
     """Whether the value of `key` is the path of a file or folder."""
     bare = key.rsplit(".", 1)[-1]
-    if file == "train":
-        found = fields().get(key)
-    else:
-        found = next((field for level in LEVELS if (field := dataset_fields(level).get(bare))), None)
+    found = fields().get(key) if file == "train" else dataset_field(bare)
     return found is not None and found.type == "path"
 
 

@@ -59,12 +59,12 @@ def _draw(workspace: Workspace) -> None:
 
 
 def _write_config(workspace: Workspace) -> None:
-    from core.config.presets import create as create_config
+    from core.config.presets import draft, write_new
     from core.demo.trainer.base import write_base
 
     base = workspace.models / "demo-base.safetensors"
     write_base(base)
-    create_config(workspace, CONFIG, "demo", "rinni", {"pretrained_model_name_or_path": workspace.key_of(base)})
+    write_new(draft(workspace, CONFIG, "demo", "rinni", {"pretrained_model_name_or_path": workspace.key_of(base)}))
 
 
 def start_runs(workspace: Workspace, settings: Settings) -> list[Run]:

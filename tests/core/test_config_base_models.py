@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from core.config.base_models import SCRIPTS, USUAL, inspect, list_models
-from core.config.presets import create
+from core.config.presets import draft, write_new
 from core.workspace import Workspace
 from tests.core.config_kit import SHAPES, checkpoint
 
@@ -77,10 +77,10 @@ def test_a_new_config_takes_the_model_that_fits(workspace: Workspace) -> None:
     checkpoint(workspace.models / "a-vpred.safetensors", {**SHAPES["SDXL"], "v_pred": [1]})
     checkpoint(workspace.models / "b.safetensors", SHAPES["SDXL"])
     checkpoint(workspace.models / "c.safetensors", SHAPES["SD1.5"])
-    assert create(workspace, "x", "sdxl-character").effective()["pretrained_model_name_or_path"] == (
+    assert write_new(draft(workspace, "x", "sdxl-character")).effective()["pretrained_model_name_or_path"] == (
         "models/b.safetensors"
     )
-    assert create(workspace, "y").effective()["pretrained_model_name_or_path"] == "models/c.safetensors"
+    assert write_new(draft(workspace, "y")).effective()["pretrained_model_name_or_path"] == "models/c.safetensors"
 
 
 def test_the_usual_models_can_be_trained() -> None:

@@ -6,13 +6,13 @@ import pytest
 
 from core.config.documents import Config
 from core.config.drafts import keep, read
-from core.config.presets import create
+from core.config.presets import draft, write_new
 from core.workspace import Workspace
 
 
 @pytest.fixture
 def config(workspace: Workspace) -> Config:
-    return create(workspace, "rinni")
+    return write_new(draft(workspace, "rinni"))
 
 
 def test_a_draft_is_kept_until_it_is_dropped(workspace: Workspace, config: Config) -> None:

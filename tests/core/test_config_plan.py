@@ -10,7 +10,7 @@ import pytest
 
 from core.config.documents import Config
 from core.config.plan import Plan, lora_bytes, plan
-from core.config.presets import PRESETS, create
+from core.config.presets import PRESETS, draft, write_new
 from core.problems import Severity, UserError
 from core.workspace import Workspace
 from tests.core.config_kit import picture
@@ -68,7 +68,7 @@ def made(workspace: Workspace, preset: str = "sd15-character", **overrides: Any)
     if not workspace.dataset_names():
         for number in range(12):
             picture(workspace.train_data / "rinni" / "10_rinni" / f"{number}.png", 768, 768 + 64 * (number % 2))
-    config = create(workspace, f"c{len(workspace.config_names())}", preset, "rinni", overrides)
+    config = write_new(draft(workspace, f"c{len(workspace.config_names())}", preset, "rinni", overrides))
     return plan(config, workspace)
 
 
@@ -161,7 +161,7 @@ def test_a_preset_is_made_for_the_dataset(workspace: Workspace) -> None:
     """Folders with their repeats, the class name in the prompts, comments that say why, values from KEY=VALUE text."""
     for name in ("10_rinni", "2_rinni swimsuit"):
         picture(workspace.train_data / "vtuber" / name / "a.png", 64, 64)
-    config = create(workspace, "v1", "sd15-character", "vtuber", {"network_dim": "32", "keep_tokens": "2"})
+    config = write_new(draft(workspace, "v1", "sd15-character", "vtuber", {"network_dim": "32", "keep_tokens": "2"}))
     rows = config.plain("dataset")["datasets"][0]["subsets"]
     assert rows == [
         {"image_dir": "train_data/vtuber/2_rinni swimsuit", "num_repeats": 2},
@@ -178,17 +178,17 @@ def test_a_preset_is_made_for_the_dataset(workspace: Workspace) -> None:
 
 def test_a_preset_does_not_overwrite(workspace: Workspace) -> None:
     """Refused: a name that is taken, one that cannot be a folder, an unknown preset, an unknown dataset."""
-    create(workspace, "v1")
+    write_new(draft(workspace, "v1"))
     with pytest.raises(UserError, match="already"):
-        create(workspace, "v1")
+        write_new(draft(workspace, "v1"))
     with pytest.raises(UserError, match="cannot be the name"):
-        create(workspace, "../v1")
+        write_new(draft(workspace, "../v1"))
     with pytest.raises(UserError, match="no preset"):
-        create(workspace, "v2", "nothing")
+        write_new(draft(workspace, "v2", "nothing"))
     with pytest.raises(UserError, match="no dataset"):
-        create(workspace, "v2", "demo", "nobody")
+        write_new(draft(workspace, "v2", "demo", "nobody"))
     with pytest.raises(UserError, match="network_dim must be"):
-        create(workspace, "v2", "demo", None, {"network_dim": "many"})
+        write_new(draft(workspace, "v2", "demo", None, {"network_dim": "many"}))
     assert workspace.config_names() == ["v1"]
 
 

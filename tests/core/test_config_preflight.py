@@ -84,6 +84,8 @@ TRAIN_CASES: list[tuple[str, Severity, dict[str, Any], str]] = [
     ("KT305", WARNING, {"network_args": ["conv_dm=4"]}, "conv_dim"),
     ("KT217", ERROR, {"network_module": None}, "networks.lora"),
     ("KT232", WARNING, {"network_alpha": None}, "64"),
+    ("KT246", WARNING, {"network_alpha": 320}, "by 2.5"),
+    ("KT246", WARNING, {"network_dim": None, "network_alpha": 8}, "network_alpha = 4"),
     ("KT228", WARNING, {"max_train_epochs": None}, "1600"),
     ("KT213", ERROR, {"persistent_data_loader_workers": True}, "max_data_loader_n_workers"),
     ("KT220", ERROR, {"adaptive_noise_scale": 0.1}, "noise_offset"),
@@ -144,6 +146,21 @@ def test_a_fix_that_is_offered_helps(
         after = found(config, ready)
         assert problem not in after
         assert [each for each in after if each.severity is ERROR and each not in before] == []
+
+
+def test_an_alpha_above_dim_says_what_it_multiplies_by(ready: Workspace) -> None:
+    """The scale in numbers; `F` makes it 1. Alpha up to dim is no matter, nor is 0, nor what OFT calls alpha."""
+    config = good(ready, network_dim=32, network_alpha=64)
+    problem = one(found(config, ready), "KT246")
+    assert (problem.where, problem.message) == (
+        "configs/rinni/train.toml: network_alpha",
+        "64 with dim 32 multiplies what is learnt by 2",
+    )
+    assert problem.hint == "Set network_alpha = 32 for a scale of 1; 16 is usual."
+    assert fix(config, ready, problem) and config.get("train", "network_alpha") == 32
+    for values in ({}, {"network_alpha": 0}, {"network_alpha": 64, "network_module": "networks.oft"}):
+        with_mistake(config, values)
+        assert "KT246" not in {each.code for each in found(config, ready)}
 
 
 DATASET_CASES: list[tuple[str, Severity, str, str, str]] = [

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from core.config.presets import create
+from core.config.presets import draft, write_new
 from core.problems import Problem, Severity
 from core.workspace import Workspace
 from tests.tui.kit import make_dataset
@@ -12,7 +12,7 @@ from tui.screens.config_form import PROMPTS, key_of
 def test_a_problem_finds_its_field(workspace: Workspace) -> None:
     """By the file and the key in it, whatever the config is called; a caption's folder leads to image_dir."""
     make_dataset(workspace, captions={"rinni_0.png": "rinni, 1girl"})
-    config = create(workspace, "rinni", "demo", "rinni")
+    config = write_new(draft(workspace, "rinni", "demo", "rinni"))
 
     def field(where: str) -> str | None:
         return key_of(config, Problem(Severity.ERROR, "KT999", where, "is wrong"))

@@ -11,7 +11,7 @@ from textual.pilot import Pilot
 from textual.widgets import Input
 
 from core.config.documents import Config
-from core.config.presets import create
+from core.config.presets import draft, write_new
 from core.demo.trainer.base import write_base
 from core.problems import Problem
 from core.runs.store import list_runs
@@ -35,7 +35,7 @@ def ready_workspace(workspace: Workspace) -> Workspace:
     """A dataset, the demo's base model and a config that could be trained."""
     make_dataset(workspace, captions={f"rinni_{number}.png": "rinni, 1girl, solo" for number in range(4)})
     write_base(workspace.models / "demo-base.safetensors")
-    create(workspace, "rinni", "demo", "rinni")
+    write_new(draft(workspace, "rinni", "demo", "rinni"))
     return workspace
 
 
@@ -514,7 +514,7 @@ async def test_a_guide_is_imported(workspace: Workspace, tmp_path: Path) -> None
 
 async def test_unsaved_changes_wait_while_another_config_is_open(ready_workspace: Workspace) -> None:
     """Opening another config asks; kept changes are there again afterwards."""
-    create(ready_workspace, "second", "demo", "rinni")
+    write_new(draft(ready_workspace, "second", "demo", "rinni"))
     app = app_on(ready_workspace, **SETTINGS)
     async with app.run_test(size=(120, 40)) as pilot:
         screen = await opened(pilot, app)

@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 from textual._compositor import ChopsUpdate, Compositor, LayoutUpdate
 
-from core.config.presets import create
+from core.config.presets import draft, write_new
 from core.workspace import Workspace
 from tests.tui.kit import app_on, make_dataset, ready, until
 from tests.tui.test_config_screen import checked
@@ -54,7 +54,7 @@ async def test_tab_repaints_two_lines_of_the_dataset(workspace: Workspace, sent:
 async def test_tab_repaints_the_marked_lines_of_the_config(workspace: Workspace, sent: list[str]) -> None:
     """Form, problems, groups: the lines of the problem under the cursor are lit together, the rest stays."""
     make_dataset(workspace)
-    create(workspace, "rinni", "demo", "rinni")
+    write_new(draft(workspace, "rinni", "demo", "rinni"))
     app = app_on(workspace, trainer="demo")
     async with app.run_test(size=(160, 40)) as pilot:
         await pilot.press("4")

@@ -226,7 +226,7 @@ async def ask_whose(app: KohyaApp, config: Config, mine: Mapping[FileName, str])
 
 async def ask_new(app: KohyaApp) -> str | None:
     """A new config from a preset; returns its name when it was written."""
-    from core.config.presets import PRESETS, create
+    from core.config.presets import PRESETS, draft, write_new
 
     workspace = app.workspace
     assert workspace is not None
@@ -255,7 +255,7 @@ async def ask_new(app: KohyaApp) -> str | None:
     journal = app.journal
     made: list[object] = []
     app.writer.submit(
-        lambda: create(workspace, name, preset, dataset, trigger=app.settings.trigger, journal=journal),
+        lambda: write_new(draft(workspace, name, preset, dataset, trigger=app.settings.trigger), journal),
         made.append,
         app.report,
     )

@@ -7,9 +7,11 @@ from functools import cache
 from typing import Any
 
 from core.config.documents import Config, FileName, place_of
+from core.config.resolved import network_scale
 from core.config.schema import (
     GROUPS,
     LEVELS,
+    dataset_field,
     dataset_fields,
     dataset_names,
     fields,
@@ -53,7 +55,7 @@ def shown(config: Config, extra: frozenset[str], problems: Mapping[str, Problem]
         value = config.get("dataset", name) if name in _of_dataset() else None
         in_dataset = value is not None or (name not in train and name in _of_dataset())
         values[name] = value = value if in_dataset else train.get(name)
-        usual = dataset_option(name) if in_dataset else option
+        usual = dataset_field(name) if in_dataset else option
         if value is not None or name in extra or (usual is not None and usual.essential):
             names["Dataset" if in_dataset else option.group].append(name)
     strangers = [name for name in train if name not in known]
@@ -113,13 +115,13 @@ def line(config: Config, option: Option, value: Any, problem: tuple[str, str, st
 def note(config: Config, name: str, value: Any) -> str:
     """What a value means together with others."""
     if name in {"learning_rate", "unet_lr", "text_encoder_lr"} and isinstance(value, int | float):
-        scale = network_scale(config)
+        scale = network_scale(config.effective())
         return f"effective {float_text(float(f'{value * scale:.3g}'))}" if scale not in (None, 1) else ""
     if name in {"image_dir", "num_repeats"}:
         count = sum(len(table.get("subsets", ())) for table in tables(config))
         return f"first of {count} folders; ^t shows all" if count > 1 else ""
     if name == "network_alpha":
-        scale = network_scale(config)
+        scale = network_scale(config.effective())
         return f"scale {scale:.3g}" if scale is not None else ""
     return ""
 
@@ -128,21 +130,6 @@ def tables(config: Config) -> list[Any]:
     """The `[[datasets]]` of dataset.toml."""
     found = config.plain("dataset").get("datasets")
     return [table for table in found if isinstance(table, dict)] if isinstance(found, list) else []
-
-
-def network_scale(config: Config) -> float | None:
-    """alpha / dim: what the LoRA's weights are multiplied by. The trainer's own alpha is 1, its dim 4."""
-    dim, alpha = config.get("train", "network_dim"), config.get("train", "network_alpha")
-    dim = 4 if dim is None else dim
-    alpha = 1 if alpha is None else alpha
-    if not isinstance(dim, int | float) or not isinstance(alpha, int | float) or dim <= 0:
-        return None
-    return float(alpha) / dim
-
-
-def dataset_option(name: str) -> Option | None:
-    """The facts of a key of dataset.toml, from the highest level that takes it."""
-    return next((found for level in LEVELS if (found := dataset_fields(level).get(name))), None)
 
 
 def display(value: Any) -> str:
