@@ -169,10 +169,10 @@ def _required(train: Mapping[str, Any]) -> Iterator[Problem]:
         yield warning("KT232", f"{TRAIN}: network_alpha", message, hint, fixable=True)
     scale = network_scale(train)
     if scale is not None and scale > 1:
-        dim = train.get("network_dim", 4)
-        message = f"{shown(train.get('network_alpha', 1))} with dim {shown(dim)} multiplies what is learnt by {scale:.3g}"
-        half = f"; {shown(dim // 2)} is usual" if isinstance(dim, int) and dim > 1 else ""
-        hint = f"Set network_alpha = {shown(dim)} for a scale of 1{half}."
+        dim, alpha = train.get("network_dim", 4), train.get("network_alpha", 1)
+        message = f"{alpha:g} with dim {dim:g} multiplies what is learnt by {scale:.3g}"
+        half = f"; {dim // 2:g} is usual" if dim >= 2 else ""
+        hint = f"Set network_alpha = {dim:g} for a scale of 1{half}."
         yield warning("KT246", f"{TRAIN}: network_alpha", message, hint, fixable=True)
     if train.get("max_train_epochs") is None and train.get("max_train_steps") is None:
         hint = "Set max_train_epochs = 10."
