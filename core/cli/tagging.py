@@ -35,7 +35,7 @@ def register(app: typer.Typer) -> None:
 
 def tag(context: typer.Context) -> None:
     """Tag images; takes every option of sd-scripts' tagger (kohya-tui tag --help)."""
-    from core.tagging.options import parse_command, usage
+    from core.tagging.command import parse_command, usage
 
     if {"-h", "--help"} & set(context.args):
         put(usage(), end="")

@@ -73,7 +73,7 @@ def start_runs(workspace: Workspace, settings: Settings) -> list[Run]:
     from core.runs.model import RunKind
     from core.runs.store import create as create_run
     from core.runs.store import list_runs
-    from core.tagging.options import parse_command
+    from core.tagging.command import parse_command
 
     had = {run.spec.kind for run in list_runs(workspace)}
     started = []

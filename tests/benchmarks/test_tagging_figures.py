@@ -45,7 +45,7 @@ def measure() -> str:
 
     session = open_session(find_model(str(GOLDENS / "model" / "SmilingWolf_tiny-dyn"), None, Settings()), "cpu")
     paths = [GOLDENS / "images" / "good" / name for name in PICTURES] * 8
-    pixels = [prepare(load_image(path), session.input_size) for path in paths]
+    pixels = [prepare(load_image(path), session.model.format, session.input_size) for path in paths]
     bare, piped, processor = [], [], []
     for _ in range(ROUNDS):
         begun = time.perf_counter()
@@ -70,7 +70,7 @@ def test_one_picture_from_start_to_end(tmp_path: Path, capsys: pytest.CaptureFix
     """The whole run of one picture, as its supervisor starts it: seconds, CPU seconds and memory."""
     (tmp_path / "images").mkdir()
     (tmp_path / "images" / "a.png").write_bytes((GOLDENS / "images" / "good" / "rgb_square.jpg").read_bytes())
-    from core.tagging.options import parse_command
+    from core.tagging.command import parse_command
 
     words = [str(tmp_path / "images"), "--model", str(GOLDENS / "model" / "SmilingWolf_tiny-dyn")]
     (tmp_path / "spec.json").write_text(json.dumps({"tag": parse_command(words).run_spec()}), "utf-8")

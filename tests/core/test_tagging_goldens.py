@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
+from core.tagging.command import parse_command
 from core.tagging.listing import find_images
-from core.tagging.options import TagRequest, parse_command
+from core.tagging.options import TagRequest
 
 GOLDENS = Path(__file__).parent.parent / "data" / "goldens"
 CASES = {path.stem: json.loads(path.read_text("utf-8")) for path in sorted((GOLDENS / "cases").glob("*.json"))}

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from core.dataset.edits import Journal
-from core.tagging.options import parse_command
+from core.tagging.command import parse_command
 from core.tagging.scores import read_scores, stamp_of, tag_categories
 from core.workspace import Workspace
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from core.problems import UserError
-from core.tagging.options import CaptionOptions, parse_command, parse_replacements, usage
+from core.tagging.command import parse_command, usage
+from core.tagging.options import CaptionOptions, parse_replacements
 from core.workspace import Workspace
 
 GUIDE = r"""

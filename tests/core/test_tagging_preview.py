@@ -15,8 +15,9 @@ import pytest
 
 from core.dataset.captions import split, tag_key
 from core.settings import Settings
+from core.tagging.command import parse_command
 from core.tagging.models import TaggerModel, find_model
-from core.tagging.options import TagRequest, parse_command
+from core.tagging.options import TagRequest
 from core.tagging.preview import preview
 from core.workspace import Workspace
 
