@@ -165,11 +165,15 @@ def _replace(path: Path, old: bytes | None, new: bytes | None) -> bool | Conflic
     if new is not None:
         write_atomic(path, new, fsync=False)
         return True
+    _unlink(path)
+    return True
+
+
+def _unlink(path: Path) -> None:
     try:
         path.unlink()
     except OSError as error:
         raise write_error(path, error) from error
-    return True
 
 
 def _rename(source: Path, target: Path) -> bool | Conflict:
@@ -181,7 +185,7 @@ def _rename(source: Path, target: Path) -> bool | Conflict:
     if there and not _is_one_name(source, target):
         if not _is_same_file(source, target):
             return Conflict(target, None, None, "is in the way")
-        source.unlink()  # a move across file systems was cut off after its copy
+        _unlink(source)  # a move across file systems was cut off after its copy
         return True
     make_folder(target.parent)
     try:
@@ -190,7 +194,11 @@ def _rename(source: Path, target: Path) -> bool | Conflict:
         if error.errno != errno.EXDEV or source.is_dir():
             raise write_error(target, error) from error
         copy_new(source, target)
-        source.unlink()
+        try:
+            _unlink(source)
+        except UserError:  # a read-only stick: nothing was moved
+            target.unlink(missing_ok=True)
+            raise
     return True
 
 
@@ -242,7 +250,10 @@ def _is_as_added(change: Added) -> bool:
 
 def _is_one_name(source: Path, target: Path) -> bool:
     """Two spellings of one name, where the file system does not care about case."""
-    return source.samefile(target) and source.stat().st_nlink == 1
+    try:
+        return source.samefile(target) and source.stat().st_nlink == 1
+    except OSError:  # a link that leads nowhere
+        return False
 
 
 def _is_same_file(source: Path, target: Path) -> bool:

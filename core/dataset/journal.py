@@ -22,6 +22,8 @@ from pathlib import Path
 from typing import Any
 
 from core.dataset.changes import Added, Change, Edit, Folder, Move
+from core.dataset.model import IMAGE_EXTENSIONS
+from core.dataset.sources import CAPTION_EXTENSIONS, CONVERTED
 from core.files import locked, sync_folder, write_error
 from core.problems import UserError
 from core.workspace import Workspace
@@ -31,6 +33,9 @@ OPEN = ".open.jsonl"
 DONE = ".jsonl"
 _TAIL = 1024
 _CHUNK = 1 << 20
+_OUTSIDE = IMAGE_EXTENSIONS | CONVERTED | frozenset(CAPTION_EXTENSIONS)
+_CONFIG_FILES = frozenset({"train.toml", "dataset.toml"})
+"""`configs/` may be a link to another place; no other file that is read as a setting has these names."""
 _NAME = re.compile(r"(\d{8}T\d{6}-\d{6})(?:\.open)?\.jsonl")
 
 
@@ -135,21 +140,29 @@ class Record:
             view = view[count:]
 
     def mark(self, name: str, files: int | None = None, **extra: object) -> None:
-        """Append a mark with the time and sync everything so far."""
+        """Append a mark with the time (never before the newest group's: clocks are set back) and sync all so far."""
         counted = {} if files is None else {"files": files}
-        self.append([_line({name: time.time()} | counted | extra)], sync=True)
+        newest = read_head(listing(self.path.parent)[-1][1])
+        when = max(time.time(), 0.0 if newest is None else newest.time)
+        self.append([_line({name: when} | counted | extra)], sync=True)
 
     def sync(self) -> None:
-        os.fsync(self._descriptor)
+        """Make everything so far durable. Raises UserError."""
+        try:
+            os.fsync(self._descriptor)
+        except OSError as error:
+            raise write_error(self.path, error) from error
         sync_folder(self.path.parent)
 
-    def close(self) -> Path:
-        """Give the file its closed name and let the lock go."""
+    def close(self) -> None:
+        """Give the file its closed name and let the lock go. Raises UserError when it was taken away."""
         target = self.path.with_name(self.path.name.removesuffix(OPEN) + DONE)
-        self.path.rename(target)
+        try:
+            self.path.rename(target)
+        except OSError as error:
+            raise write_error(self.path, error) from error
         sync_folder(target.parent)
         self.release()
-        return target
 
     def release(self) -> None:
         """Let the lock go and leave the file open for whoever recovers it."""
@@ -247,7 +260,7 @@ class Body:
 def read_body(path: Path, workspace: Workspace) -> Body:
     """All of a journal file. Changes that were refused when it was applied are left out; a half last line too.
 
-    Raises UserError when the file is damaged.
+    Raises UserError when the file is damaged, and when it would touch what no dataset holds outside of the workspace.
     """
     changes: list[Change] = []
     refused: set[int] = set()
@@ -272,8 +285,31 @@ def read_body(path: Path, workspace: Workspace) -> Body:
             f"The journal file {path} cannot be read: {error}",
             "It holds the old contents as readable lines; move it away to go on without it.",
         ) from error
+    _check_places(changes, path, workspace.root)
     places = [at for at in range(len(changes)) if at not in refused]
     return Body([changes[at] for at in places], places, is_ready, last)
+
+
+def _check_places(changes: Iterable[Change], journal: Path, root: Path) -> None:
+    """A workspace that somebody shared brings its journal along, which must not replace ~/.bashrc at the next start.
+
+    Outside of the workspace a group touches images and captions only: an import moves them, a tag run writes them.
+    """
+    folders: dict[Path, bool] = {}
+    for change in changes:
+        if isinstance(change, Folder):
+            continue
+        for path in (change.source, change.target) if isinstance(change, Move) else (change.path,):
+            real = path.resolve() if path.is_symlink() else path
+            if real.suffix.lower() in _OUTSIDE or real.name in _CONFIG_FILES:
+                continue
+            if real.parent not in folders:
+                folders[real.parent] = real.parent.resolve().is_relative_to(root.resolve())
+            if not folders[real.parent]:
+                raise UserError(
+                    f"The journal file {journal} would change {real}, which is no file of this workspace",
+                    "Nothing was done. Move that journal file away, unless you know who wrote it.",
+                )
 
 
 def refused_line(places: Iterable[int]) -> bytes:

@@ -78,10 +78,7 @@ class OpenGroup:
 
     def flush(self) -> None:
         """Make the record of everything so far durable; call it once a batch."""
-        try:
-            self._record.sync()
-        except OSError as error:
-            raise write_error(self._record.path, error) from error
+        self._record.sync()
         self._synced = time.monotonic()
 
     def commit(self) -> EditGroup:

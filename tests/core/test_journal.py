@@ -107,6 +107,49 @@ def test_a_new_action_after_an_undo_ends_the_redo(workspace: Workspace, folder: 
     assert files_in(folder) == {"b.txt": b"2"}
 
 
+def test_redo_works_after_the_clock_was_set_back(workspace: Workspace, folder: Path) -> None:
+    """The machine's clock was a year ahead when the caption was edited: what is undone now can still be redone."""
+    journal = Journal(workspace)
+    for name in "ab":
+        group = journal.apply(name, [Edit(folder / f"{name}.txt", None, b"smile")])
+    path = workspace.own / "journal" / f"{group.id}.jsonl"
+    later = f"{int(group.id[:4]) + 1}{group.id[4:]}"
+    head, *rest = path.read_text("utf-8").splitlines(keepends=True)
+    facts = json.loads(head)
+    head = json.dumps(facts | {"id": later, "time": facts["time"] + 366 * 86400}) + "\n"
+    path.with_name(f"{later}.jsonl").write_text(head + "".join(rest), "utf-8")
+    path.unlink()
+    assert [journal.undo().group.label for _ in "ab"] == ["b", "a"]
+    assert [journal.redo().group.label for _ in "ab"] == ["a", "b"]
+
+
+def test_a_journal_that_came_with_the_workspace_changes_nothing_outside(
+    workspace: Workspace, folder: Path, tmp_path: Path
+) -> None:
+    """A shared workspace holds an unfinished group that replaces a shell's start file: it stays, also behind a link."""
+    home = tmp_path / "home"
+    home.mkdir()
+    (folder / "b.txt").symlink_to(home / ".profile")
+    journal = Journal(workspace)
+    for target in (home / ".bashrc", folder / "b.txt", folder / ".." / ".." / ".." / ".." / "home" / "run.sh"):
+        group = journal.apply("harmless", [Edit(folder / "a.txt", None, b"evil")])
+        journal.undo()
+        path = workspace.own / "journal" / f"{group.id}.jsonl"
+        name = json.dumps(str(folder.relative_to(workspace.root) / "a.txt"))
+        kept = path.read_text("utf-8").splitlines(keepends=True)[:3]  # head, edit, ready: the kill came then
+        path.with_name(f"{group.id}.open.jsonl").write_text(
+            "".join(kept).replace(name, json.dumps(str(target))), "utf-8"
+        )
+        path.unlink()
+        assert journal.recover() == []
+        assert list(home.iterdir()) == []
+        path.with_name(f"{group.id}.open.jsonl").unlink()
+        path.write_text("".join(kept).replace(name, json.dumps(str(target))) + '{"commit": 1.0, "files": 1}\n', "utf-8")
+        with pytest.raises(UserError, match="no file of this workspace"):
+            journal.undo()
+        path.unlink()
+
+
 def test_a_file_changed_by_somebody_else_is_refused_and_shown(workspace: Workspace, folder: Path) -> None:
     """Undo leaves a caption that another editor changed, says so with both versions, and undoes the rest."""
     journal = Journal(workspace)
