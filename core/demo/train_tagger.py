@@ -21,6 +21,7 @@ from PIL import Image, ImageFilter
 
 from core.demo.character import CHARACTERS, GENERAL_TAGS, RATINGS, CharacterSpec, random_spec, tags
 from core.demo.drawings import draw
+from core.tagging.descriptors import WD
 from core.tagging.preprocess import prepare
 
 if TYPE_CHECKING:
@@ -270,7 +271,7 @@ def check(folder: Path, count: int, threshold: float = 0.35) -> float:
     for kind, pictures in kinds.items():
         scores: list[NDArray[np.float32]] = []
         for picture in pictures:
-            pixels = prepare(on_white(picture), SIDE)[None].astype(np.float32)
+            pixels = prepare(on_white(picture), WD, SIDE)[None].astype(np.float32)
             begun = time.perf_counter()
             scores.append(session.run(None, {"input": pixels})[0][0])
             spent += time.perf_counter() - begun

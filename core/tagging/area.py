@@ -1,5 +1,5 @@
-"""The area resize of OpenCV (INTER_AREA) in numpy alone, to the same bytes, for shrinking a picture onto a white
-square.
+"""The area resize of OpenCV (INTER_AREA) in numpy alone, to the same bytes, for shrinking a picture onto a
+square of one colour (white, as sd-scripts).
 
 Every output pixel is the average of the source pixels that it covers, weighted by coverage. The weights of one axis
 form a banded matrix, so the work is a few small matrix products. A product adds in another order than OpenCV does,
@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 
 BLOCK = 16
 """Output rows per matrix product: 16 rows at a shrink of 2-4 keep the operands inside the L2 cache."""
-WHITE = 255.0
 TIE = 3e-4
 """Distance from a half below which the order of additions may decide: 255 times float32's rounding, a few additions
 long.
@@ -38,8 +37,8 @@ class Band(NamedTuple):
 
 
 @lru_cache(maxsize=256)
-def _bands(length: int, padded: int, offset: int, out: int) -> tuple[tuple[Band, ...], NDArray[np.float32]]:
-    """The banded weights of one axis, and what the white padding adds to each output row.
+def _bands(length: int, padded: int, offset: int, out: int) -> tuple[tuple[Band, ...], NDArray[np.float64]]:
+    """The banded weights of one axis, and the share of the padding in each output row.
 
     `length` source rows stand at `offset` inside `padded` rows, which become `out` rows.
     """
@@ -55,15 +54,20 @@ def _bands(length: int, padded: int, offset: int, out: int) -> tuple[tuple[Band,
         covered = np.minimum(high[out_start:out_stop, None], rows + 1) - np.maximum(low[out_start:out_stop, None], rows)
         weights = np.clip(covered, 0, None) / scale
         bands.append(Band(out_start, out_stop, start, stop, weights.astype(np.float32)))
-    white = (WHITE * (1 - (high - low) / scale)).astype(np.float32)
-    return tuple(bands), white
+    return tuple(bands), 1 - (high - low) / scale
 
 
 def _shrink_rows(
-    rows: Callable[[int, int], NDArray[np.generic]], length: int, width: int, padded: int, offset: int, out: int
+    rows: Callable[[int, int], NDArray[np.generic]],
+    length: int,
+    colours: NDArray[np.float64],
+    padded: int,
+    offset: int,
+    out: int,
 ) -> NDArray[np.float32]:
-    """`rows(start, stop)` of [length, width] values as float32 [out, width]."""
-    bands, white = _bands(length, padded, offset, out)
+    """`rows(start, stop)` of [length, width] values as float32 [out, width]; `colours` [width] is the padding."""
+    width = len(colours)
+    bands, padding = _bands(length, padded, offset, out)
     result = np.empty((out, width), np.float32)
     for band in bands:
         target = result[band.out_start : band.out_stop]
@@ -71,15 +75,20 @@ def _shrink_rows(
             np.matmul(band.weights, rows(band.start, band.stop).astype(np.float32, copy=False), out=target)
         else:
             target[...] = 0
-    if white.any():
-        result += white[:, None]
+    if padding.any():
+        outside = np.flatnonzero(padding)
+        result[outside] += (padding[outside, None] * colours).astype(np.float32)
     return result
 
 
 def shrink_to_square(
-    rows: Callable[[int, int], NDArray[np.uint8]], height: int, width: int, size: int
+    rows: Callable[[int, int], NDArray[np.uint8]],
+    height: int,
+    width: int,
+    size: int,
+    pad: tuple[int, int, int] = (255, 255, 255),
 ) -> NDArray[np.uint8]:
-    """A picture centred on a white square (left and top get the smaller half), as uint8 [size, size, 3].
+    """A picture centred on a square of the colour `pad` (left and top get the smaller half), as uint8 [size, size, 3].
 
     `rows(start, stop)` gives uint8 [stop - start, width, 3]; it is asked from top to bottom, a few dozen rows at a
     time, so that a huge picture need not lie in memory twice. The longer side must be at least `size`; the padding is
@@ -88,16 +97,18 @@ def shrink_to_square(
     side = max(height, width)
     top, left = (side - height) // 2, (side - width) // 2
     if side == size:
-        square = np.full((size, size, 3), 255, np.uint8)
+        square = np.empty((size, size, 3), np.uint8)
+        square[...] = pad
         square[top : top + height, left : left + width] = rows(0, height)
         return square
 
     def flat(start: int, stop: int) -> NDArray[np.generic]:
         return rows(start, stop).reshape(stop - start, width * 3)
 
-    narrow = _shrink_rows(flat, height, width * 3, side, top, size)
+    colour = np.array(pad, np.float64)
+    narrow = _shrink_rows(flat, height, np.tile(colour, width), side, top, size)
     columns = np.ascontiguousarray(narrow.reshape(size, width, 3).transpose(1, 0, 2)).reshape(width, size * 3)
-    shrunk = _shrink_rows(lambda start, stop: columns[start:stop], width, size * 3, side, left, size)
+    shrunk = _shrink_rows(lambda start, stop: columns[start:stop], width, np.tile(colour, size), side, left, size)
     # From here on [x, y, 3], as it lies in memory. OpenCV's path for an exact half rounds half up, all others half to
     # even.
     if side == 2 * size:
@@ -105,7 +116,7 @@ def shrink_to_square(
     else:
         rounded = np.rint(shrunk)
         if side % size:  # whole factors are sums of integers there, too
-            _settle_ties(shrunk, rounded, rows, (height, width), side)
+            _settle_ties(shrunk, rounded, rows, (height, width), side, colour.astype(np.float32))
     square = np.empty((size, size, 3), np.uint8)
     np.clip(rounded.reshape(size, size, 3).transpose(1, 0, 2), 0, 255, out=square, casting="unsafe")
     return square
@@ -129,6 +140,7 @@ def _settle_ties(
     rows: Callable[[int, int], NDArray[np.uint8]],
     shape: tuple[int, int],
     side: int,
+    pad: NDArray[np.float32],
 ) -> None:
     """Put right, in `rounded`, the values of `shrunk` that lie so near a half that the order of additions decides.
 
@@ -151,7 +163,7 @@ def _settle_ties(
         start = max(int(places[y_out.min(), 0]) - top, 0)
         stop = min(int(places[y_out.max(), -1]) - top + 1, height)
         if stop <= start:
-            continue  # white padding only
+            continue  # padding only
         pixels = rows(start, stop)
         total = np.zeros(len(y_out), np.float32)
         for j in range(places.shape[1]):
@@ -162,6 +174,6 @@ def _settle_ties(
                 x = places[x_out, k] - left
                 inside = is_row & (x >= 0) & (x < width)
                 value = pixels[np.where(inside, y, 0), np.where(inside, x, 0), channel]
-                line += np.where(inside, value, WHITE).astype(np.float32) * weights[x_out, k]
+                line += np.where(inside, value, pad[channel]).astype(np.float32) * weights[x_out, k]
             total += weights[y_out, j] * line
         rounded.ravel()[found[chosen]] = np.rint(total)

@@ -10,85 +10,22 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from core.problems import UserError
 from core.settings import Settings
+from core.tagging.descriptors import CL, TAGGER_FILES, WD
+from core.tagging.descriptors import TaggerModel as TaggerModel
 
 if TYPE_CHECKING:
     from core.tagging.download import DownloadProgress
     from core.workspace import Workspace
 
-TAGGER_FILES = ("model.onnx", "selected_tags.csv")
-"""What a repository in WD14 format holds: model file and label file."""
 DEMO = "demo"
 DEMO_FOLDER = Path(__file__).resolve().parent.parent / "demo" / "tagger"
 SD_SCRIPTS_FOLDER = "wd14_tagger_model"
-
-
-@dataclass(frozen=True, slots=True)
-class InputFormat:
-    """How a model takes pixels and gives scores."""
-
-    layout: str = "NHWC"
-    channels: str = "BGR"
-    scale: float = 1.0
-    """The input is `pixel / scale + shift`, pixels 0..255."""
-    shift: float = 0.0
-    is_logits: bool = False
-    """The output still needs a sigmoid."""
-    by_probability: bool = False
-    """sd-scripts writes the tags of this format with the highest score first."""
-
-
-WD = InputFormat()
-"""SmilingWolf's models, v1.4 to v3: float32 NHWC, BGR, 0..255; the output is probabilities."""
-CL = InputFormat(layout="NCHW", scale=127.5, shift=-1.0, is_logits=True, by_probability=True)
-"""cella110n/cl_tagger: float32 NCHW, BGR, -1..1; the output is logits."""
-
-
-@dataclass(frozen=True, slots=True)
-class TaggerModel:
-    """One tagger. `onnx` and `labels` are None while it is not on disk."""
-
-    name: str
-    folder: Path | None = None
-    onnx: Path | None = None
-    labels: Path | None = None
-    threshold: float | None = None
-    """The author's own (precision = recall), None where none was published."""
-    licence: str = "unknown"
-    bytes: int | None = None
-    """Size of the model file: on disk, or as announced."""
-    note: str = ""
-    files: tuple[str, ...] = TAGGER_FILES
-    """Model file and label file inside the repository."""
-    format: InputFormat = WD
-    is_local: bool = False
-    """A folder of the user's (or the demo's): there is nothing to download."""
-
-    @property
-    def is_on_disk(self) -> bool:
-        return self.onnx is not None and self.labels is not None
-
-    @property
-    def repo_id(self) -> str:
-        """The repository's own name: `cella110n/cl_tagger` of `cella110n/cl_tagger/cl_tagger_1_02`."""
-        return "/".join(self.name.split("/")[:2])
-
-    def as_json(self) -> dict[str, Any]:
-        """The keys of `kohya-tui models --json`."""
-        return {
-            "name": self.name,
-            "on_disk": self.is_on_disk,
-            "folder": None if self.folder is None else str(self.folder),
-            "threshold": self.threshold,
-            "licence": self.licence,
-            "bytes": self.bytes,
-            "note": self.note,
-        }
 
 
 def _wd(name: str, megabytes: int | None, threshold: float | None, note: str) -> TaggerModel:
@@ -123,9 +60,15 @@ KNOWN: tuple[TaggerModel, ...] = (
 
 
 def find_model(
-    name: str | None, workspace: Workspace | None, settings: Settings, model_dir: Path | None = None
+    name: str | None,
+    workspace: Workspace | None,
+    settings: Settings,
+    model_dir: Path | None = None,
+    revision: str | None = None,
 ) -> TaggerModel:
     """The model `name` (None: the one in the settings), with its files where they are on disk.
+
+    `revision` is a commit, tag or branch of its repository (None: the descriptor's, else `main`).
 
     Raises UserError when it can be neither a repository nor a folder with a model in it.
     """
@@ -135,7 +78,8 @@ def find_model(
     for folder in _folders_named(name, workspace):
         if folder.is_dir():
             return _in_folder(name, folder)
-    return _located(_described(name), workspace, settings, model_dir)
+    model = _described(name)
+    return _located(replace(model, revision=revision or model.revision), workspace, settings, model_dir)
 
 
 def _described(name: str) -> TaggerModel:
@@ -199,6 +143,20 @@ def fingerprint(path: Path) -> str:
     return digest.hexdigest()
 
 
+def score_key(model: TaggerModel) -> str:
+    """Identity of the scores of a model that is on disk: its files with their sidecars, its labels, how pixels are
+    prepared. Other scores, other key.
+    """
+    import hashlib
+
+    from core.tagging.preprocess import VERSION
+
+    digest = hashlib.blake2b(repr((VERSION, replace(model.format, by_probability=False))).encode(), digest_size=12)
+    for path in model.paths:
+        digest.update(fingerprint(path).encode())
+    return digest.hexdigest()
+
+
 def hub_cache() -> Path:
     """Where huggingface_hub keeps its downloads, without importing it (0.5 s)."""
     environment = os.environ
@@ -258,7 +216,7 @@ def _located(
         if located is not None:
             return located
     if model_dir is None:
-        for snapshot in _snapshots(model.repo_id):
+        for snapshot in _snapshots(model.repo_id, model.revision):
             located = _with_files(model, snapshot, model.files)
             if located is not None:
                 return located
@@ -281,12 +239,14 @@ def _sd_scripts_folders(workspace: Workspace | None, settings: Settings) -> list
     return [root / SD_SCRIPTS_FOLDER for root in dict.fromkeys(roots)]
 
 
-def _snapshots(repo_id: str) -> list[Path]:
-    """The cached revisions of a repository, the one that `main` pointed to first."""
+def _snapshots(repo_id: str, revision: str | None) -> list[Path]:
+    """The cached revisions of a repository: the one asked for, or the one that `main` pointed to and then any other."""
     folder = hub_cache() / f"models--{repo_id.replace('/', '--')}"
     found = []
     with contextlib.suppress(OSError, UnicodeDecodeError):
-        found.append(folder / "snapshots" / (folder / "refs" / "main").read_text("utf-8").strip())
+        found.append(folder / "snapshots" / (folder / "refs" / (revision or "main")).read_text("utf-8").strip())
+    if revision is not None:
+        return [*found, folder / "snapshots" / revision]
     with contextlib.suppress(OSError):
         found += sorted((folder / "snapshots").iterdir(), key=lambda path: path.stat().st_mtime, reverse=True)
     return list(dict.fromkeys(found))

@@ -96,7 +96,8 @@ def tag_images(
             with contextlib.closing(open_image(path)) as image:
                 size = image.size
                 with gate.admit(size[0] * size[1]):
-                    pixels = prepare(decode(image, path, clip_16_bit=clip_16_bit), session.input_size)
+                    picture = decode(image, path, clip_16_bit=clip_16_bit)
+                    pixels = prepare(picture, session.model.format, session.input_size)
                     turned = is_turned(image)
         except UserError as error:
             return _Prepared(path, None, None, one_line(error))

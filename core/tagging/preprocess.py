@@ -7,7 +7,7 @@ rotation is not applied: the trainer does not apply it either, so tags and train
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from pathlib import Path
 
@@ -17,10 +17,10 @@ from PIL import Image, UnidentifiedImageError
 
 from core.problems import UserError
 from core.tagging.area import shrink_to_square
+from core.tagging.descriptors import WHITE, InputFormat
 
 VERSION = 1
 """Part of the key of stored scores: raise it when the same file gives other pixels."""
-_WHITE = (255, 255, 255)
 _NEEDS_NEWER = frozenset({".avif", ".jxl", ".heic"})
 """Real images that a given Pillow may not know."""
 _ORIENTATION = 0x0112
@@ -60,17 +60,55 @@ def load_image(path: Path, *, clip_16_bit: bool = False) -> Image.Image:
         return picture.copy() if picture is image else picture
 
 
-def prepare(image: Image.Image, size: int) -> NDArray[np.uint8]:
-    """An RGB image as uint8 [size, size, 3], BGR: what every WD model takes (as float32, 0..255)."""
-    width, height = image.size
+def prepare(image: Image.Image, form: InputFormat, size: int) -> NDArray[np.uint8]:
+    """An RGB image as uint8 [size, size, 3] in the model's own channel order (`form.channels`), fitted as its author
+    does; scale and shift are the session's.
+    """
+    square = _FITS[form.fit](image, form, size)
+    return np.ascontiguousarray(square[:, :, ::-1] if form.channels == "BGR" else square)
+
+
+def _padded(image: Image.Image, form: InputFormat, size: int) -> NDArray[np.uint8]:
+    """To a square, then to `size`."""
     side = max(image.size)
-    if side >= size:
-        square = shrink_to_square(_rows_of(image), height, width, size)
-    else:
-        canvas = Image.new("RGB", (side, side), _WHITE)
-        canvas.paste(image, ((side - image.width) // 2, (side - image.height) // 2))
-        square = np.asarray(canvas.resize((size, size), Image.Resampling.LANCZOS))
-    return np.ascontiguousarray(square[:, :, ::-1])
+    if form.resample == "area" and side >= size:
+        return shrink_to_square(_rows_of(image), image.height, image.width, size, form.pad)
+    canvas = _centred(image, side, form.pad)
+    return np.asarray(canvas if side == size else canvas.resize((size, size), _filter(form)))
+
+
+def _squashed(image: Image.Image, form: InputFormat, size: int) -> NDArray[np.uint8]:
+    return np.asarray(image if image.size == (size, size) else image.resize((size, size), _filter(form)))
+
+
+def _padded_after(image: Image.Image, form: InputFormat, size: int) -> NDArray[np.uint8]:
+    """The longer side to `size` (the other rounded down, as the authors' `int()`), then to a square."""
+    width, height = image.size
+    fitted = (size, max(1, size * height // width)) if width > height else (max(1, size * width // height), size)
+    small = image if image.size == fitted else image.resize(fitted, _filter(form))
+    return np.asarray(_centred(small, size, form.pad))
+
+
+_FITS: Mapping[str, Callable[[Image.Image, InputFormat, int], NDArray[np.uint8]]] = {
+    "pad": _padded,
+    "squash": _squashed,
+    "pad-after": _padded_after,
+}
+
+
+def _centred(image: Image.Image, side: int, colour: tuple[int, int, int]) -> Image.Image:
+    """On a square of one colour; left and top get the smaller half."""
+    if image.size == (side, side):
+        return image
+    canvas = Image.new("RGB", (side, side), colour)
+    canvas.paste(image, ((side - image.width) // 2, (side - image.height) // 2))
+    return canvas
+
+
+def _filter(form: InputFormat) -> Image.Resampling:
+    """Pillow's filter; `area` comes here only where a picture grows."""
+    name = "LANCZOS" if form.resample == "area" else form.resample.upper()
+    return Image.Resampling[name]
 
 
 def is_turned(image: Image.Image) -> bool:
@@ -137,7 +175,7 @@ def _eight_bits(image: Image.Image) -> Image.Image:
 def _on_white(image: Image.Image) -> Image.Image:
     if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
         clear = image.convert("RGBA")
-        canvas = Image.new("RGB", image.size, _WHITE)
+        canvas = Image.new("RGB", image.size, WHITE)
         canvas.paste(clear, mask=clear.getchannel("A"))
         return canvas
     return image if image.mode == "RGB" else image.convert("RGB")

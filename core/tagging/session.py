@@ -36,8 +36,8 @@ class TaggerSession:
     _buffer: NDArray[np.float32] | None = None
 
     def run(self, images: NDArray[np.uint8] | list[NDArray[np.uint8]], batch: int | None = None) -> NDArray[np.float32]:
-        """Probabilities float32 [N, len(labels)] of N images uint8 [input_size, input_size, 3], BGR
-        (preprocess.prepare).
+        """Probabilities float32 [N, len(labels)] of N images uint8 [input_size, input_size, 3], in the
+        model's channel order (preprocess.prepare).
 
         With `batch`, a shorter last batch is filled up with white to that size where the device wants a constant
         shape. Raises UserError when the model fails, out of memory included.
@@ -64,14 +64,13 @@ class TaggerSession:
             self._buffer = np.empty(shape, np.float32)
         feed = self._buffer
         for row, pixels in enumerate(images):
-            if form.channels == "RGB":
-                pixels = pixels[:, :, ::-1]
             feed[row] = pixels if form.layout == "NHWC" else pixels.transpose(2, 0, 1)
         feed[len(images) :] = 255
-        if form.scale != 1:
-            feed /= form.scale
-        if form.shift:
-            feed += form.shift
+        per_channel = (-1,) if form.layout == "NHWC" else (-1, 1, 1)
+        if any(scale != 1 for scale in form.scale):
+            feed /= np.array(form.scale, np.float32).reshape(per_channel)
+        if any(form.shift):
+            feed += np.array(form.shift, np.float32).reshape(per_channel)
         return feed
 
 
@@ -101,7 +100,8 @@ def open_session(model: TaggerModel, provider: str = "auto", threads: int | None
         fallback = why_not_cuda(runtime, asked=True, failed=True, reason=reason)
     inputs, outputs = session.get_inputs(), session.get_outputs()
     size, batch = _input_shape(model, inputs)
-    width = outputs[0].shape[-1]
+    output = next((item for item in outputs if item.name == model.format.output), outputs[0])
+    width = output.shape[-1]
     labels = read_labels(model.labels, width if isinstance(width, int) else None)
     return TaggerSession(
         model=model,
@@ -113,7 +113,7 @@ def open_session(model: TaggerModel, provider: str = "auto", threads: int | None
         keeps_shape=really == CUDA,
         _session=session,
         _input=inputs[0].name,
-        _output=outputs[0].name,
+        _output=output.name,
     )
 
 
@@ -160,7 +160,7 @@ def _input_shape(model: TaggerModel, inputs: Any) -> tuple[int, int | None]:
             f"The model {model.name} takes {found}; a model with these labels takes one tensor(float) {wanted}",
             "It is of another kind than its label file says: download it again, or name another model.",
         )
-    size = sides[0] if isinstance(sides[0], int) and sides[0] > 0 else 448  # every WD model is 448
+    size = sides[0] if isinstance(sides[0], int) and sides[0] > 0 else model.format.size or 448  # every WD model is 448
     batch = shape[0] if isinstance(shape[0], int) and shape[0] > 0 else None
     return size, batch
 

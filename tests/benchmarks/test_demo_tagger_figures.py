@@ -46,7 +46,7 @@ def measure(folder: Path) -> dict[str, float]:
     session = open_session(find_model("demo", None, Settings()), "cpu")
     paths = sorted(path for path in folder.glob("*/*/*") if path.suffix != ".txt") * 3
     begun = time.perf_counter()
-    pixels = np.stack([prepare(load_image(path), session.input_size) for path in paths])
+    pixels = np.stack([prepare(load_image(path), session.model.format, session.input_size) for path in paths])
     decoding = len(paths) / (time.perf_counter() - begun)
     session.run(pixels[:BATCH])
     begun = time.perf_counter()

@@ -14,6 +14,7 @@ from PIL import Image, ImageFilter
 import core.demo
 from core.demo.character import CHARACTERS, GENERAL_TAGS, MIKA, RATINGS, RINNI, random_spec, tags
 from core.demo.drawings import demo_images, draw
+from core.tagging.descriptors import WD
 from core.tagging.preprocess import prepare
 
 FOLDER = Path(core.demo.__file__).parent / "tagger"
@@ -48,7 +49,7 @@ def on_white(image: Image.Image) -> Image.Image:
 
 def scores(session: Any, images: list[Image.Image]) -> np.ndarray[Any, Any]:
     """float32 [images, tags]."""
-    batches = [np.stack([prepare(on_white(i), 448) for i in images[k : k + 8]]) for k in range(0, len(images), 8)]
+    batches = [np.stack([prepare(on_white(i), WD, 448) for i in images[k : k + 8]]) for k in range(0, len(images), 8)]
     return np.concatenate([session.run(None, {session.get_inputs()[0].name: b.astype(np.float32)})[0] for b in batches])
 
 

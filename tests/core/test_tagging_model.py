@@ -19,6 +19,7 @@ from core.problems import UserError
 from core.settings import Settings
 from core.tagging import providers
 from core.tagging import session as session_module
+from core.tagging.descriptors import WD
 from core.tagging.models import KNOWN, TaggerModel, find_model, list_models
 from core.tagging.pipeline import Tagged, tag_images
 from core.tagging.preprocess import load_image, prepare
@@ -34,14 +35,14 @@ def test_prepared_pixels_equal_opencvs() -> None:
     """The input of the model is sd-scripts' input, byte for byte, with no OpenCV installed."""
     with np.load(GOLDENS / "preprocessed_examples.npz") as examples:
         for name in examples.files:
-            ours = prepare(load_image(GOOD / name), 448)
+            ours = prepare(load_image(GOOD / name), WD, 448)
             assert np.array_equal(ours, examples[name]), name
 
 
 @pytest.mark.parametrize("name", PREPARED)
 def test_every_picture_is_prepared_to_the_same_bytes(name: str) -> None:
     """All seventy kinds of pictures (modes, sizes, ratios, transparencies) hash to what sd-scripts fed its model."""
-    pixels = prepare(load_image(GOOD / name, clip_16_bit=True), 448)
+    pixels = prepare(load_image(GOOD / name, clip_16_bit=True), WD, 448)
     assert hashlib.sha256(pixels.tobytes()).hexdigest() == PREPARED[name]["sha256"]
 
 
@@ -54,7 +55,7 @@ def test_sixteen_bits_are_scaled_unless_sd_scripts_is_imitated() -> None:
 
 def test_transparency_is_white_and_rotation_is_not_applied(tmp_path: Path) -> None:
     """What is transparent is white for the model; EXIF rotation is left to the trainer, which ignores it, too."""
-    assert prepare(load_image(GOOD / "rgba_fully_transparent.png"), 448).min() == 255
+    assert prepare(load_image(GOOD / "rgba_fully_transparent.png"), WD, 448).min() == 255
     assert load_image(GOOD / "exif_orient6.jpg").size == Image.open(GOOD / "exif_orient6.jpg").size
 
 
@@ -63,10 +64,10 @@ def test_huge_pictures_are_read_in_strips(monkeypatch: pytest.MonkeyPatch) -> No
     from core.tagging import area, preprocess
 
     images = [load_image(GOOD / name) for name in ("larger_1800x1200.jpg", "icc_srgb.jpg", "wide_8to1.png")]
-    at_once = [prepare(image, 448) for image in images]
+    at_once = [prepare(image, WD, 448) for image in images]
     monkeypatch.setattr(preprocess, "_LARGE", 1000)
     monkeypatch.setattr(area, "TIE_PIXELS", 50_000)
-    assert all(np.array_equal(prepare(image, 448), whole) for image, whole in zip(images, at_once, strict=True))
+    assert all(np.array_equal(prepare(image, WD, 448), whole) for image, whole in zip(images, at_once, strict=True))
 
 
 @pytest.mark.parametrize(
