@@ -96,7 +96,7 @@ def facts_of(row: Row, width: int, tokens: int | None) -> list[Cells]:
     """The lines beside the picture."""
     lines: list[Cells] = [[(fit(printable(row.name), width, middle=True).rstrip(), "text bold")]]
     size = f"{row.size[0]}×{row.size[1]}" if row.size else "unreadable" if row.is_read else "…"
-    lines.append([(size, "text" if row.size else "bad"), (f"   {human_bytes(row.item.bytes)}", "muted")])
+    lines.append([(size, "text" if row.size else "bad"), ("  ·  ", "muted"), (human_bytes(row.item.bytes), "text")])
     tags = f"{len(row.tags)} tag{'s' if len(row.tags) != 1 else ''}"
     lines.append([(tags, "text" if row.tags else "caution"), *token_cells(tokens)])
     if row.reviewed:
@@ -107,7 +107,7 @@ def facts_of(row: Row, width: int, tokens: int | None) -> list[Cells]:
         ]
     lines.append([])
     if row.caption:
-        lines += [[(text, "muted")] for text in wrap(row.caption.rstrip(), width)]
+        lines += [[(text, "text")] for text in wrap(row.caption.rstrip(), width)]
     return lines
 
 

@@ -274,5 +274,10 @@ class ItemList(ScrollView, can_focus=True, inherit_bindings=False):
             if index == 0 and self.empty:
                 return paint.strip([(f" {self.empty}", "muted")], width, self._on)
             return Strip([Segment(" " * width, paint("text", self._on))], width)
-        on = ("cursor" if self.has_focus else "cursor-away") if index == self.cursor else self._on
-        return paint.strip(self._rows.cells(index, width), width, on)
+        cells = self._rows.cells(index, width)
+        if index != self.cursor:
+            return paint.strip(cells, width, self._on)
+        if not self.has_focus:
+            return paint.strip(cells, width, "cursor-away")
+        # Nothing is muted under the cursor: it stands out more, and costs a change of colour less.
+        return paint.strip([(text, "text" if role == "muted" else role) for text, role in cells], width, "cursor")

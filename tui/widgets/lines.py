@@ -15,8 +15,8 @@ from textual.geometry import Region
 from tui.theme import Cells
 from tui.widgets.line import Lines
 
-MOVE_BYTES = 48
-COLOUR_BYTES = 40
+MOVE_BYTES = 6
+COLOUR_BYTES = 19
 """A stretch of its own costs a cursor move and the colours; going on through unchanged cells costs these and each
 change of colour among them. The cheaper way is taken."""
 
