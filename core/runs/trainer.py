@@ -12,6 +12,8 @@ from core.settings import Settings
 
 SCRIPT = "train_network.py"
 _NEEDED = ("torch", "accelerate", "diffusers", "transformers", "safetensors", "toml")
+_ACCELERATE = "import sys; sys.path.pop(0); from accelerate.commands.launch import main; main()"
+"""`-m accelerate.commands.launch` would look for the package in the workspace first, and Python 3.10 has no `-P`."""
 _VENVS = ("venv/bin/python", ".venv/bin/python")
 
 
@@ -34,8 +36,7 @@ def trainer_command(
     # With PYTHONSAFEPATH in the user's environment the scripts would not find their own `library`.
     environment = {"PYTHONSAFEPATH": ""}
     if (launcher or settings.launcher) == "accelerate":
-        wrapper = ("-m", "accelerate.commands.launch", "--num_cpu_threads_per_process", "1")
-        return (str(python), *wrapper, str(target)), environment
+        return (str(python), "-c", _ACCELERATE, "--num_cpu_threads_per_process", "1", str(target)), environment
     return (str(python), str(target)), environment
 
 
