@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import signal
 import subprocess
@@ -238,12 +239,17 @@ def start(run: Run, timeout: float = 5.0, python: Sequence[str] = (sys.executabl
         code: int | None = process.wait(timeout)  # it forks and leaves at once
     except subprocess.TimeoutExpired:
         code = None
-    while time.monotonic() < deadline and code == 0:
+    while True:
         found = store.observe(run.dir)
         if found.state not in WAITING_STATES:
             return found
+        if code != 0 or time.monotonic() > deadline:
+            break
         time.sleep(0.01)
     words = _last_words(run.dir / "supervisor.log")
+    reason = f"The supervisor did not start{f': {words}' if words else ''}"
+    with contextlib.suppress(UserError, OSError):  # a full disk; else one that comes up later finds the run over
+        store.take_over(run, replace(found.status, state=RunState.FAILED, reason=reason, ended=time.time()))
     raise UserError(
         f"The supervisor of {run.id} did not start{f': {words}' if words else ''}",
         f"See {run.dir / 'supervisor.log'}; a full disk is one cause.",
@@ -268,6 +274,8 @@ def stop(run: Run, mode: str = "stop-now", *, grace: float = 10.0) -> None:
     run = store.observe(run.dir)
     if run.state in ENDED_STATES:
         raise UserError(f"The run {run.id} is over ({run.state})")
+    if mode == "stop-after-checkpoint" and run.spec.kind is not RunKind.TRAIN:
+        raise UserError(f"The run {run.id} saves no checkpoints", "Stop it now: what it has done stays.")
     if run.supervised:
         store.request(run, mode)
     elif run.live:
@@ -307,7 +315,6 @@ def group_of(run: Run) -> list[int]:
     mark in their environment, wherever they went.
     """
     status = run.status
-    if status.pid is None:
-        return []
-    group = proc.members(status.pid) if proc.is_alive(status.pid, status.pid_start, status.boot_id) else []
+    believed = proc.is_alive(status.pid, status.pid_start, status.boot_id)
+    group = proc.members(status.pid) if status.pid is not None and believed else []
     return sorted({*group, *proc.marked(run.spec.mark)})

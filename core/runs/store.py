@@ -263,7 +263,7 @@ def take_over(run: Run, status: RunStatus) -> bool:
     """Write `status` for a run whose supervisor is gone. False when a supervisor holds the run after all."""
     transition(run.state, status.state)
     locks = run.spec.locks or str(run.dir)
-    lock = proc.take_lock(f"{locks}/supervisor.lock")
+    lock = proc.take_lock_soon(f"{locks}/supervisor.lock")
     if lock is None:
         return False
     try:

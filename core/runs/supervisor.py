@@ -81,8 +81,8 @@ class _Supervision:
         self.spec = spec
         self.folder = os.open(self.dir, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         locks = spec.get("locks") or self.dir
-        supervisor_lock = _take(f"{locks}/supervisor.lock")
-        alive_lock = _take(f"{locks}/alive.lock")
+        supervisor_lock = proc.take_lock_soon(f"{locks}/supervisor.lock")
+        alive_lock = proc.take_lock_soon(f"{locks}/alive.lock")
         if supervisor_lock is None or alive_lock is None:
             _note("busy: this run has a supervisor or a trainer already")
             return 2
@@ -328,16 +328,6 @@ def _is_deleted(folder: int) -> bool:
         return os.readlink(f"/proc/self/fd/{folder}").endswith(" (deleted)")  # noqa: PTH115
     except OSError:  # ESTALE: deleted from another machine
         return True
-
-
-def _take(path: str) -> int | None:
-    """The lock, tried for a tenth of a second: somebody who only looks holds it for an instant."""
-    for _ in range(20):
-        descriptor = proc.take_lock(path)
-        if descriptor is not None:
-            return descriptor
-        time.sleep(0.005)
-    return None
 
 
 def _become_subreaper() -> None:

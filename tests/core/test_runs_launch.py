@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -10,7 +12,7 @@ import pytest
 
 from core.problems import UserError
 from core.runs import launch, store
-from core.runs.model import Run, RunState
+from core.runs.model import Run, RunKind, RunState
 from core.runs.trainer import trainer_python
 from core.settings import Settings
 from core.workspace import Workspace
@@ -110,9 +112,21 @@ def test_accelerate_and_a_gpu_of_choice(workspace: Workspace, sd: Settings) -> N
     """The wrapper comes before the script; the GPU by the environment."""
     write_config(workspace)
     spec, _ = launch.train_spec(workspace, "rinni", sd, launcher="accelerate", gpu=1)
-    assert spec.argv[1:5] == ("-m", "accelerate.commands.launch", "--num_cpu_threads_per_process", "1")
+    assert spec.argv[3:5] == ("--num_cpu_threads_per_process", "1")
     assert spec.argv[5].endswith("/train_network.py")
     assert spec.env["CUDA_VISIBLE_DEVICES"] == spec.gpu == "1"
+
+
+def test_a_package_named_accelerate_in_the_workspace_is_not_run(workspace: Workspace, sd: Settings) -> None:
+    """Whoever shares a workspace cannot put a program in place of the launcher."""
+    write_config(workspace)
+    package = workspace.root / "accelerate"
+    (package / "commands").mkdir(parents=True)
+    for path in (package / "__init__.py", package / "commands" / "launch.py"):
+        path.write_text("open('evil', 'w')\ndef main(): pass\n")
+    spec, _ = launch.train_spec(workspace, "rinni", sd, launcher="accelerate")
+    subprocess.run(spec.argv, cwd=spec.cwd, env={**os.environ, **spec.env}, check=False, capture_output=True)
+    assert not (workspace.root / "evil").exists()
 
 
 def test_the_script_follows_the_config_or_the_base_model(workspace: Workspace, sd: Settings) -> None:
@@ -198,10 +212,30 @@ def test_a_python_is_found_in_and_above_the_checkout(sd: Settings, tmp_path: Pat
 
 
 def test_a_supervisor_that_does_not_come_up_is_told(runs: Runs) -> None:
-    """With its last words."""
+    """With its last words; the run is over then."""
     run = runs.create("pass")
     with pytest.raises(UserError, match="did not start"):
         launch.start(run, timeout=5, python=(sys.executable, "-c", "raise SystemExit('no such thing')"))
+    assert store.observe(run.dir).state is RunState.FAILED
+
+
+def test_a_supervisor_that_comes_up_too_late_starts_nothing(runs: Runs) -> None:
+    """Who was told that the run did not start does not find two trainings later."""
+    run = runs.create("open('trained', 'w')")
+    late = "import os, sys; os.fork() and os._exit(0); os.setsid(); import time; time.sleep(0.5); "
+    late += "from core.runs.supervisor import main; sys.exit(main([sys.argv[-1], '--foreground']))"
+    with pytest.raises(UserError, match="did not start"):
+        launch.start(run, timeout=0.2, python=(sys.executable, "-P", "-c", late))
+    wait_for(lambda: "this run is over" in (run.dir / "supervisor.log").read_text())
+    assert store.observe(run.dir).state is RunState.FAILED
+    assert not Path(run.spec.cwd, "trained").exists()
+
+
+def test_a_tag_run_has_no_checkpoint_to_wait_for(runs: Runs) -> None:
+    """Stop after the next checkpoint would never end it."""
+    run = runs.start("import time; time.sleep(60)", kind=RunKind.TAG)
+    with pytest.raises(UserError, match="no checkpoints"):
+        launch.stop(run, "stop-after-checkpoint")
 
 
 def test_the_demo_trainer_trains_under_the_supervisor(workspace: Workspace, tmp_path: Path) -> None:

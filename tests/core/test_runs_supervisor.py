@@ -238,6 +238,19 @@ def test_without_its_supervisor_the_trainer_goes_on_and_can_be_stopped(runs: Run
     assert [pid for pid in group if proc.start_ticks(pid) is not None] == []
 
 
+def test_a_trainer_whose_supervisor_died_before_its_first_word_can_be_stopped(runs: Runs) -> None:
+    """Killed between the start of the trainer and state.json: the run's mark leads to the trainer."""
+    run = runs.start("time.sleep(60)")
+    assert run.status.supervisor_pid is not None
+    os.kill(run.status.supervisor_pid, signal.SIGKILL)
+    wait_for(lambda: not store.observe(run.dir).supervised)
+    (run.dir / "state.json").unlink()
+    assert store.observe(run.dir).live
+    launch.stop(run)
+    assert not wait_for(lambda: launch.group_of(run) == [] and store.observe(run.dir)).live
+    assert store.observe(run.dir).state is RunState.STOPPED
+
+
 @pytest.mark.parametrize(
     ("last", "state"), [("save('lora.safetensors'); say('model saved.')", "finished"), ("", "lost")]
 )
