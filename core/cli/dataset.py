@@ -1,4 +1,4 @@
-"""`import` and `trigger`: images and their captions."""
+"""`import`, `trigger` and `upright`: images and their captions."""
 
 from __future__ import annotations
 
@@ -13,12 +13,23 @@ from core.cli.output import Bar, emit, folded, problem_lines, say
 from core.text import count_of, human_bytes, printable
 
 PANEL = "Dataset"
+WAYS = {
+    2: "mirrored",
+    3: "upside down",
+    4: "upside down and mirrored",
+    5: "on its side and mirrored",
+    6: "on its side",
+    7: "on its side and mirrored",
+    8: "on its side",
+}
+"""The EXIF orientations in words."""
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this group."""
     app.command("import", rich_help_panel=PANEL)(import_)
     app.command("trigger", rich_help_panel=PANEL)(trigger)
+    app.command("upright", rich_help_panel=PANEL)(upright)
 
 
 def import_(
@@ -113,4 +124,42 @@ def trigger(
     }
     emit(document, folded(lines), as_json=json_)
     if result.problems:
+        raise typer.Exit(1)
+
+
+def upright(
+    context: typer.Context,
+    dataset: Annotated[str, typer.Argument(metavar="DATASET-OR-DIR", help="The dataset, a subset or a folder.")],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="List what would be turned, do nothing.")] = False,
+    json_: JsonFlag = False,
+) -> None:
+    """Save images as viewers show them: the trainer and the taggers ignore the EXIF orientation. Undoable."""
+    from core.dataset.upright import plan_upright, run_upright, summary
+
+    workspace = place_of(context).workspace()
+    plan = plan_upright(workspace, dataset)
+    lines = [summary(plan)]
+    skipped = plan.skipped
+    turned = 0
+    if dry_run:
+        lines += [f"{printable(workspace.key_of(item.path))} ({WAYS[item.orientation]})" for item in plan.images]
+    elif plan.images:
+        bar = Bar("turning")
+        try:
+            for step in run_upright(workspace, plan):
+                bar.update(step.done, step.total, step.current.name if step.current else "")
+                turned = step.turned
+        finally:
+            bar.close()
+        skipped = (*plan.skipped, *step.skipped)
+        lines.append(f"{count_of(turned, 'image')} turned; kohya-tui undo brings the old ones back")
+    lines += [f"✗ {printable(workspace.key_of(path))}: {printable(reason)}" for path, reason in skipped]
+    document = {
+        "images": [{"path": workspace.key_of(item.path), "orientation": item.orientation} for item in plan.images],
+        "turned": turned,
+        "skipped": [{"path": workspace.key_of(path), "reason": reason} for path, reason in skipped],
+        "dry_run": dry_run,
+    }
+    emit(document, folded(lines), as_json=json_)
+    if skipped:
         raise typer.Exit(1)

@@ -23,7 +23,7 @@ from core.workspace import Workspace, open_workspace
 PROGRAM = "kohya-tui"
 ORDER = (
     *("demo", "init", "setup", "doctor"),
-    *("import", "tag", "models", "trigger"),
+    *("import", "tag", "models", "trigger", "upright"),
     *("undo", "redo", "history"),
     *("check", "config", "plan", "train", "runs", "status", "log", "stop", "metrics", "checkpoints"),
     *("help", "gpu"),

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from core.dataset import changes as _changes
 from core.dataset.changes import Added, Change, Conflict, Edit, Folder, Move
-from core.dataset.groups import EditGroup, UndoResult, count_files, group_of, read_group
+from core.dataset.groups import EditGroup, UndoResult, count_files, group_of, read_group, shown_paths
 from core.dataset.journal import (
     OPEN,
     VERSION,
@@ -296,4 +296,4 @@ def _with_folders(edits: Iterable[Change]) -> Iterable[Change]:
 
 
 def _shown(change: Change, way: str) -> tuple[Path, ...]:
-    return (change.source,) if isinstance(change, Move) and way == "undo" else _changes.paths_of(change)
+    return (change.source,) if isinstance(change, Move) and way == "undo" else tuple(shown_paths([change]))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from core.dataset.changes import Change, Conflict, paths_of
+from core.dataset.changes import Change, Conflict, Move, paths_of
 from core.dataset.journal import OPEN, Head, read_head, read_mark
 
 
@@ -39,7 +40,21 @@ class UndoResult:
 
 def count_files(done: Iterable[Change]) -> int:
     """How many files a group touched; a file that was written twice counts once."""
-    return len({path for change in done for path in paths_of(change)})
+    return len(set(shown_paths(done)))
+
+
+def shown_paths(changes: Iterable[Change]) -> list[Path]:
+    """The files that `changes` touch, as a person counts them: one that went to the trash is known by its old name."""
+    return [
+        path
+        for change in changes
+        for path in ((change.source,) if isinstance(change, Move) and is_trash(change.target) else paths_of(change))
+    ]
+
+
+def is_trash(path: Path) -> bool:
+    """Whether `path` is a place for what a group took out of a dataset."""
+    return (".kohya-tui", "trash") in itertools.pairwise(path.parts)
 
 
 def group_of(head: Head, group_id: str, files: int, state: str, conflicts: Sequence[Conflict] = ()) -> EditGroup:

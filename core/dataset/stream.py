@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 from types import TracebackType
@@ -9,7 +10,7 @@ from types import TracebackType
 from core.dataset import changes as _changes
 from core.dataset.captions import read_bytes
 from core.dataset.changes import Added, Change, Conflict, Edit, Folder, Move
-from core.dataset.groups import EditGroup, group_of
+from core.dataset.groups import EditGroup, group_of, shown_paths
 from core.dataset.journal import Head, Record, hold, lines_of, read_body
 from core.files import write_error
 from core.problems import UserError
@@ -69,6 +70,29 @@ class OpenGroup:
             self._make_missing(target)
             self._do(Move(source, target))
 
+    def replace(self, path: Path, temp: Path) -> None:
+        """Put the finished file `temp` (in the same folder) in the place of an image; an undo brings the old one back.
+
+        The old one goes to the trash of the group, and a file of that name is there at any moment. Raises UserError.
+        """
+        with hold(self._workspace):
+            kept = self._kept(path)
+            try:
+                added = Added.of(path, temp)
+                kept.parent.mkdir(parents=True, exist_ok=True)
+                self._record_one(Move(path, kept), added)
+                try:
+                    os.link(path, kept, follow_symlinks=False)
+                except OSError:  # another file system, or one without hard links
+                    _changes.copy_new(path, kept)
+                temp.replace(path)
+            except OSError as error:
+                raise write_error(path, error) from error
+
+    def discard(self, path: Path) -> None:
+        """Move a file into the trash of the group."""
+        self.move(path, self._kept(path))
+
     def folder(self, path: Path) -> None:
         """Make a folder (and those above it); undo removes what is empty then."""
         with hold(self._workspace):
@@ -113,9 +137,13 @@ class OpenGroup:
         self._record.close()
         return group_of(self._head, self.id, len(self._paths), "done")
 
-    def _record_one(self, change: Change) -> None:
-        self._record.append(lines_of([change], self._workspace))
-        self._paths.update(_changes.paths_of(change))
+    def _kept(self, path: Path) -> Path:
+        """Where the old version of a file lies; an undo that takes the new one out uses the trash's own places."""
+        return self._trash / "before" / self._workspace.key_of(path).lstrip("/")
+
+    def _record_one(self, *changes: Change) -> None:
+        self._record.append(lines_of(changes, self._workspace))
+        self._paths.update(shown_paths(changes))
         if time.monotonic() - self._synced > _SYNC_SECONDS:
             self.flush()
 
@@ -124,7 +152,7 @@ class OpenGroup:
             self._do(folder)
 
     def _do(self, change: Change) -> None:
-        new = set(_changes.paths_of(change)) - self._paths
+        new = set(shown_paths([change])) - self._paths
         self._record_one(change)
         try:
             outcome = _changes.do(change, self._trash)
