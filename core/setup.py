@@ -103,9 +103,12 @@ def steps(
 
 
 def run(step: Step) -> Iterator[str]:
-    """Run `step` and yield its output line by line; UserError with the last lines when it fails."""
-    step.cwd.mkdir(parents=True, exist_ok=True)
+    """Run `step` and yield its output line by line; UserError with the last line when it fails.
+
+    A caller that stops early (a signal, a closed terminal) ends the command too.
+    """
     try:
+        step.cwd.mkdir(parents=True, exist_ok=True)
         process = subprocess.Popen(
             step.argv,
             cwd=step.cwd,
@@ -113,6 +116,7 @@ def run(step: Step) -> Iterator[str]:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            errors="replace",
         )
     except OSError as error:
         raise UserError(f"Cannot run {step.argv[0]}: {error.strerror}", f"The command was: {step.shown}") from error
@@ -122,9 +126,11 @@ def run(step: Step) -> Iterator[str]:
         for line in process.stdout:
             last = [*last[-4:], line.rstrip()]
             yield line.rstrip()
+    except BaseException:
+        process.terminate()
+        raise
     finally:
-        if process.poll() is None and process.stdout.closed:
-            process.terminate()
+        process.stdout.close()
         code = process.wait()
     if code != 0:
         raise UserError(

@@ -44,15 +44,7 @@ def setup(
         raise WrongUsage(f"setup does not know {what!r}", "It sets up sd-scripts: kohya-tui setup")
     place = place_of(context)
     if adopt is not None:
-        found, its_python = room.adopt(adopt, python)
-        lines = [
-            f"sd-scripts: {printable(str(found))}",
-            f"Python: {printable(str(its_python or 'none found; name it with --python'))}",
-            "Whether it can train: kohya-tui doctor",
-        ]
-        document: dict[str, Any] = {"steps": [], "sd_scripts": str(found)}
-        document["sd_python"] = None if its_python is None else str(its_python)
-        emit(document, lines, as_json=json_)
+        _adopt(adopt, python, json_)
         return
     workspace = place.workspace_or_none()
     target = (folder or (workspace.root if workspace else Path.cwd()) / "sd-scripts").expanduser().absolute()
@@ -66,15 +58,20 @@ def setup(
     )
     say(f"CUDA of the driver: {cuda or 'no NVIDIA driver found (torch will still install)'}")
     lines = [f"{'✓ done  ' if step.done else '        '}{printable(step.shown)}" for step in steps]
-    document = {"steps": [{"label": step.label, "command": step.shown, "done": step.done} for step in steps]}
+    document: dict[str, Any] = {
+        "steps": [{"label": step.label, "command": step.shown, "done": step.done} for step in steps]
+    }
     todo = [step for step in steps if not step.done]
-    if todo and not yes and (json_ or not sys.stdin.isatty()):
+    # A checkout that came with the workspace is somebody's program: it is not used without a yes either.
+    wants_yes = not yes and (bool(todo) or place.settings(tell=False).sd_scripts != target)
+    if wants_yes and (json_ or not sys.stdin.isatty()):
         emit(document, lines, as_json=json_)
         say("Nothing was run; to run them: kohya-tui setup --yes")
         return
     for line in lines:
         say(line)
-    if todo and not yes and not typer.confirm("Run these commands now?", default=False, err=True):
+    question = "Run these commands now?" if todo else f"Train with what is in {printable(str(target))}?"
+    if wants_yes and not typer.confirm(question, default=False, err=True):
         say("Nothing was run.")
         raise typer.Exit(1)
     for step in todo:
@@ -84,6 +81,19 @@ def setup(
     room.adopt(target, target / "venv" / "bin" / "python")
     document["sd_scripts"] = str(target)
     emit(document, [f"sd-scripts is ready in {printable(str(target))}"], as_json=json_)
+
+
+def _adopt(folder: Path, python: Path | None, as_json: bool) -> None:
+    from core.setup import adopt
+
+    found, its_python = adopt(folder, python)
+    lines = [
+        f"sd-scripts: {printable(str(found))}",
+        f"Python: {printable(str(its_python or 'none found; name it with --python'))}",
+        "Whether it can train: kohya-tui doctor",
+    ]
+    own = None if its_python is None else str(its_python)
+    emit({"steps": [], "sd_scripts": str(found), "sd_python": own}, lines, as_json=as_json)
 
 
 def doctor(context: typer.Context, json_: JsonFlag = False) -> None:

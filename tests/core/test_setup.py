@@ -13,7 +13,8 @@ import pytest
 from core import settings
 from core.cli.main import main
 from core.problems import UserError
-from core.setup import adopt, steps, torch_for
+from core.setup import Step, adopt, run, steps, torch_for
+from core.workspace import Workspace
 
 PINNED = {"torch": "2.6.0", "torchvision": "0.21.0", "diffusers": "0.32.1"}
 
@@ -102,6 +103,33 @@ def test_a_step_that_fails_says_which_and_keeps_the_rest(
     assert code == 1
     assert "“fetch sd-scripts” failed" in said
     assert "run setup again" in said
+
+
+def test_a_checkout_that_is_there_is_not_used_without_a_yes(
+    workspace: Workspace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A shared workspace may bring a whole sd-scripts along: setup has nothing to run, and still asks."""
+    checkout = workspace.root / "sd-scripts"
+    for name in ("train_network.py", "venv/bin/python"):
+        (checkout / name).parent.mkdir(parents=True, exist_ok=True)
+        (checkout / name).touch()
+    for package in ("torch", "diffusers"):
+        folder = checkout / "venv" / "lib" / "python3.11" / "site-packages" / package
+        folder.mkdir(parents=True)
+        (folder / "__init__.py").touch()
+    assert main(["-C", str(workspace.root), "setup"]) == 0
+    assert "Nothing was run" in capsys.readouterr().err
+    assert settings.load(None, {}).sd_scripts is None
+    assert main(["-C", str(workspace.root), "setup", "--yes"]) == 0
+    assert settings.load(None, {}).sd_scripts == checkout
+
+
+def test_a_step_that_is_left_early_ends_its_command(tmp_path: Path) -> None:
+    """SIGTERM while pip talks: neither waits for the other."""
+    step = Step("talk", (sys.executable, "-c", "while True: print('x' * 1000)"), tmp_path)
+    lines = run(step)
+    assert next(lines).startswith("xxx")
+    lines.close()  # type: ignore[attr-defined]
 
 
 def test_an_existing_checkout_is_adopted_with_its_own_python(tmp_path: Path) -> None:
