@@ -82,8 +82,8 @@ def checkpoints(run: Run, known: Mapping[Path, Checkpoint] | None = None) -> tup
         numbers = _numbers(stem, run.spec.output_name)
         if numbers is None:
             continue
-        stat = entry.stat()
-        if run.status.started is not None and stat.st_mtime < run.status.started - 1:
+        stat = _own_stat(entry, run)
+        if stat is None:
             continue
         path = Path(entry.path)
         old = known.get(path) if known else None
@@ -110,9 +110,8 @@ def states(run: Run) -> tuple[TrainState, ...]:
         if numbers is None:
             continue
         path = Path(entry.path)
-        mtime = entry.stat().st_mtime
-        if run.status.started is None or mtime >= run.status.started - 1:
-            found.append(TrainState(path, entry.name, *numbers, mtime, is_state_complete(path)))
+        if (stat := _own_stat(entry, run)) is not None:
+            found.append(TrainState(path, entry.name, *numbers, stat.st_mtime, is_state_complete(path)))
     return tuple(sorted(found, key=lambda item: (item.mtime, item.name)))
 
 
@@ -126,18 +125,10 @@ def samples(run: Run) -> tuple[SampleImage, ...]:
         match = _SAMPLE.match(stem) if suffix.lower() in {".png", ".webp", ".jpg"} else None
         if match is None or (match["name"] or None) != (run.spec.output_name or None):
             continue
-        mtime = entry.stat().st_mtime
-        if run.status.started is None or mtime >= run.status.started - 1:
-            found.append(
-                SampleImage(
-                    Path(entry.path),
-                    _number(match["epoch"]),
-                    _number(match["step"]),
-                    int(match["index"]),
-                    _number(match["seed"]),
-                    mtime,
-                )
-            )
+        if (stat := _own_stat(entry, run)) is not None:
+            epoch, step = _number(match["epoch"]), _number(match["step"])
+            picture = Path(entry.path), epoch, step, int(match["index"]), _number(match["seed"]), stat.st_mtime
+            found.append(SampleImage(*picture))
     return tuple(sorted(found, key=lambda item: (item.epoch or 0, item.step or 0, item.mtime, item.prompt_index)))
 
 
@@ -226,6 +217,16 @@ def _numbers(stem: str, output_name: str | None) -> tuple[int | None, int | None
 
 def _number(text: str | None) -> int | None:
     return None if text is None else int(text)
+
+
+def _own_stat(entry: os.DirEntry[str], run: Run) -> os.stat_result | None:
+    """None for a file from before the run, and for one that is gone: the trainer removes its old checkpoints."""
+    try:
+        stat = entry.stat()
+    except OSError:
+        return None
+    # One second of tolerance for coarse file times.
+    return stat if run.status.started is None or stat.st_mtime >= run.status.started - 1 else None
 
 
 def _entries(folder: Path | None) -> list[os.DirEntry[str]]:

@@ -38,6 +38,15 @@ def test_checkpoints_are_listed_with_epoch_step_and_completeness(tmp_path: Path)
     assert later[1] is found[2]
 
 
+def test_a_file_that_goes_while_it_is_listed_is_passed_over(tmp_path: Path) -> None:
+    """The trainer removes old checkpoints and pictures while the Monitor looks."""
+    folder = tmp_path / "out" / "sample"
+    folder.mkdir(parents=True)
+    (folder / "my_lora_e000001_00_20261122102806_1.png").symlink_to("gone.png")
+    (folder / "my_lora_e000002_00_20261122102806_1.png").touch()
+    assert [item.epoch for item in samples(run_with(tmp_path))] == [2]
+
+
 def test_step_and_epoch_come_from_the_header_where_the_name_is_silent(tmp_path: Path) -> None:
     """The step of an epoch's file, both of the final one; a step's file lies inside an epoch; nonsense is nothing."""
     for name, epoch, steps in (("-000002", "2", "24"), ("-step00000030", "2", "30"), ("", "4", "48")):
