@@ -83,6 +83,14 @@ def natural_key(name: str) -> tuple[tuple[int, int, str], ...]:
     )
 
 
+def is_folder(entry: os.DirEntry[str]) -> bool:
+    """Whether an entry of a listing is a folder, links followed; False for a link that leads in a circle."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
+
+
 def read_from(path: Path, offset: int, limit: int = 1 << 20) -> tuple[bytes, int]:
     """Up to `limit` bytes of `path` from `offset`, and the next offset.
 

@@ -81,7 +81,11 @@ class _Parser:
         return test
 
     def _peek(self) -> str | None:
-        return self._tokens[self._at][0] if self._at < len(self._tokens) else None
+        """The next word; "" for one in quotes, which joins nothing."""
+        if self._at >= len(self._tokens):
+            return None
+        word, _, quoted = self._tokens[self._at]
+        return "" if quoted else word
 
     def _either(self) -> Test:
         tests = [self._both()]
@@ -106,7 +110,7 @@ class _Parser:
         if word == "NOT" and not quoted:
             test = self._one()
             return lambda subject: not test(subject)
-        if word == "(":
+        if word == "(" and not quoted:
             inner = self._either()
             if self._peek() != ")":
                 raise FilterError("A ( is not closed", column)

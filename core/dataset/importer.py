@@ -137,23 +137,22 @@ def run_import(workspace: Workspace, plan: ImportPlan) -> Iterator[ImportProgres
     error or a kill stays and is one undoable group. Raises UserError when the disk is full.
     """
     _check_room(plan)
-    skipped: list[Skipped] = list(plan.skipped)
-    notes: list[str] = list(plan.notes)
+    skipped, notes = plan.skipped, list(plan.notes)
     imported = bytes_done = 0
     left_out: set[Path] = set()
     group = Journal(workspace).begin(f"Import into {plan.name}", kind="import")
     with group:
         for done, step in enumerate(plan.steps):
-            yield ImportProgress(done, len(plan.steps), bytes_done, step.source, imported, tuple(skipped), tuple(notes))
+            yield ImportProgress(done, len(plan.steps), bytes_done, step.source, imported, skipped, tuple(notes))
             if step.kind == "caption" and step.source.with_suffix("") in left_out:
-                skipped.append(Skipped(step.source, "its image was left out"))
+                skipped += (Skipped(step.source, "its image was left out"),)
                 continue
             try:
                 _bring(group, plan.mode, step, notes)
                 imported += step.kind == "image"
                 bytes_done += step.bytes
             except _SkipError as error:
-                skipped.append(Skipped(step.source, str(error)))
+                skipped += (Skipped(step.source, str(error)),)
                 left_out.add(step.source.with_suffix(""))
             except UserError as error:
                 so_far = f"{count_of(imported, 'image')} came in before; kohya-tui undo takes them out again."
@@ -165,8 +164,8 @@ def run_import(workspace: Workspace, plan: ImportPlan) -> Iterator[ImportProgres
         bytes_done,
         None,
         imported,
-        tuple(skipped),
-        tuple(dict.fromkeys(notes)),
+        skipped,
+        tuple(notes),
         committed if committed.id else None,
     )
 
@@ -176,6 +175,7 @@ class _SkipError(Exception):
 
 
 _THERE = "is there already, with the same content"
+_COPIED = "Hard links are not possible there: the files were copied."
 
 
 class _Taken:
@@ -296,7 +296,8 @@ def _bring(group: OpenGroup, mode: str, step: ImportStep, notes: list[str]) -> N
     if step.kind == "image":
         _check_pixels(step.source)
     group.folder(step.target.parent)
-    if mode == "move" and not step.converts:
+    # A link is not moved: one that is relative would lead nowhere from its new place.
+    if mode == "move" and not step.converts and not step.source.is_symlink():
         group.move(step.source, step.target)
     elif step.converts:
         _place(group, step.target, lambda temp: _convert(step.source, temp))
@@ -345,7 +346,8 @@ def _link(source: Path, temp: Path, notes: list[str]) -> None:
     except OSError as error:
         if error.errno not in {errno.EXDEV, errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK}:
             raise
-        notes.append("Hard links are not possible there: the files were copied.")
+        if _COPIED not in notes:
+            notes.append(_COPIED)
         _copy(source, temp)
 
 

@@ -19,7 +19,7 @@ from core.dataset.model import (
     parse_folder_name,
 )
 from core.dataset.sizes import image_size
-from core.files import TEMP_PREFIX, natural_key
+from core.files import TEMP_PREFIX, is_folder, natural_key
 from core.problems import Problem, Severity, UserError
 from core.text import count_of, printable
 from core.workspace import Workspace
@@ -72,7 +72,7 @@ def _subsets(folder: Path) -> tuple[tuple[Subset, ...], tuple[Problem, ...]]:
             for entry in entries:
                 if not loose and is_image_name(entry.name):
                     loose = True
-                elif entry.is_dir():
+                elif is_folder(entry):
                     names.append(entry.name)
     except OSError as error:
         raise UserError(
@@ -234,7 +234,7 @@ def _listing_problems(
             odd.append(name)
         elif extension in _OTHER_IMAGES:
             other.append(name)
-        elif look_inside and entry.is_dir():
+        elif look_inside and is_folder(entry):
             problems.extend(_folder_inside(Path(where, name)))
     if shared:
         problems.append(

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from core.dataset.model import CAPTION_EXTENSION, IMAGE_EXTENSIONS, is_image_name
-from core.files import TEMP_PREFIX, natural_key
+from core.files import TEMP_PREFIX, is_folder, natural_key
 from core.problems import UserError
 from core.text import printable
 
@@ -60,7 +60,7 @@ def collect(sources: Sequence[Path | str], *, recursive: bool = False) -> Found:
     texts = [path for path in files if path.suffix.lower() in CAPTION_EXTENSIONS]
     used: set[Path] = set()
     for path in files:
-        if path in texts:
+        if path.suffix.lower() in CAPTION_EXTENSIONS:
             continue
         if not is_candidate(path.name):
             if path.suffix.lower() in _FOREIGN:
@@ -120,7 +120,7 @@ def _listing(folder: Path, found: Found, *, recursive: bool) -> list[Path]:
     try:
         with os.scandir(folder) as entries:
             listed = sorted(
-                ((entry.name, entry.is_dir()) for entry in entries if not entry.name.startswith((".", TEMP_PREFIX))),
+                ((entry.name, is_folder(entry)) for entry in entries if not entry.name.startswith((".", TEMP_PREFIX))),
                 key=lambda pair: natural_key(pair[0]),
             )
     except OSError as error:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from core.dataset import importer
+from core.dataset import changes, importer
 from core.dataset.edits import Journal
 from core.dataset.importer import ImportProgress, plan_import, run_import
 from core.problems import UserError
@@ -218,6 +218,37 @@ def test_a_move_across_file_systems_copies_first(
     assert (names(source), names(workspace.train_data)) == ([], ["a.png"])
     Journal(workspace).undo()
     assert (names(source), names(workspace.train_data)) == (["a.png"], [])
+
+
+def test_a_link_is_copied_where_others_are_moved(workspace: Workspace, source: Path) -> None:
+    """`--move` of a relative link brings the picture in and leaves the link."""
+    picture(source.parent / "store" / "a.png")
+    (source / "a.png").symlink_to("../store/a.png")
+    done = bring(workspace, [source], "move")
+    assert done.imported == 1
+    with Image.open(workspace.train_data / "rinni" / "10_rinni" / "a.png") as image:
+        assert image.size == (20, 30)
+    assert (source / "a.png").is_symlink()
+
+
+def test_a_move_from_a_read_only_place_moves_nothing(
+    workspace: Workspace, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stick that cannot be written: the copy is taken back, and the sentence says why."""
+    picture(source / "a.png")
+
+    def elsewhere(*_: object) -> None:
+        raise OSError(errno.EXDEV, "elsewhere")
+
+    def read_only(path: Path) -> None:
+        raise UserError(f"Cannot write {path}: Read-only file system")
+
+    monkeypatch.setattr(os, "rename", elsewhere)
+    monkeypatch.setattr(changes, "_unlink", read_only)
+    with pytest.raises(UserError, match="Read-only"):
+        bring(workspace, [source], "move")
+    assert (source / "a.png").exists()
+    assert not (workspace.train_data / "rinni" / "10_rinni" / "a.png").exists()
 
 
 def test_sources_are_files_folders_and_patterns(

@@ -47,6 +47,15 @@ def test_images_come_in_natural_order_with_their_captions(workspace: Workspace) 
     assert data.problems == ()
 
 
+def test_a_link_in_a_circle_does_not_close_the_dataset(workspace: Workspace) -> None:
+    """`ln -s x x` beside the subsets and inside one: everything else is found."""
+    root = workspace.train_data / "rinni"
+    touch(root / "10_rinni" / "a.png")
+    for folder in (root, root / "10_rinni"):
+        (folder / "circle").symlink_to("circle")
+    assert [item.name for item in open_dataset(workspace, "rinni").items] == ["a.png"]
+
+
 def test_folders_that_hold_no_training_images_are_known_for_what_they_are(workspace: Workspace) -> None:
     """Backups, NAS thumbnails and samples are named and left out; a folder without repeats is kept and flagged."""
     root = workspace.train_data / "rinni"
