@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import closing
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -29,13 +30,14 @@ _LARGE = 8_000_000
 _REMEDY = "Open it in an image program and save it again as PNG, or remove it."
 
 
-def open_image(path: Path) -> Image.Image:
-    """The image with its header read and no pixel decoded. The caller closes it.
+def open_image(path: Path, data: bytes | None = None) -> Image.Image:
+    """The image with its header read and no pixel decoded. The caller closes it. `data` is the file's content where it
+    was read before.
 
     Raises UserError for what is no readable image: empty, not an image, a link to nothing, a bomb.
     """
     try:
-        return Image.open(path)
+        return Image.open(path if data is None else BytesIO(data))
     except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
         raise unreadable(path, error) from error
 
