@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from textual import work
 from textual.binding import Binding
+from textual.dom import DOMNode
 from textual.screen import Screen
 from textual.signal import Signal
-from textual.timer import Timer
-from textual.worker import Worker, WorkerState
+from textual.widget import Widget
 
 from core.problems import UserError
 from core.settings import Settings
 from core.workspace import Workspace
 from tui import signals, theme
+from tui.faults import Faults
 from tui.graphics import Choice, next_choice
 from tui.navigation import Navigation
-from tui.pulse import Pulse, PulseReader
+from tui.pulse import Beat, Pulse
 from tui.undoing import Undoing
 from tui.writer import Writer
 
@@ -82,9 +83,11 @@ class KohyaApp(Navigation):
 
     def __init__(self, workspace: Workspace | None, settings: Settings, graphics: Choice, demo: bool = False) -> None:
         super().__init__()
+        self.faults = Faults(self)
         self.workspace, self.settings, self.graphics, self.demo = workspace, settings, graphics, demo
         self.pictures_hidden = settings.hide_pictures
         self.pulse = Pulse()
+        self.beat = Beat(self)
         self.writer = Writer(self)
         self.undoing = Undoing(self)
         self.undo_signal: Signal[EditGroup | None] = Signal(self, "next undo")
@@ -97,8 +100,6 @@ class KohyaApp(Navigation):
         self.collection_signal: Signal[str] = Signal(self, "collection")
         """What the open dataset got: opened, items, facts, complete, rows (edited)."""
         self.knows_change = False
-        self._pulse_reader, self._pulse_busy = PulseReader(), False
-        self._pulse_timer: Timer | None = None
         self._journal: Any = None
         self._paint: tuple[str, theme.Paint] | None = None
         self.animation_level = "none"
@@ -148,11 +149,20 @@ class KohyaApp(Navigation):
 
     # Start and end
 
+    def on_load(self) -> None:
+        self.faults.home = asyncio.current_task()
+
+    def on_compose(self) -> None:
+        self.faults.guard(self)
+
     def on_mount(self) -> None:
         signals.install(self)
+        self.set_timer(0.3, self._settle_in)
         if self.workspace is not None and self.active_dataset is None:
             self.active_dataset = next(iter(self.workspace.dataset_names()), None)
-        self.set_timer(0.3, self._settle_in)
+
+    def on_ready(self) -> None:
+        self.faults.is_up = True
 
     def _settle_in(self) -> None:
         """What may wait until the first frame is on the screen."""
@@ -166,8 +176,7 @@ class KohyaApp(Navigation):
         chores.recover_journal(self)
         if self.demo:
             chores.start_demo(self)
-        self._beat()
-        self._pulse_timer = self.set_interval(1.0, self._beat)
+        self.beat.start()
 
     async def drain_and_exit(self, code: int, message: str | None = None) -> None:
         """Leave when everything submitted is on disk."""
@@ -177,39 +186,6 @@ class KohyaApp(Navigation):
     async def action_quit(self) -> None:
         going = f"{self.pulse.name} goes on; see it again: kohya-tui, key 5" if self.pulse.run_id else None
         await self.drain_and_exit(0, going)
-
-    # The run in the header
-
-    def _beat(self) -> None:
-        if not self._pulse_busy:
-            self._pulse_busy = True
-            self._read_pulse()
-
-    @work(thread=True, group="pulse", exit_on_error=False)
-    def _read_pulse(self) -> None:
-        try:
-            self._look_at_journal()
-            pulse = self._pulse_reader.read(self.workspace)
-            self.call_from_thread(self._set_pulse, pulse)
-        finally:
-            self._pulse_busy = False
-
-    def _look_at_journal(self) -> None:
-        group = self.undoing.look(self.workspace)
-        if not isinstance(group, bool):
-            self.call_from_thread(self.undoing.take, group)
-
-    @work(thread=True, group="journal", exit_on_error=False)
-    def look_at_journal(self) -> None:
-        """Something was written: what the next undo takes back may be another."""
-        self._look_at_journal()
-
-    def _set_pulse(self, pulse: Pulse) -> None:
-        old, self.pulse = self.pulse, pulse
-        if pulse != old:
-            self.pulse_signal.publish(pulse)
-        if (pulse.run_id, pulse.state) != (old.run_id, old.state):
-            self.runs_changed.publish(pulse.run_id)
 
     # What changes for all screens
 
@@ -249,20 +225,9 @@ class KohyaApp(Navigation):
 
         return chores.help_topics()
 
-    def open_help(self, name: str) -> None:
-        from tui.screens.dialogs import Page
-
-        self.push_screen(Page(name))
-
     def report(self, error: BaseException) -> None:
         """Tell the user; what is not a UserError is a bug and goes to the log with its traceback."""
-        from tui import chores
-
-        chores.report(self, error)
-
-    def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
-        if event.state is WorkerState.ERROR and event.worker.error is not None:
-            self.report(event.worker.error)
+        self.faults.report(error)
 
     async def run_action(self, *arguments: Any, **keywords: Any) -> bool:
         try:
@@ -270,3 +235,11 @@ class KohyaApp(Navigation):
         except Exception as error:
             self.report(error)
             return True
+
+    def _register_child(self, parent: DOMNode, child: Widget, before: int | None, after: int | None) -> None:
+        self.faults.guard(child)
+        super()._register_child(parent, child, before, after)
+
+    def _handle_exception(self, error: Exception) -> None:
+        if not self.faults.is_survived(error):
+            super()._handle_exception(error)

@@ -1,31 +1,14 @@
-"""What the app does on behalf of all screens: undo, recovery, another workspace, errors, help topics, the demo."""
+"""What the app does on behalf of all screens: undo, recovery, another workspace, help topics, the demo."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from core.problems import UserError
 from core.text import count_of, printable
 
 if TYPE_CHECKING:
     from core.workspace import Workspace
     from tui.app import KohyaApp
-
-
-def report(app: KohyaApp, error: BaseException) -> None:
-    """A UserError is told with its remedy; anything else is a bug: it goes to the log, and the app stays up."""
-    if isinstance(error, UserError):
-        text = printable(str(error), newlines=True)
-        app.notify(text, severity="error", timeout=12, markup=False)
-        return
-    from core.bugs import log_bug
-
-    app.notify(
-        f"Something went wrong inside kohya-tui ({type(error).__name__}). The details are in {log_bug(error)}",
-        severity="error",
-        timeout=12,
-        markup=False,
-    )
 
 
 def app_path(app: KohyaApp, path: Any) -> str:

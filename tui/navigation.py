@@ -81,6 +81,11 @@ class Navigation(App[None]):
                 self.screen.HELP = f"{text}\n\n{pictures}"  # type: ignore[misc]  # Textual reads the instance
             self.action_show_help_panel()
 
+    def open_help(self, name: str) -> None:
+        from tui.screens.dialogs import Page
+
+        self.push_screen(Page(name))
+
     def action_problems(self) -> None:
         from tui.screens.dialogs import ProblemList
 

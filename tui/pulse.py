@@ -10,6 +10,7 @@ from tui.theme import Cells
 
 if TYPE_CHECKING:
     from core.workspace import Workspace
+    from tui.app import KohyaApp
 
 NO_GPU_RETRY = 30.0
 """Seconds between two looks for a GPU on a machine where none answered."""
@@ -106,3 +107,47 @@ class PulseReader:
         gpu = max(gpus, key=lambda each: each.utilization or 0)
         text = f"{human_gib(gpu.memory_used or 0)}/{human_gib(gpu.memory_total or 0)}G"
         return text if gpu.utilization is None else f"{text} {gpu.utilization}%"
+
+
+class Beat:
+    """Once a second, on a thread: the run for the header, the GPU, and whether another undo is next."""
+
+    def __init__(self, app: KohyaApp) -> None:
+        self._app = app
+        self._reader, self._busy = PulseReader(), False
+
+    def start(self) -> None:
+        """Now, and once a second from now on."""
+        self._beat()
+        self._app.set_interval(1.0, self._beat)
+
+    def look_at_journal(self) -> None:
+        """Something was written: what the next undo takes back may be another."""
+        self._app.run_worker(self._look, thread=True, group="journal", exit_on_error=False)
+
+    def _beat(self) -> None:
+        if not self._busy:
+            self._busy = True
+            self._app.run_worker(self._read, thread=True, group="pulse", exit_on_error=False)
+
+    def _read(self) -> None:
+        try:
+            self._look()
+            pulse = self._reader.read(self._app.workspace)
+            self._app.call_from_thread(self._take, pulse)
+        finally:
+            self._busy = False
+
+    def _look(self) -> None:
+        app = self._app
+        group = app.undoing.look(app.workspace)
+        if not isinstance(group, bool):
+            app.call_from_thread(app.undoing.take, group)
+
+    def _take(self, pulse: Pulse) -> None:
+        app = self._app
+        old, app.pulse = app.pulse, pulse
+        if pulse != old:
+            app.pulse_signal.publish(pulse)
+        if (pulse.run_id, pulse.state) != (old.run_id, old.state):
+            app.runs_changed.publish(pulse.run_id)

@@ -112,7 +112,7 @@ class Undoing:
             where = printable(app_path(app, conflict.path))
             app.notify(f"{where} {conflict.reason}", severity="warning", markup=False)
         files_changed(app, result.changed)
-        app.look_at_journal()
+        app.beat.look_at_journal()
 
 
 def is_far(group: EditGroup, mode: str) -> bool:

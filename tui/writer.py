@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
-    from textual.app import App
+    from tui.app import KohyaApp
 
 Result = TypeVar("Result")
 
@@ -16,7 +16,7 @@ Result = TypeVar("Result")
 class Writer:
     """One job at a time on a borrowed thread; results come back on the screen's thread."""
 
-    def __init__(self, app: App[Any]) -> None:
+    def __init__(self, app: KohyaApp) -> None:
         self._app = app
         self._jobs: deque[tuple[Callable[[], Any], Callable[[Any], None] | None, Callable[[Exception], None]]] = deque()
         self._running = False
@@ -46,14 +46,20 @@ class Writer:
     async def _work(self) -> None:
         try:
             while self._jobs:
-                job, done, failed = self._jobs[0]
+                job, done, failed = self._jobs.popleft()
                 try:
                     result = await asyncio.to_thread(job)
                 except Exception as error:
-                    failed(error)
+                    self._tell(failed, error)
                 else:
                     if done is not None:
-                        done(result)
-                self._jobs.popleft()
+                        self._tell(done, result)
         finally:
             self._running = False
+
+    def _tell(self, callback: Callable[[Any], None], value: object) -> None:
+        """A bug in what follows a job neither keeps the jobs behind it waiting nor has this one done again."""
+        try:
+            callback(value)
+        except Exception as error:
+            self._app.report(error)

@@ -15,7 +15,7 @@ import pytest
 from textual.widgets import HelpPanel
 
 from core.problems import UserError
-from core.settings import CHOICES, state_dir
+from core.settings import CHOICES
 from core.workspace import Workspace
 from tests.tui.kit import app_on, make_dataset, ready, toasts, until
 from tui.widgets.footer import Footer
@@ -88,7 +88,7 @@ async def test_a_first_run_offers_two_ways(tmp_path: Path) -> None:
         assert "no workspace" in toasts(app)[0]
 
 
-async def test_errors_are_told_and_bugs_are_logged(workspace: Workspace) -> None:
+async def test_errors_are_told_and_bugs_are_logged(workspace: Workspace, logged: Path) -> None:
     """A UserError shows its remedy; a bug names the log, which has the traceback; the app goes on."""
     app = app_on(workspace)
     async with app.run_test() as pilot:
@@ -96,8 +96,8 @@ async def test_errors_are_told_and_bugs_are_logged(workspace: Workspace) -> None
         app.report(ValueError("a bug of ours"))
         await pilot.pause()
         assert toasts(app)[0] == "The disk [red]is full\nFree some space."
-        assert "kohya-tui.log" in toasts(app)[1]
-        assert "ValueError: a bug of ours" in (state_dir() / "kohya-tui.log").read_text("utf-8")
+        assert str(logged) in toasts(app)[1]
+        assert "ValueError: a bug of ours" in logged.read_text("utf-8")
 
 
 async def test_help_opens_and_esc_closes_it(workspace: Workspace) -> None:

@@ -11,7 +11,6 @@ from textual.binding import ActiveBinding, Binding
 from textual.reactive import Reactive
 from textual.screen import Screen
 from textual.widget import Widget
-from textual.worker import Worker, WorkerState
 
 from tui.trim import trim
 from tui.widgets.footer import Footer
@@ -83,8 +82,3 @@ class ModeScreen(Screen[None]):
     def show_problem_count(self) -> None:
         """Let the footer count `problems()` again."""
         self.footer.problems(len(self.problems()))
-
-    def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
-        """Failed background work is told, a bug is logged too (workers run with exit_on_error=False)."""
-        if event.state is WorkerState.ERROR and event.worker.error is not None:
-            self.app.report(event.worker.error)
