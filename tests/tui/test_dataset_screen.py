@@ -66,7 +66,10 @@ async def test_the_filter_follows_the_typing(workspace: Workspace) -> None:
         await pilot.press("enter")
         await until(pilot, lambda: toasts(app) != [])
         assert "column 1" in toasts(app)[0] and len(names(app)) == 2
-        await pilot.press("escape", "escape")
+        await pilot.press("escape")
+        await until(pilot, lambda: not app.screen.query(Input))
+        assert app.collection.query == "solo" and len(names(app)) == 2
+        await pilot.press("escape")
         await until(pilot, lambda: len(names(app)) == 5)
 
 

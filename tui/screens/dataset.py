@@ -9,23 +9,24 @@ from typing import TYPE_CHECKING
 from textual import getters, on, work
 from textual.binding import Binding
 from textual.containers import Horizontal, Vertical
-from textual.timer import Timer
 from textual.widget import Widget
 
-from core.text import count_of, printable
-from tui.screens.base import FIND
-from tui.screens.row_keys import RowKeys
-from tui.theme import Cells, fit
-from tui.widgets.dataset_rows import ImageRows, TreeRows, facts_of
-from tui.widgets.image_view import REST, ImageView
+from core.problems import Problem, UserError
+from core.text import printable
+from tui.screens.base import FIND, ModeScreen
+from tui.screens.dataset_list import ImageList
+from tui.screens.dataset_side import ImageSide
+from tui.screens.row_actions import ask_to_trash, mark_as_reviewed
+from tui.theme import Cells
+from tui.widgets.dataset_rows import TreeRows, title_cells
 from tui.widgets.item_list import ItemList, Texts
-from tui.widgets.line import Line, Lines, cut
-from tui.widgets.lines import LiveLines
+from tui.widgets.line import Line, Lines
 
 if TYPE_CHECKING:
+    from textual.widgets import Input
+
     from core.dataset.model import Subset
-    from core.problems import Problem
-    from tui.collection import Collection, Row
+    from tui.collection import Row
 
 WELCOME: list[Cells] = [
     [(" Import images here   ", "text"), ("a folder of pictures becomes the first dataset", "muted")],
@@ -35,15 +36,15 @@ WELCOME: list[Cells] = [
     ],
 ]
 
-UNDO_ROOM = 30
-"""Cells of the title line for what the next undo takes back."""
+LIVE_FILTER = 5000
+"""Up to so many images the list is filtered at every letter, above it with Enter."""
 LOOK_EVERY = 2.0
 """Seconds between two looks at the caption under the cursor, for what other programs write."""
 COUNT_EVERY = 0.25
 """Seconds between two counts of what is uncaptioned while files are being read."""
 
 
-class DatasetScreen(RowKeys):
+class DatasetScreen(ModeScreen):
     """Shares its collection with Review: filter, order and marks are the same there."""
 
     MODE = "dataset"
@@ -60,6 +61,9 @@ class DatasetScreen(RowKeys):
     Marks: `✱` marked, `●` reviewed, `!` unreadable.
     """
     BINDINGS = [
+        Binding("m", "reviewed", "reviewed", show=False, id="list.reviewed", tooltip="Mark as reviewed, or not"),
+        Binding("y", "copy", "copy path", show=False, id="list.copy", tooltip="Copy the path to the clipboard"),
+        Binding("D", "trash", "to the trash", show=False, id="list.trash", tooltip="Move to the trash"),
         *FIND,
         Binding("T", "tag", "tag", id="dataset.tag", tooltip="Tag this dataset"),
         Binding("i", "import", "import", id="dataset.import", tooltip="Import images"),
@@ -70,17 +74,16 @@ class DatasetScreen(RowKeys):
         Binding("shift+tab", "next_panel(-1)", "previous panel", show=False, id="app.previous-panel"),
     ]
 
+    where = getters.query_one("#where", Line)
     datasets = getters.query_one("#tree", ItemList)
-    picture = getters.query_one(ImageView)
-    facts = getters.query_one("#facts", LiveLines)
+    images = getters.query_one(ImageList)
+    side = getters.query_one(ImageSide)
 
     def __init__(self) -> None:
         super().__init__()
         self._tree_rows = TreeRows()
-        self._rest: Timer | None = None
-        self._painted: list[bool] = []
         self._counted_at = 0.0
-        self._counter_loaded = False
+        self._query_before = ""
 
     def compose_body(self) -> Iterable[Widget]:
         yield Line(id="where")
@@ -89,10 +92,8 @@ class DatasetScreen(RowKeys):
             yield ItemList(Texts(WELCOME), id="choices")
         with Horizontal(id="panels"):
             yield ItemList(self._tree_rows, id="tree")
-            yield ItemList(marking=True, id="images")
-            with Vertical(id="side"):
-                yield ImageView(top=True, id="picture")
-                yield LiveLines(id="facts")
+            yield ImageList()
+            yield ImageSide()
 
     def on_mount(self) -> None:
         self.app.collection_signal.subscribe(self, self._collection_changed)
@@ -101,7 +102,7 @@ class DatasetScreen(RowKeys):
         self.app.runs_changed.subscribe(self, lambda _: self._files_changed())
         self.app.undo_signal.subscribe(self, lambda _: self._title())
         self.watch(self.app, "active_dataset", self._open, init=False)
-        self.set_interval(LOOK_EVERY, self._look_again)
+        self.set_interval(LOOK_EVERY, self.side.look_again)
         if self._has_datasets():
             self.images.focus()
             self.call_after_refresh(self._open)  # the frame first: what reads datasets is not even imported before it
@@ -110,9 +111,7 @@ class DatasetScreen(RowKeys):
 
     def on_screen_resume(self) -> None:
         if self.app.review_item is not None and self.app.collection is not None:
-            row = self.app.collection.row_of(self.app.review_item)
-            if row is not None and (place := self.app.collection.place_of(row)) >= 0:
-                self.images.move(place)
+            self.images.go(self.app.collection.row_of(self.app.review_item))
 
     # What is open
 
@@ -131,7 +130,7 @@ class DatasetScreen(RowKeys):
             return
         collection = opening.ensure(self.app)
         if collection is not None:
-            self.images.set_rows(ImageRows(collection), 0 if collection.rows else None)
+            self.images.open(collection, 0 if collection.rows else None)
             self.images.focus()
         self._list_datasets()
         self._title()
@@ -164,24 +163,7 @@ class DatasetScreen(RowKeys):
         collection = self.app.collection
         if collection is None:
             return
-        self.images.empty = "no image passes the filter" if collection.is_complete else ""
-        rows = self.images.rows
-        if not isinstance(rows, ImageRows) or rows.collection is not collection:
-            old = self._row()
-            self.images.set_rows(ImageRows(collection))
-            row = collection.row_of(old.item.path) if old is not None else None
-            if row is not None and (place := collection.place_of(row)) >= 0:
-                self.images.move(place)
-        elif what == "items":
-            if self.images.virtual_size.height <= self.images.size.height:
-                self.images.rows_grew()
-        elif what == "facts":
-            if (seen := self._seen()) != self._painted:
-                self.images.refresh()
-                self._follow()
-                self._painted = seen
-        else:
-            self.images.rows_changed(0 if self.images.cursor < 0 else None)
+        self.images.take(collection, what)
         if what == "complete":
             self._list_datasets()
         # While 100,000 files are read a message comes every few milliseconds: counting them each time would cost more.
@@ -194,11 +176,6 @@ class DatasetScreen(RowKeys):
             self.show_problem_count()
             self._follow()
 
-    def _seen(self) -> list[bool]:
-        """Which of the rows on the screen have been read."""
-        rows = self.app.collection.shown if self.app.collection is not None else []
-        return [rows[index].is_read for index in self.images.visible_rows() if index < len(rows)]
-
     def problems(self) -> tuple[Problem, ...]:
         return self.app.collection.problems() if self.app.collection is not None else ()
 
@@ -210,47 +187,18 @@ class DatasetScreen(RowKeys):
         if collection.place_of(row) < 0:
             collection.choose("", subset="")
         self.app.review_item = row.item.path
-        self._show_again(collection, row)
+        self._show_again(row)
         self.images.focus()
-
-    def _row(self) -> Row | None:
-        rows = self.images.rows
-        if isinstance(rows, ImageRows) and 0 <= self.images.cursor < len(rows):
-            return rows.collection.shown[self.images.cursor]
-        return None
 
     # The title line
 
     def _title(self) -> None:
-        collection = self.app.collection
-        if collection is None:
+        if self.app.collection is None:
             self.where.set([])
             return
-        on_tree = self.focused is self.datasets
-        left: Cells = []
-        if self.datasets.display and self.datasets.region.width:
-            left.append((fit(" train_data", self.datasets.region.width + 2), "accent bold" if on_tree else "muted"))
-        name = printable(collection.name) + (f" / {printable(collection.subset)}" if collection.subset else "")
-        left.append((f" {name}", "muted" if on_tree else "accent bold"))
-        left.append((f" · {count_of(len(collection.rows), 'image')}", "text"))
-        if untagged := collection.untagged():
-            left.append((f" · {untagged:,} uncaptioned", "caution"))
-        if marked := sum(row.marked for row in collection.rows):
-            left.append((f" · {marked:,} marked", "accent"))
-        if not collection.is_complete:
-            left.append((" · reading…", "muted"))
-        right: Cells = []
-        if self.has_class("-narrow") and (undo := self.app.undoing.label):  # the footer has no room for it
-            right = [*cut([("undo: ", "muted"), (undo, "muted")], UNDO_ROOM), ("  ", "text")]
-        if collection.query:
-            right += [("/ ", "accent"), (printable(collection.query), "text"), ("   ", "text")]
-        if collection.order != "name":
-            from tui.collection import ORDERS
-
-            right.append((f"{ORDERS[collection.order]}   ", "muted"))
-        if len(collection.shown) != len(collection.rows):
-            right.append((f"{len(collection.shown):,} of {len(collection.rows):,} ", "text"))
-        self.where.set(left, right)
+        tree = self.datasets.region.width if self.datasets.display else 0
+        undo = self.app.undoing.label if self.has_class("-narrow") else ""  # the footer has no room for it
+        self.where.set(*title_cells(self.app.collection, tree, self.focused is self.datasets, undo))
 
     def on_resize(self) -> None:
         self._title()
@@ -259,51 +207,9 @@ class DatasetScreen(RowKeys):
     def on_descendant_focus(self) -> None:
         self._title()
 
-    # The panel that follows the cursor
-
     @on(ItemList.Moved, "#images")
-    def _moved(self) -> None:
-        self._follow()
-
     def _follow(self) -> None:
-        if self._rest is not None:
-            self._rest.stop()
-        self._rest = self.set_timer(REST, self._rested)
-
-    def _rested(self) -> None:
-        row = self._row()
-        if row is not None:
-            self.app.review_item = row.item.path
-        self._look_again()
-        if not self.query_one("#side").display:
-            return
-        if row is None:
-            self.picture.show(None)
-            self.facts.show([])
-            return
-        self.picture.show(row.item.path, now=True)
-        if row.caption:
-            self._count_tokens(row)
-        if not (row.caption and self._counter_loaded):  # else the count is there at once: one paint for both
-            self.facts.show(facts_of(row, self.facts.size.width, None))
-
-    def _look_again(self) -> None:
-        from tui import opening
-
-        if self.is_current:
-            opening.look_again(self.app, self._row())
-
-    @work(thread=True, exclusive=True, group="tokens", exit_on_error=False)
-    def _count_tokens(self, row: Row) -> None:
-        from core.dataset.tokens import count_tokens
-
-        tokens = count_tokens(row.caption or "")
-        self.app.call_from_thread(self._counted, row, tokens)
-
-    def _counted(self, row: Row, tokens: int) -> None:
-        self._counter_loaded = True
-        if row is self._row():
-            self.facts.show(facts_of(row, self.facts.size.width, tokens))
+        self.side.follow(self.images.row)
 
     # Keys
 
@@ -312,10 +218,9 @@ class DatasetScreen(RowKeys):
             self._filter(self._query_before, None)
             self.call_later(self._close_filter)
             return True
-        for panel in ("#side", "#tree"):
-            if self.query_one(panel).has_class("-open"):
-                self._fold()
-                return True
+        if self.side.has_class("-open") or self.datasets.has_class("-open"):
+            self._fold()
+            return True
         if self.app.collection is not None and (self.app.collection.query or self.app.collection.subset):
             self._filter("", "")
             return True
@@ -339,14 +244,14 @@ class DatasetScreen(RowKeys):
             (self.images if self.focused is self.datasets else self.datasets).focus()
 
     def _fold(self) -> None:
-        self.query_one("#side").remove_class("-open")
-        self.query_one("#tree").remove_class("-open")
+        self.side.remove_class("-open")
+        self.datasets.remove_class("-open")
         self.images.focus()
         self.call_after_refresh(self._title)
 
     @on(ItemList.Opened, "#images")
     async def _review(self) -> None:
-        if (row := self._row()) is not None:
+        if (row := self.images.row) is not None:
             await self.app.open_review(row.item.path)
 
     @on(ItemList.Opened, "#tree")
@@ -391,13 +296,12 @@ class DatasetScreen(RowKeys):
         options = [(key, text, "") for key, text in ORDERS.items()]
         order = await self.app.push_screen_wait(Choose("Sort order", options, chosen=collection.order))
         if order is not None:
-            row = self._row()
+            row = self.images.row
             collection.choose(order=order)
-            self._show_again(collection, row)
+            self._show_again(row)
 
-    def _show_again(self, collection: Collection, row: Row | None) -> None:
-        place = collection.place_of(row) if row is not None else -1
-        self.images.rows_changed(max(0, place))
+    def _show_again(self, row: Row | None) -> None:
+        self.images.show_again(row)
         self._title()
 
     def action_next_match(self) -> None:
@@ -405,6 +309,69 @@ class DatasetScreen(RowKeys):
 
     def action_previous_match(self) -> None:
         self.images.move(self.images.cursor - 1)
+
+    # The filter line: it takes the place of the title while it is typed, and the list follows
+
+    async def action_find(self) -> None:
+        from textual.widgets import Input
+
+        if self.query("#filter") or self.app.collection is None:
+            return
+        self.where.display = False
+        self._query_before = query = self.app.collection.query
+        field = Input(query, placeholder='words, tag:"blue eyes", is:untagged, NOT smile', id="filter")
+        await self.mount(field, before=self.where)
+        field.focus()
+
+    async def on_input_submitted(self, event: Input.Submitted) -> None:
+        event.stop()
+        if self._filter(event.value, None):
+            await self._close_filter()
+
+    def on_input_changed(self, event: Input.Changed) -> None:
+        """The list follows the typing; half a word that cannot be read yet is no error."""
+        event.stop()
+        if self.app.collection is not None and len(self.app.collection.rows) <= LIVE_FILTER:
+            self._filter(event.value, None, quiet=True)
+
+    async def _close_filter(self) -> None:
+        await self.query("#filter").remove()
+        self.where.display = True
+        self.images.focus()
+
+    def _filter(self, query: str | None, subset: str | None, *, quiet: bool = False) -> bool:
+        collection = self.app.collection
+        if collection is None:
+            return False
+        row = self.images.row
+        try:
+            collection.choose(query, subset=subset)
+        except UserError as error:
+            if not quiet:
+                self.app.report(error)
+            return False
+        self._show_again(row)
+        return True
+
+    # What is done to the marked images, or to the one under the cursor
+
+    @on(ItemList.Marked, "#images")
+    def _marked(self) -> None:
+        self._title()
+
+    def action_reviewed(self) -> None:
+        rows = self.images.chosen
+        mark_as_reviewed(self.app, rows, on=not all(row.reviewed for row in rows))
+        self.images.refresh()
+
+    def action_copy(self) -> None:
+        if (row := self.images.row) is not None:
+            self.app.copy_to_clipboard(str(row.item.path))
+            self.notify(f"copied: {printable(str(row.item.path))}", markup=False, timeout=3)
+
+    @work(exit_on_error=False)
+    async def action_trash(self) -> None:
+        await ask_to_trash(self.app, self.images.chosen)
 
     # The first run
 

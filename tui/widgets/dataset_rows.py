@@ -7,12 +7,16 @@ from typing import TYPE_CHECKING
 
 from rich.cells import cell_len
 
-from core.text import human_bytes, printable
+from core.text import count_of, human_bytes, printable
 from tui.theme import Cells, fit, words
+from tui.widgets.line import cut
 
 if TYPE_CHECKING:
     from core.dataset.model import Subset
     from tui.collection import Collection, Row
+
+UNDO_ROOM = 30
+"""Cells of the title line for what the next undo takes back."""
 
 
 class TreeRows:
@@ -90,6 +94,30 @@ class ImageRows:
         elif row.is_read:
             cells.append(("  " + words(map(printable, row.tags), room), "muted"))
         return cells
+
+
+def title_cells(collection: Collection, tree: int, on_tree: bool, undo: str) -> tuple[Cells, Cells]:
+    """The line above the lists: the head of the tree (`tree` cells wide, 0: none), what is in the dataset; the view."""
+    left: Cells = [(fit(" train_data", tree + 2), "accent bold" if on_tree else "muted")] if tree else []
+    name = printable(collection.name) + (f" / {printable(collection.subset)}" if collection.subset else "")
+    left.append((f" {name}", "muted" if on_tree else "accent bold"))
+    left.append((f" · {count_of(len(collection.rows), 'image')}", "text"))
+    if untagged := collection.untagged():
+        left.append((f" · {untagged:,} uncaptioned", "caution"))
+    if marked := sum(row.marked for row in collection.rows):
+        left.append((f" · {marked:,} marked", "accent"))
+    if not collection.is_complete:
+        left.append((" · reading…", "muted"))
+    right: Cells = [*cut([(f"undo: {undo}", "muted")], UNDO_ROOM), ("  ", "text")] if undo else []
+    if collection.query:
+        right += [("/ ", "accent"), (printable(collection.query), "text"), ("   ", "text")]
+    if collection.order != "name":
+        from tui.collection import ORDERS
+
+        right.append((f"{ORDERS[collection.order]}   ", "muted"))
+    if len(collection.shown) != len(collection.rows):
+        right.append((f"{len(collection.shown):,} of {len(collection.rows):,} ", "text"))
+    return left, right
 
 
 def facts_of(row: Row, width: int, tokens: int | None) -> list[Cells]:
