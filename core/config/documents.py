@@ -211,6 +211,10 @@ class Config:
             return "train"
         return "dataset" if any(key in dataset_names(level) for level in LEVELS) else "train"
 
+    def is_set(self, key: str) -> bool:
+        """Whether one of the two files gives `key` a value."""
+        return key in flatten(self._values_of("train")) or self.get("dataset", key) is not None
+
     def field(self, file: FileName, key: str) -> Field | None:
         """The facts of a key; None for one that the trainer does not know."""
         if file == "train":

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from textual.pilot import Pilot
+from textual.screen import Screen
 from textual.widgets import Input
 
 from core.config.documents import Config
@@ -21,6 +22,7 @@ from tests.tui.kit import app_on, make_dataset, toasts, until
 from tui.app import KohyaApp
 from tui.screens.config import ConfigScreen
 from tui.screens.config_dialogs import Find, Text
+from tui.screens.config_form import ranked, search
 from tui.screens.config_parts import Raw
 from tui.screens.config_start import Start
 from tui.screens.dialogs import Ask, Choose, ProblemList
@@ -69,8 +71,13 @@ def on_disk(workspace: Workspace, name: str = "rinni") -> Config:
 
 def text_of(screen: ConfigScreen) -> str:
     """What is on the screen."""
+    return "\n".join(rows_of(screen))
+
+
+def rows_of(screen: Screen[Any]) -> list[str]:
+    """The lines of a screen or dialog."""
     strips = screen._compositor.render_strips()
-    return "\n".join("".join(segment.text for segment in strip).rstrip() for strip in strips)
+    return ["".join(segment.text for segment in strip).rstrip() for strip in strips]
 
 
 async def test_a_typed_value_is_saved_and_undone(ready_workspace: Workspace) -> None:
@@ -184,7 +191,7 @@ async def test_f_mends_what_is_safe_to_mend(ready_workspace: Workspace) -> None:
 
 
 async def test_find_shows_any_option(ready_workspace: Workspace) -> None:
-    """`/` narrows by name or word; Enter brings the option into the form, ready to be edited."""
+    """`/` narrows by name or word; Enter brings the option into the form and opens it: the next key is its value."""
     app = app_on(ready_workspace, **SETTINGS)
     async with app.run_test(size=(80, 24)) as pilot:
         screen = await opened(pilot, app)
@@ -195,8 +202,69 @@ async def test_find_shows_any_option(ready_workspace: Workspace) -> None:
         await pilot.press("enter")
         await until(pilot, lambda: app.screen is screen)
         assert screen.form.key == "ip_noise_gamma"
-        await pilot.press("enter", *"0.1", "enter")
+        assert screen.form.is_editing
+        await pilot.press(*"0.1", "enter")
         assert screen.config is not None and screen.config.get("train", "ip_noise_gamma") == 0.1
+
+
+async def test_what_is_found_is_opened_in_its_own_way(ready_workspace: Workspace) -> None:
+    """A choice opens its list. A flag is gone to and left as it is: nothing is switched by looking for it."""
+    app = app_on(ready_workspace, **SETTINGS)
+    async with app.run_test(size=(80, 24)) as pilot:
+        screen = await opened(pilot, app)
+        assert screen.config is not None
+        before = screen.config.text("train")
+        for name in ("mixed_precision", "gradient_checkpointing"):
+            await pilot.press("slash")
+            await until(pilot, lambda: isinstance(app.screen, Find))
+            await pilot.press(*name, "enter")
+            await until(pilot, lambda: not isinstance(app.screen, Find))
+            if name == "mixed_precision":
+                await until(pilot, lambda: isinstance(app.screen, Choose))
+                await pilot.press("escape")
+            await until(pilot, lambda name=name: app.screen is screen and screen.form.key == name)
+        assert screen.config.text("train") == before and screen.form.rows.has_focus
+
+
+async def test_the_finder_puts_what_is_set_first(ready_workspace: Workspace) -> None:
+    """Options that the files set come first and are marked, then names, then explanations; a whole name beats all."""
+    config = on_disk(ready_workspace)
+
+    def found(typed: str) -> list[str]:
+        return [name for name, _, _ in ranked(search(config), typed)]
+
+    seeds = found("seed")
+    assert config.is_set("seed") and seeds[0] == "seed" and "validation_seed" in seeds
+    assert found("vae")[0] == "vae" and not config.is_set("vae")
+    assert found("alpha")[:2] == ["network_alpha", "alpha_mask"]
+    set_ones = [config.is_set(name) for name in found("")]
+    assert set_ones == sorted(set_ones, reverse=True) and any(set_ones)
+    names = [("noise" in name) for name in found("noise") if not config.is_set(name)]
+    assert names == sorted(names, reverse=True) and not all(names)
+    app = app_on(ready_workspace, **SETTINGS)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await opened(pilot, app)
+        await pilot.press("slash")
+        await until(pilot, lambda: isinstance(app.screen, Find))
+        await pilot.press(*"alpha")
+        await until(pilot, lambda: any("•network_alpha " in row for row in rows_of(app.screen)))
+        assert any(" alpha_mask " in row and "•" not in row for row in rows_of(app.screen))
+
+
+async def test_the_whole_name_of_the_field_is_in_sight(ready_workspace: Workspace) -> None:
+    """The column is as wide as the longest label; where there is no room for that, the name stands above the help."""
+    name = "network_train_text_encoder_only"
+    app = app_on(ready_workspace, **SETTINGS)
+    async with app.run_test(size=(80, 24)) as pilot:
+        screen = await opened(pilot, app)
+        screen._reveal(name)
+        await until(pilot, lambda: f" {name}  no" in text_of(screen))
+    async with app_on(ready_workspace, **SETTINGS).run_test(size=(104, 30)) as pilot:
+        screen = await opened(pilot, pilot.app)
+        screen._reveal("scale_v_pred_loss_like_noise_pred")
+        await until(pilot, lambda: "─ scale_v_pred_loss_like_noise_pred ─" in text_of(screen))
+        screen._reveal(name)
+        await until(pilot, lambda: f"─ {name} ─" in text_of(screen))
 
 
 async def test_in_80_columns_c_shows_plan_and_problems(ready_workspace: Workspace) -> None:

@@ -98,6 +98,25 @@ async def test_problems_and_long_values_are_seen() -> None:
         assert rows[1] == " name        rinni   who"
 
 
+async def test_a_long_label_keeps_both_ends() -> None:
+    """The labels' column grows to three fifths of the form; a longer label loses its middle. It follows the size."""
+    app = FormStage()
+    fields = [*FIELDS, Field("workers", "persistent_data_loader_workers", [("no", "muted")], "flag")]
+    async with app.run_test(size=(40, 10)) as pilot:
+        app.form.show(fields)
+        await pilot.pause()
+        assert app.rows()[6] == " persistent_data…_workers  no"
+        await pilot.resize_terminal(60, 10)
+        await pilot.pause()
+        assert app.rows()[6] == " persistent_data_loader_workers  no" and app.rows()[1].index("rinni") == 33
+        await pilot.press("g", "enter")
+        assert app.form.query_one(Input).region.x == 32
+        app.form.action_close_input()
+        app.form.show(FIELDS)
+        await pilot.pause()
+        assert app.rows()[1] == " name        rinni   who"
+
+
 async def test_new_fields_keep_the_cursor_on_its_key() -> None:
     """A field that appears above does not push the cursor to another one."""
     app = FormStage()

@@ -41,7 +41,7 @@ class ConfigScreen(ModeScreen):
 
 Every option of the training script and of the dataset file. Muted values are the trainer's own defaults: they are not
 in the file. `⏎` edits a field, `←` `→` step through choices, `x` removes an option from the file, `/` finds any option
-by name or word.
+by name or word and opens it. In a path `tab` takes what is offered, `↑` `↓` offer another.
 
 `n` `N` go from problem to problem, `F` mends the one under the cursor where that is safe, `c` shows plan and problems.
 `ctrl+t` changes to the raw text of train.toml, dataset.toml and prompts.txt, and back; `e` opens $EDITOR.
@@ -196,6 +196,8 @@ by name or word.
         if (self.opened is None) != self._was_empty:
             self._was_empty = self.opened is None
             self.refresh_bindings()
+        if self.app.workspace is not None:
+            self.form.root = self.app.workspace.root
         self.query_one("#config-head", Line).set(*head(self.opened, self.view.file))
         has_images = self.app.workspace is not None and bool(self.app.workspace.dataset_names())
         self.view.show(self.opened, has_images=has_images)
@@ -310,6 +312,8 @@ by name or word.
             name = await choose_option(self.app, self.config)
             if name is not None:
                 self._reveal(name)
+                if options(self.config)[name].type != "bool":  # a flag has nothing to open: Enter switches it
+                    self.form.edit()
 
     def action_next_match(self) -> None:
         self._jump(1)

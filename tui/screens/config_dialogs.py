@@ -14,11 +14,13 @@ from textual.widgets import Input
 
 from core.problems import UserError
 from core.text import human_bytes, printable
+from tui.screens.config_form import ranked
 from tui.screens.config_parts import wrapped
 from tui.screens.dialogs import Ask, Choose, Dialog
 from tui.theme import Cells
 from tui.widgets.item_list import ItemList, Texts
 from tui.widgets.line import Lines, cut
+from tui.widgets.path_input import Paths
 
 if TYPE_CHECKING:
     from core.config.documents import Config, FileName
@@ -33,17 +35,18 @@ NO_BASE = (
 
 
 class Entries:
-    """Label and explanation in two columns, cut where the line ends."""
+    """Options and their help in two columns, cut where the line ends; those that are set stand out."""
 
-    def __init__(self, entries: Sequence[tuple[str, str, str]], room: int) -> None:
+    def __init__(self, entries: Sequence[tuple[str, str, bool]], room: int) -> None:
         self._entries, self._room = entries, room
 
     def __len__(self) -> int:
         return len(self._entries)
 
     def cells(self, index: int, width: int) -> Cells:
-        _, label, why = self._entries[index]
-        return cut([(f" {printable(label):<{self._room}}", "text"), (printable(why), "muted")], width)
+        name, about, is_set = self._entries[index]
+        mark, role = ("•", "text bold") if is_set else (" ", "text")
+        return cut([(mark, "accent"), (f"{printable(name):<{self._room}}", role), (printable(about), "muted")], width)
 
 
 class Find(Dialog[str]):
@@ -54,11 +57,11 @@ class Find(Dialog[str]):
         Binding("up", "move(-1)", "up", show=False, id="list.up", priority=True),
     ]
 
-    def __init__(self, title: str, entries: Sequence[tuple[str, str, str]], empty: str) -> None:
-        super().__init__(title, "↑ ↓ choose   ⏎ take it   Esc back")
+    def __init__(self, title: str, entries: Sequence[tuple[str, str, bool]], empty: str) -> None:
+        super().__init__(title, "↑ ↓ choose   ⏎ edit it   Esc back     • set in this config")
         self._entries, self._empty = entries, empty
-        self._shown: list[tuple[str, str, str]] = list(entries)
-        self._room = max((len(label) for _, label, _ in entries), default=0) + 2
+        self._shown = ranked(entries, "")
+        self._room = max((len(name) for name, _, _ in entries), default=0) + 2
 
     def compose_dialog(self) -> Iterable[Widget]:
         yield Input(placeholder="name or word", id="answer")
@@ -84,16 +87,12 @@ class Find(Dialog[str]):
     def _explain(self) -> None:
         lines = self.query_one(Lines)
         at = self.query_one(ItemList).cursor
-        text = printable(self._shown[at][2]) if 0 <= at < len(self._shown) else ""
+        text = printable(self._shown[at][1]) if 0 <= at < len(self._shown) else ""
         lines.show(wrapped([[(f" {text}", "muted")]], lines.size.width or 70)[:2])
 
     @on(Input.Changed)
     def _narrow(self, event: Input.Changed) -> None:
-        words = event.value.lower().replace("-", "_").split()
-        found = [entry for entry in self._entries if all(word in f"{entry[1]} {entry[2]}".lower() for word in words)]
-        # Names that begin with the word come first, then those that have it, then descriptions.
-        first = words[0] if words else ""
-        self._shown = sorted(found, key=lambda entry: (not entry[1].startswith(first), first not in entry[1]))
+        self._shown = ranked(self._entries, event.value)
         self.query_one(ItemList).set_rows(self._rows(), 0)
 
     def action_move(self, by: int) -> None:
@@ -183,7 +182,8 @@ async def choose_base(app: KohyaApp, now: str) -> str | None:
         path = workspace.root / Path(text.strip()).expanduser()
         return None if path.exists() else f"There is no {path}"
 
-    return await app.push_screen_wait(Ask("Base model", label, now, check=wrong))
+    paths = Paths(workspace.root, (".safetensors", ".ckpt"))
+    return await app.push_screen_wait(Ask("Base model", label, now, check=wrong, paths=paths))
 
 
 async def choose_folder(app: KohyaApp, now: str) -> str | None:
@@ -205,7 +205,8 @@ async def choose_folder(app: KohyaApp, now: str) -> str | None:
         )
         if chosen != OTHER:
             return chosen
-    return await app.push_screen_wait(Ask("Folder of images", "Path of the folder that holds the images", now))
+    label = "Path of the folder that holds the images"
+    return await app.push_screen_wait(Ask("Folder of images", label, now, paths=Paths(workspace.root, ())))
 
 
 async def ask_whose(app: KohyaApp, config: Config, mine: Mapping[FileName, str]) -> str | None:
@@ -311,14 +312,19 @@ async def import_guide(app: KohyaApp) -> str | None:
             return str(error)
         return None
 
-    path = await app.push_screen_wait(Ask("Import a guide", "Path of a Markdown guide or a TOML file", check=wrong))
+    paths = Paths(Path.cwd(), (".md", ".toml"))
+    label = "Path of a Markdown guide or a TOML file"
+    path = await app.push_screen_wait(Ask("Import a guide", label, check=wrong, paths=paths))
     if not path:
         return None
     guide = read_guide(_guide_file(path).read_bytes().decode("utf-8-sig"))
     answers: dict[str, str] = {}
     for placeholder in guide.placeholders:
-        value = str(workspace.root) if "/" in placeholder else (app.active_dataset or "")
-        answer = await app.push_screen_wait(Ask("Import a guide", f"What stands for {placeholder}?", value))
+        value, folders = (app.active_dataset or ""), None
+        if "/" in placeholder:
+            value, folders = str(workspace.root), Paths(workspace.root, ())
+        label = f"What stands for {placeholder}?"
+        answer = await app.push_screen_wait(Ask("Import a guide", label, value, paths=folders))
         if answer is None:
             return None
         answers[placeholder] = answer

@@ -24,7 +24,7 @@ from core.config.values import float_text
 from core.problems import Problem, Severity
 from core.text import printable
 from tui.theme import Cells
-from tui.widgets.form import Field, choice_step
+from tui.widgets.form import Field, Kind, choice_step
 
 OPEN_CHOICES = {"optimizer_type": optimizers, "lr_scheduler": schedulers}
 """Options with usual values that take any other too."""
@@ -76,7 +76,7 @@ def shown(config: Config, extra: frozenset[str], problems: Mapping[str, Problem]
     if strangers:
         lines += [Field("", "", [], "blank"), Field("#Unknown", "Unknown to the trainer", [], "head")]
         lines += [
-            Field(name, name, [(display(train[name]), "text")], raw=display(train[name]), problem=wrong.get(name))
+            Field(name, printable(name), [(value := display(train[name]), "text")], raw=value, problem=wrong.get(name))
             for name in strangers
         ]
     return lines
@@ -104,12 +104,20 @@ def line(config: Config, option: Option, value: Any, problem: tuple[str, str, st
         name,
         name,
         cells,
-        "flag" if option.type == "bool" else "choice" if option.choices or name in PICKED else "text",
+        _kind(option),
         raw="" if value is None else display(value),
         note=note(config, name, value),
         suggestions=tuple(OPEN_CHOICES[name]()) if name in OPEN_CHOICES else (),
         problem=problem,
     )
+
+
+def _kind(option: Option) -> Kind:
+    if option.type == "bool":
+        return "flag"
+    if option.choices or option.name in PICKED:
+        return "choice"
+    return "path" if option.type == "path" else "text"
 
 
 def note(config: Config, name: str, value: Any) -> str:
@@ -169,9 +177,24 @@ def stepped(config: Config, name: str, by: int) -> str | None:
     return choice_step([str(value) for value in option.choices], str(option.default if now is None else now), by)
 
 
-def search(config: Config) -> list[tuple[str, str, str]]:
-    """(name, name, help) of every option, for the finder."""
-    return [(name, name, option.help or option.group) for name, option in sorted(options(config).items())]
+def search(config: Config) -> list[tuple[str, str, bool]]:
+    """(name, help, whether it is set in a file) of every option, for the finder."""
+    return [
+        (name, option.help or option.group, config.is_set(name)) for name, option in sorted(options(config).items())
+    ]
+
+
+def ranked(entries: Iterable[tuple[str, str, bool]], typed: str) -> list[tuple[str, str, bool]]:
+    """The options that have every word of `typed`: the one of that name, then those that are set, names before help."""
+    words = typed.lower().replace("-", "_").split()
+    first, whole = words[0] if words else "", "_".join(words)
+
+    def rank(entry: tuple[str, str, bool]) -> tuple[bool, bool, bool, bool]:
+        name, _, is_set = entry
+        return name != whole, not is_set, not name.startswith(first), first not in name
+
+    found = [entry for entry in entries if all(word in f"{entry[0]} {entry[1]}".lower() for word in words)]
+    return sorted(found, key=rank)
 
 
 def key_of(config: Config, problem: Problem) -> str | None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from textual import getters, on
 from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical
+from textual.content import Content
 from textual.widget import Widget
 from textual.widgets import TextArea
 
@@ -54,7 +55,7 @@ class ConfigView(Horizontal):
     def compose(self) -> ComposeResult:
         yield Groups(id="config-groups")
         with Vertical(id="config-left"):
-            yield Form(label_width=29)
+            yield Form(label_width=20)
             yield Lines(id="config-empty")
             yield Lines(id="config-about")
         yield Side(id="config-side")
@@ -89,6 +90,8 @@ class ConfigView(Horizontal):
         """What is known of the field under the cursor, or of the file."""
         lines = _about(self._opened, self.file, self.form.key) if self._opened is not None else []
         self.about.show(wrapped(lines, self.about.size.width))
+        key = self.form.key if self.file is None else None
+        self.about.border_title = Content(f" {printable(key)} ") if key and self._opened is not None else None
 
     def show_side(self) -> None:
         """Plan and problems."""

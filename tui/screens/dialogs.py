@@ -12,6 +12,7 @@ from textual.binding import Binding
 from textual.containers import Vertical, VerticalScroll
 from textual.content import Content
 from textual.screen import ModalScreen
+from textual.suggester import SuggestFromList
 from textual.widget import Widget
 from textual.widgets import Input, Static
 
@@ -20,6 +21,7 @@ from core.text import printable
 from tui.theme import Cells
 from tui.widgets.gauges import wrapped
 from tui.widgets.item_list import ItemList, Texts
+from tui.widgets.path_input import PathInput, Paths
 from tui.wiring import OurApp
 
 Result = TypeVar("Result")
@@ -125,7 +127,7 @@ class Confirm(Choose):
 
 
 class Ask(Dialog[str]):
-    """One line of text; `check` returns what is wrong with it, or None."""
+    """One line of text; `check` returns what is wrong with it, or None. With `paths` it is the path of one of those."""
 
     def __init__(
         self,
@@ -134,18 +136,16 @@ class Ask(Dialog[str]):
         value: str = "",
         suggestions: Sequence[str] = (),
         check: Callable[[str], str | None] | None = None,
+        paths: Paths | None = None,
     ) -> None:
-        super().__init__(title, "⏎ take it   Esc back")
-        self._label, self._value, self._suggestions, self._check = label, value, suggestions, check
+        keys = "⏎ take it   Esc back"
+        super().__init__(title, f"tab completes   ↑ ↓ others   {keys}" if paths is not None else keys)
+        self._label, self._value, self._check = label, value, check
+        self._suggester = SuggestFromList(suggestions, case_sensitive=False) if suggestions else paths
 
     def compose_dialog(self) -> Iterable[Widget]:
         yield Static(Content(printable(self._label, newlines=True)), id="text")
-        suggester = None
-        if self._suggestions:
-            from textual.suggester import SuggestFromList
-
-            suggester = SuggestFromList(self._suggestions, case_sensitive=False)
-        yield Input(self._value, suggester=suggester, select_on_focus=False, id="answer")
+        yield PathInput(self._value, suggester=self._suggester, select_on_focus=False, id="answer")
         yield Static(id="wrong")
 
     def on_mount(self) -> None:

@@ -20,6 +20,7 @@ from tui.screens.dialogs import Dialog
 from tui.theme import Cells
 from tui.widgets.item_list import ItemList, Texts
 from tui.widgets.line import Lines, cut
+from tui.widgets.path_input import PathInput, Paths
 
 if TYPE_CHECKING:
     from core.dataset.importer import ImportPlan, ImportProgress
@@ -48,7 +49,7 @@ class ImportDialog(Dialog[str]):
     """Dismisses with the name of the dataset when images came in, else with None."""
 
     def __init__(self, name: str = "") -> None:
-        super().__init__("Import images", "⏎ next   tab field   Esc back")
+        super().__init__("Import images", "tab completes, then next field   ⏎ next   Esc back")
         self._name_at_start = name
         self._ways = Ways()
         self._plan: ImportPlan | None = None
@@ -58,7 +59,10 @@ class ImportDialog(Dialog[str]):
         self._soon: Timer | None = None
 
     def compose_dialog(self) -> Iterable[Widget]:
-        yield from self._field("Folder or file", Input(placeholder="~/pictures/rinni", id="source"))
+        yield from self._field(
+            "Folder or file",
+            PathInput(placeholder="~/pictures/rinni", suggester=Paths(self.app.start_folder), id="source"),
+        )
         yield from self._field("Dataset", Input(self._name_at_start, placeholder="rinni", id="name"))
         yield from self._field("Repeats", Input(placeholder="10", id="repeats"))
         choices = ItemList(self._ways, id="mode", on="surface")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from core.problems import UserError
@@ -9,6 +10,7 @@ from core.text import human_bytes, printable
 from tui.screens.dialogs import Ask, Choose
 from tui.screens.tag_form import NOTES, TITLES, choices
 from tui.screens.tag_parts import NO_IMAGES, Known
+from tui.widgets.path_input import Paths
 
 if TYPE_CHECKING:
     from core.tagging.models import TaggerModel
@@ -47,7 +49,7 @@ async def choose_value(app: KohyaApp, request: TagRequest, key: str, known: Know
         return None
 
     label = "A repository with model.onnx and selected_tags.csv, or a folder that holds both"
-    return await app.push_screen_wait(Ask("Model", label, now, check=wrong))
+    return await app.push_screen_wait(Ask("Model", label, now, check=wrong, paths=Paths(Path.cwd(), ())))
 
 
 def _note(model: TaggerModel) -> str:

@@ -4,23 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar, Literal
 
-from rich.cells import set_cell_size
+from rich.cells import cell_len
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Container
 from textual.message import Message
-from textual.suggester import SuggestFromList
+from textual.suggester import Suggester, SuggestFromList
 from textual.widgets import Input
 
-from tui.theme import Cells
+from tui.theme import Cells, fit
 from tui.widgets.item_list import ItemList
 from tui.widgets.line import cut
+from tui.widgets.path_input import PathInput, Paths
 from tui.wiring import OurApp
 
-Kind = Literal["text", "choice", "flag", "head", "blank"]
+Kind = Literal["text", "path", "choice", "flag", "head", "blank"]
+
+
+_TYPED = frozenset({"text", "path"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,14 +45,19 @@ class Field:
 
     @property
     def editable(self) -> bool:
-        return self.kind in {"text", "choice", "flag"}
+        return self.kind in _TYPED or self.kind in {"choice", "flag"}
+
+    @property
+    def typed(self) -> bool:
+        """Its value is typed in, not chosen."""
+        return self.kind in _TYPED
 
 
 class FieldRows:
     """The fields as rows of a list."""
 
     def __init__(self, fields: Sequence[Field], label_width: int) -> None:
-        self.fields, self._label_width = fields, label_width
+        self.fields, self._label_width = fields, label_width  # a label that is too long keeps both its ends
 
     def __len__(self) -> int:
         return len(self.fields)
@@ -58,7 +68,7 @@ class FieldRows:
             return []
         if field.kind == "head":
             return [(f" {field.label}", "text bold"), *field.value]
-        label = set_cell_size(field.label, self._label_width)
+        label = fit(field.label, self._label_width, middle=True)
         cells: Cells = [(f" {label}  ", "muted"), *field.value]
         if field.note:
             cells.append(("   " + field.note, "muted"))
@@ -148,13 +158,16 @@ class Form(Container):
             self.key = key
 
     def __init__(self, *, label_width: int = 14, id: str | None = None) -> None:
+        """The labels' column has `label_width` cells, or what the longest one needs, up to three fifths of the form."""
         super().__init__(id=id)
-        self._label_width = label_width
+        self._least = self._label_width = label_width
+        self.root = Path()
+        """Where the paths that are typed begin."""
         self._fields: Sequence[Field] = ()
 
     def compose(self) -> ComposeResult:
         yield FieldList(FieldRows((), self._label_width), id="form-rows")
-        yield Input(id="form-input")  # selected, so that typing replaces it
+        yield PathInput(id="form-input")  # selected, so that typing replaces it
 
     @property
     def rows(self) -> FieldList:
@@ -177,14 +190,20 @@ class Form(Container):
         at = next((index for index, field in enumerate(fields) if field.editable and field.key == key), None)
         if at is None:
             at = next((index for index, field in enumerate(fields) if field.editable), 0)
-        old = self.rows.rows
-        if isinstance(old, FieldRows) and len(old) == len(fields) and at == self.rows.cursor:
+        old, width = self.rows.rows, self._label_width
+        self._label_width = self._labels_need()
+        same = width == self._label_width
+        if same and isinstance(old, FieldRows) and len(old) == len(fields) and at == self.rows.cursor:
             changed = [index for index, field in enumerate(fields) if field != old.fields[index]]
             old.fields = fields
             for index in changed:
                 self.rows.row_changed(index)
         else:
             self.rows.set_rows(FieldRows(fields, self._label_width), at)
+
+    def _labels_need(self) -> int:
+        longest = max((cell_len(field.label) for field in self._fields if field.editable), default=0)
+        return max(self._least, min(longest, self.size.width * 3 // 5 or longest))
 
     def go_to(self, key: str) -> None:
         """Put the cursor on a field."""
@@ -198,22 +217,29 @@ class Form(Container):
         if not 0 <= at < len(self._fields):
             return
         field = self._fields[at]
-        if field.kind != "text":
+        if not field.typed:
             self.post_message(self.Asked(field.key))
             return
         line = self.query_one("#form-input", Input)
         self._place_input()
-        line.suggester = SuggestFromList(field.suggestions, case_sensitive=False) if field.suggestions else None
+        line.suggester = self._suggester(field)
         line.value = field.raw
         line.cursor_position = len(field.raw)
         line.add_class("-open")
         line.focus()
+
+    def _suggester(self, field: Field) -> Suggester | None:
+        if field.kind == "path":
+            return Paths(self.root)
+        return SuggestFromList(field.suggestions, case_sensitive=False) if field.suggestions else None
 
     @property
     def is_editing(self) -> bool:
         return self.query_one("#form-input", Input).has_class("-open")
 
     def on_resize(self) -> None:
+        if self._labels_need() != self._label_width:
+            self.show(self._fields)
         if self.is_editing:
             self._place_input()
 
