@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from core.cli.main import JsonFlag, WrongUsage, place_of
+from core.cli.main import Interrupted, JsonFlag, WrongUsage, place_of
 from core.cli.output import Bar, emit, folded, problem_lines, say
 from core.text import count_of, human_bytes, printable
 
@@ -68,6 +68,10 @@ def import_(
         try:
             for done in run_import(workspace, plan):
                 bar.update(done.done, done.total, done.current.name if done.current else "")
+        except (KeyboardInterrupt, Interrupted):
+            bar.close()
+            say(f"{count_of(done.imported if done else 0, 'image')} came in; kohya-tui undo takes them out again")
+            raise
         finally:
             bar.close()
         if done is not None:

@@ -86,9 +86,12 @@ def _document(group: EditGroup) -> dict[str, Any]:
 
 def _report(journal: Journal, result: UndoResult, word: str, as_json: bool) -> None:
     key_of = journal.workspace.key_of
+    if any(conflict.is_error for conflict in result.conflicts):
+        word = f"not {word}"  # the same step can be tried again
     lines = [f"{word}: {printable(result.group.label)} ({count_of(len(result.changed), 'file')})"]
     for conflict in result.conflicts:
-        lines.append(f"! {printable(key_of(conflict.path))}: left as it is, somebody changed it meanwhile")
+        told = f"{key_of(conflict.path)}: left as it is: it {conflict.reason}"
+        lines.append(printable(f"! {conflict.reason if conflict.is_error else told}"))
     document = {
         "groups": [_document(result.group)],
         "changed": [key_of(path) for path in result.changed],

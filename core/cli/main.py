@@ -14,7 +14,7 @@ from typing import Annotated, Any, cast
 import typer
 from typer.core import TyperGroup
 
-from core.cli.output import acts_in, problem_lines, say
+from core.cli.output import acts_in, problem_lines, put, say
 from core.problems import Problem, UserError
 from core.settings import Settings, load
 from core.text import printable
@@ -101,7 +101,7 @@ def _show_version(wanted: bool) -> None:
     if wanted:
         from importlib.metadata import version
 
-        typer.echo(f"kohya-tui {version('kohya-tui')}")
+        put(f"kohya-tui {version('kohya-tui')}")
         raise typer.Exit
 
 
@@ -118,10 +118,14 @@ def _main(
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
+    try:
+        Path.cwd()
+    except FileNotFoundError as error:
+        raise UserError("The current folder was deleted", "Go to another one: cd") from error
     context.obj = Place(workspace)
     acts_in(workspace)
     if context.invoked_subcommand is None:
-        typer.echo(context.get_help())
+        put(context.get_help())
 
 
 def _register() -> None:
@@ -138,6 +142,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit status: 0 done, 1 errors or partly done, 2 wrong usage, 128 + n a signal."""
     _register()
     acts_in(None)
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by the caller: `kohya-tui runs >&-`
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: PTH123, SIM115 (for the life of the process)
     try:
         with _signals():
             code = app(

@@ -113,10 +113,11 @@ def download_base(
     json_: JsonFlag = False,
 ) -> None:
     """Bring a base checkpoint into models/ of the workspace."""
+    from core.dataset.changes import make_folder
     from core.tagging.download import fetch
 
     workspace = place_of(context).workspace()
-    workspace.models.mkdir(exist_ok=True)
+    make_folder(workspace.models)
     _show(fetch(repo_id, (file,), folder=workspace.models, force=force), file)
     path = workspace.models / file
     document = {"paths": [str(path)]}

@@ -12,6 +12,7 @@ import typer
 from core.cli.main import JsonFlag, Place, place_of
 from core.cli.output import emit, emit_line, folded, problem_lines, put, say, table, with_place
 from core.problems import UserError
+from core.settings import CHOICES
 from core.text import human_age, human_bytes, human_seconds, printable
 
 if TYPE_CHECKING:
@@ -78,9 +79,12 @@ def train(
     from core.config.documents import open_config
     from core.config.preflight import refuses
     from core.runs.launch import start, train_spec
+    from core.runs.model import RunState
     from core.runs.ready import check_start
-    from core.runs.store import create
+    from core.runs.store import create, observe
 
+    if launcher is not None and launcher not in CHOICES["launcher"]:
+        raise typer.BadParameter(f"{launcher!r} is no launcher: there are {', '.join(CHOICES['launcher'])}")
     place = place_of(context)
     workspace = place.workspace()
     settings = place.settings(launcher=launcher)
@@ -100,14 +104,12 @@ def train(
     emit(document, [f"{run.id}  {run.status.state}  pid {run.status.pid}"], as_json=json_)
     if follow:
         from core.cli.following import follow as follow_log
-        from core.runs.model import RunState
-        from core.runs.store import observe
 
         follow_log(run.dir, 10)
         run = observe(run.dir)
-        if run.status.state is not RunState.FINISHED:
-            say(f"{run.id} is {run.status.state}: {printable(run.status.reason or 'no reason is known')}")
-            raise typer.Exit(1)
+    if run.state is RunState.FAILED or (follow and run.state is not RunState.FINISHED):
+        say(f"{run.id} is {run.state}: {printable(run.status.reason or 'no reason is known')}")
+        raise typer.Exit(1)
 
 
 def runs(context: typer.Context, json_: JsonFlag = False) -> None:
@@ -124,7 +126,7 @@ def runs(context: typer.Context, json_: JsonFlag = False) -> None:
     lines = [with_place("No runs yet. Start one: kohya-tui train NAME")]
     if found:
         lines = table(rows, RIGHT, SPARE, 0)
-    lines += folded(f"{seen.run.id}: {printable(seen.reason)}" for seen in found[:5] if seen.reason)
+    lines += folded(printable(f"{seen.run.id}: {seen.reason}") for seen in found[:5] if seen.reason)
     emit({"runs": [seen.as_json() for seen in found]}, lines, as_json=json_)
 
 
@@ -243,7 +245,7 @@ def stop(
         time.sleep(0.1)
     seen = observe(found.dir)
     text = "stops after the next checkpoint" if after_checkpoint else str(seen.status.state)
-    emit({"run": seen.id, "state": str(seen.status.state)}, [f"{seen.id}  {text}"], as_json=json_)
+    emit({"run": seen.id, "state": str(seen.status.state)}, [f"{printable(seen.id)}  {text}"], as_json=json_)
 
 
 def metrics(context: typer.Context, run: TrainingArgument = None, json_: JsonFlag = False) -> None:

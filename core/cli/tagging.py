@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 import signal
 import time
@@ -108,7 +109,8 @@ def _leave(run: Run, request: TagRequest) -> None:
     from core.runs.launch import stop
 
     say(f"stopping; what is tagged stays ({_undo(run)} takes it back)")
-    stop(run, "stop-now")
+    with contextlib.suppress(UserError):  # it ended by itself just now
+        stop(run, "stop-now")
     _wait(run, STOPPING_SECONDS)
     _report(run, request, interrupted=True)
 

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from core.cli.main import JsonFlag, place_of
-from core.cli.output import emit
+from core.cli.output import emit, put
 from core.problems import UserError
 from core.text import printable
 
@@ -91,4 +91,4 @@ def show_help(
 
         Console().print(Markdown(text))
     else:
-        sys.stdout.write(text)
+        put(text, end="")

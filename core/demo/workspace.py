@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from core.files import write_atomic
+from core.files import write_atomic, write_error
 from core.problems import UserError
 from core.settings import WORKSPACE_FILE, Settings, load
 from core.workspace import Workspace, create
@@ -36,10 +37,16 @@ def make_demo(folder: Path) -> Workspace:
         return create(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UserError(f"{folder} is not empty", "Name another folder for the demo: kohya-tui demo DIR")
-    workspace = create(folder)
-    _draw(workspace)
-    _write_config(workspace)
-    write_atomic(workspace.settings_file, SETTINGS)  # last: a demo that was interrupted before is not taken for whole
+    try:
+        workspace = create(folder)
+        _draw(workspace)
+        _write_config(workspace)
+        write_atomic(workspace.settings_file, SETTINGS)
+    except BaseException as error:  # half a demo would be in the way of the next
+        shutil.rmtree(folder, ignore_errors=True)
+        if isinstance(error, OSError):
+            raise write_error(folder, error) from error
+        raise
     return workspace
 
 

@@ -32,6 +32,10 @@ class RunState(StrEnum):
     LOST = "lost"
 
 
+_TEXTS = frozenset(
+    {"workspace", "output_dir", "output_name", "trainer", "dataset", "config", "resumed_from", "gpu", "locks"}
+)
+_TIMES = ("started", "ended", "heartbeat")
 LIVE_STATES = frozenset({RunState.RUNNING, RunState.STOPPING})
 WAITING_STATES = frozenset({RunState.QUEUED, RunState.PREPARED})
 ENDED_STATES = frozenset({RunState.FINISHED, RunState.FAILED, RunState.STOPPED, RunState.LOST})
@@ -93,6 +97,11 @@ class RunSpec:
         data = {name: value[name] for name in known}
         data["kind"] = RunKind(value["kind"])
         data["argv"] = tuple(str(item) for item in value["argv"])
+        data["created"] = float(value["created"])
+        data |= {name: str(value[name]) for name in ("id", "name", "cwd")}
+        for name in _TEXTS & data.keys():
+            if not isinstance(data[name], str | None):
+                raise ValueError(f"{name} is no text")
         return cls(**data)
 
 
@@ -116,7 +125,11 @@ class RunStatus:
     def from_json(cls, value: Mapping[str, Any]) -> RunStatus:
         """The status in a state.json; what is missing keeps its default. Raises ValueError for an unknown state."""
         known = {item.name for item in fields(cls)} & value.keys()
-        return cls(**({name: value[name] for name in known} | {"state": RunState(value.get("state", "prepared"))}))
+        data = {name: value[name] for name in known} | {"state": RunState(value.get("state", "prepared"))}
+        data |= {name: float(data[name]) for name in _TIMES if data.get(name) is not None}
+        if not isinstance(data.get("reason"), str | None):
+            raise ValueError("reason is no text")
+        return cls(**data)
 
 
 @dataclass(frozen=True, slots=True)

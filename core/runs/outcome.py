@@ -71,7 +71,7 @@ def _judge_tagging(run_dir: Path, returncode: int | None, stop_reason: str | Non
     if stop_reason is not None:
         return RunState.STOPPED, stop_reason
     log = log_tail(run_dir)
-    cause = _told(log) or diagnose(log, returncode)
+    cause = _told(log) or (diagnose(log, returncode) or "").replace("The trainer", "The tagger")
     if returncode is None:
         return (
             RunState.LOST,

@@ -202,3 +202,24 @@ def test_check_tells_what_stands_against_each_config(
     assert "KT501" in checked and str(tmp_path / "nowhere") in checked
     whole = cli("check", code=1).out
     assert whole.count("KT501") == 2 and whole.count("fetch it: kohya-tui") == 1
+
+
+def test_an_import_that_is_interrupted_says_what_came_in(
+    cli: Cli, demo: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C at the third image: two are there, one undo takes them out."""
+    from core.dataset import importer
+
+    real, calls = importer._check_pixels, []
+
+    def checked(source: Path) -> None:
+        calls.append(source)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        real(source)
+
+    monkeypatch.setattr(importer, "_check_pixels", checked)
+    answer = cli("import", "new", demo.train_data / "mika" / "10_mika", code=130)
+    assert "2 images came in" in answer.err
+    cli("undo")
+    assert not (demo.train_data / "new").exists()

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from core.cli.main import main
-from core.runs import proc, store
+from core.runs import launch, proc, store
 from core.runs.model import LIVE_STATES, RunState
 from core.workspace import Workspace
 from tests.core.cli_kit import COMMAND, Cli, only_run, program, until
@@ -244,6 +244,14 @@ def test_a_wrong_sd_scripts_is_told_before_a_run_is_made(
     assert not list(demo.runs.iterdir())
 
 
+def test_a_training_that_does_not_come_up_is_a_failure(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its Python went away after the preflight: exit status 1 with the reason, also without --follow."""
+    monkeypatch.setattr(launch, "trainer_command", lambda *_, **__: (("/nowhere/python",), {}))
+    answer = cli("train", "rinni", "--json", code=1)
+    assert answer.json["state"] == "failed"
+    assert "/nowhere/python cannot be executed" in answer.err
+
+
 def test_a_run_whose_folder_is_gone(cli: Cli, demo: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     """Deleted while it runs: a command that waits for it ends with a sentence, no later one knows it."""
     run = slow(cli, monkeypatch)
@@ -266,6 +274,15 @@ def test_a_run_folder_that_is_broken(cli: Cli, demo: Workspace) -> None:
     """A folder without a readable spec is left out of the list and named when asked for."""
     (demo.runs / "20260101-000000-x").mkdir()
     (demo.runs / "20260101-000000-x" / "spec.json").write_text("{")
+    for number, wrong in enumerate(({"created": "now"}, {"locks": 5}, {"output_dir": []}, {"id": "a\x1b[2J"})):
+        folder = demo.runs / f"20260101-00000{number}-y"
+        folder.mkdir()
+        spec = {"v": 1, "id": "y", "kind": "train", "name": "y", "created": 1.0, "argv": [], "cwd": "/"} | wrong
+        (folder / "spec.json").write_text(json.dumps(spec))
+    answer = cli("runs")
+    assert len(answer.lines) == 2
+    assert "\x1b" not in answer.out
+    shutil.rmtree(folder)
     assert cli("runs", "--json").json == {"runs": []}
     assert "spec.json" in cli("status", "20260101-000000-x", code=1).err
 

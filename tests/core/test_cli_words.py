@@ -56,8 +56,10 @@ def test_the_help_of_tag_names_every_option(bare: Cli) -> None:
         (["config", "set", "rinni", "loud"], "'loud' is not KEY=VALUE"),
         (["stop", "--now", "--after-checkpoint"], "choose --now or --after-checkpoint"),
         (["setup", "comfyui"], "setup does not know 'comfyui'"),
+        (["train", "rinni", "--launcher", "rocket"], "'rocket' is no launcher"),
         (["trigger", "rinni", " , "], "The trigger word is empty"),
         (["train", "x", "--follow", "--json"], "choose --follow or --json"),
+        (["train", "x", "--launcher", "rocket"], "'rocket' is no launcher"),
         (["log", "-n", "many"], "'-n'"),
     ],
 )
@@ -118,6 +120,23 @@ def test_a_full_disk_behind_stdout_is_told(demo: Workspace) -> None:
     first, second = done.stderr.splitlines()
     assert first == "kohya-tui: Cannot write the result: No space left on device"
     assert second == "  Look at where the output goes."
+
+
+def test_closed_and_narrow_outputs_and_a_deleted_folder_are_no_bugs(demo: Workspace, tmp_path: Path) -> None:
+    """`help` in an old locale or on a full disk, `>&-`, and a shell whose folder is gone."""
+    assert "\\u23ce" in program("help", "keys", cwd=demo.root, PYTHONIOENCODING="ascii", PYTHONUTF8="0").out
+    (tmp_path / "gone").mkdir()
+    for words, said in (
+        ("help keys >/dev/full", "Cannot write the result"),
+        ("--version >/dev/full", "Cannot write the result"),
+        ("runs >&-", ""),
+        ("gpu 2>&-", ""),
+        (f"runs --json; cd {tmp_path}/gone; rmdir {tmp_path}/gone; $program gpu", "The current folder was deleted"),
+    ):
+        line = f"program='{' '.join(COMMAND)}'; $program {words}"
+        done = subprocess.run(["sh", "-c", line], cwd=demo.root, capture_output=True, text=True, check=False)
+        assert said in done.stderr
+        assert "inside" not in done.stderr
 
 
 def test_an_old_locale_gets_escapes_and_valid_json(demo: Workspace) -> None:
