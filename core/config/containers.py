@@ -61,6 +61,23 @@ def neighbours(container: Any, known: Any, key: str) -> list[str]:
     return [name for name in alike if not isinstance(container[name], dict)]  # a section is no neighbour
 
 
+def set_option(document: Any, known: Any, key: str, value: Any) -> None:
+    """Set an option of train.toml where it wins, else behind its group, in the section that has most of it."""
+    holders = holders_of(document, key)
+    if holders:
+        assign(holders[-1], key, value, [])
+        return
+    best: Any = document
+    near: list[str] = []
+    for container in sections(document):
+        found = neighbours(container, known, key)
+        if len(found) > len(near):
+            best, near = container, found
+    if not near and key in document:  # a section of that name: the key can only stand inside
+        best = container_of(document[key])
+    assign(best, key, value, near)
+
+
 def container_of(table: Any) -> Any:
     """What to put keys into: the container of a table, or the table itself when its parts stand apart in the file."""
     from tomlkit.items import InlineTable, Table

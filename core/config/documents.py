@@ -13,14 +13,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from core.config.containers import assign, container_of, holders_of, item_at, neighbours, nth_table, sections
+from core.config import places
+from core.config.containers import holders_of, set_option
 from core.config.reading import flatten, read_toml
-from core.config.schema import LEVELS, Field, dataset_fields, dataset_names, fields
+from core.config.schema import LEVELS, Field, dataset_names, fields
 from core.config.values import coerce
 from core.problems import UserError
 
 if TYPE_CHECKING:
-    from tomlkit.container import Container
     from tomlkit.toml_document import TOMLDocument
 
     from core.dataset.edits import EditGroup, Journal
@@ -31,13 +31,6 @@ SAID_SCRIPT = re.compile(r"^#\s*script:\s*(\w+\.py)\s*$", re.MULTILINE)
 """The comment in train.toml that names the training script."""
 FILES: Final[dict[FileName, str]] = {"train": "train.toml", "dataset": "dataset.toml", "prompts": "prompts.txt"}
 _NAMED = re.compile(r"(?:.*/)?(train\.toml|dataset\.toml|prompts\.txt)(?:: (.*))?", re.DOTALL)
-_PLACE = re.compile(r"(?:(general)|datasets\[(\d+)\](?:\.subsets\[(\d+)\])?)\.([^.\[\]]+)$")
-_CHAIN = ("datasets[0].subsets[0]", "datasets[0]", "general")
-_SUBSET_KEYS = frozenset({"image_dir", "num_repeats", "is_reg", "class_tokens", "alpha_mask", "metadata_file"})
-_DATASET_KEYS = frozenset(
-    {"resolution", "batch_size", "enable_bucket", "min_bucket_reso", "max_bucket_reso", "bucket_reso_steps"}
-    | {"bucket_no_upscale", "validation_split", "validation_seed", "network_multiplier", "resize_interpolation"}
-)
 
 
 def place_of(where: str) -> tuple[FileName | None, str]:
@@ -189,23 +182,11 @@ class Config:
         """
         if file == "train":
             return copy.deepcopy(flatten(self._values_of("train")).get(key))
-        data = self._values_of("dataset")
-        place = _PLACE.match(key)
-        for level in [key] if place else [f"{start}.{key}" for start in _CHAIN]:
-            found = _PLACE.match(level)
-            assert found is not None
-            table = data.get("general") if found[1] else item_at(data.get("datasets"), int(found[2]))
-            if found[3] is not None and isinstance(table, dict):
-                table = item_at(table.get("subsets"), int(found[3]))
-            if isinstance(table, dict) and table.get(found[4]) is not None:
-                return copy.deepcopy(table[found[4]])
-        return None
+        return copy.deepcopy(places.value_of(self._values_of("dataset"), key))
 
     def home(self, key: str) -> FileName:
         """The file in which `key` is set, or belongs when it is not: `train` or `dataset`."""
-        if _PLACE.match(key):
-            return "dataset"
-        if self.get("dataset", key) is not None:
+        if places.named(key) is not None or self.get("dataset", key) is not None:
             return "dataset"
         if key in flatten(self._values_of("train")):
             return "train"
@@ -217,18 +198,7 @@ class Config:
 
     def field(self, file: FileName, key: str) -> Field | None:
         """The facts of a key; None for one that the trainer does not know."""
-        if file == "train":
-            return fields(self.script).get(key)
-        place = _PLACE.match(key)
-        bare = place[4] if place else key
-        levels = (
-            LEVELS if place is None else (("subsets",) if place[3] else ("datasets",) if place[2] else ("general",))
-        )
-        for level in reversed(levels):
-            found = dataset_fields(level).get(bare)
-            if found is not None:
-                return found
-        return None
+        return fields(self.script).get(key) if file == "train" else places.field_of(key)
 
     @property
     def script(self) -> str:
@@ -247,10 +217,9 @@ class Config:
         self._refuse_broken(file)
         value = coerce(value, self.field(file, key))
         if file == "train":
-            self._set_train(key, value)
+            set_option(self.train, fields(self.script), key, value)
         else:
-            name, container = self._target(key)
-            assign(container, name, value, neighbours(container, dataset_fields("subsets"), name))
+            places.put(self.dataset, key, value)
         self._refresh(file)
 
     def unset(self, file: FileName, key: str) -> None:
@@ -260,9 +229,7 @@ class Config:
             for container in holders_of(self.train, key):
                 container.remove(key)
         else:
-            found = next(((name, each) for name, each in self._places(key) if name in each), None)
-            if found is not None:
-                found[1].remove(found[0])
+            places.remove(self.dataset, key)
         self._refresh(file)
 
     def save(self, journal: Journal | None = None, *, force: bool = False) -> EditGroup | None:
@@ -331,68 +298,6 @@ class Config:
     def _refuse_broken(self, file: FileName) -> None:
         if file in self.broken:
             raise self.broken[file]
-
-    def _set_train(self, key: str, value: Any) -> None:
-        holders = holders_of(self.train, key)
-        if holders:
-            assign(holders[-1], key, value, [])
-            return
-        known = fields(self.script)
-        best: tuple[int, Container, list[str]] | None = None
-        for container in sections(self.train):
-            near = neighbours(container, known, key)
-            if near and (best is None or len(near) > best[0]):
-                best = (len(near), container, near)
-        if best is not None:
-            assign(best[1], key, value, best[2])
-        else:
-            taken = self.train.get(key)  # a section of that name: the key can only stand inside
-            assign(self.train if taken is None else container_of(taken), key, value, [])
-
-    def _target(self, key: str) -> tuple[str, Container]:
-        """Name and container to write a dataset key into; makes [general], [[datasets]] and a subset when missing."""
-        import tomlkit
-
-        for name, container in self._places(key):
-            if name in container:
-                return name, container
-        place = _PLACE.match(key)
-        name = place[4] if place else key
-        if place is not None:
-            level = "general" if place[1] else "subsets" if place[3] is not None else "datasets"
-        else:
-            level = "subsets" if name in _SUBSET_KEYS else "datasets" if name in _DATASET_KEYS else "general"
-        document = self.dataset
-        if level == "general":
-            if "general" not in document:
-                table = tomlkit.table()
-                following = list(document.keys())
-                if following:
-                    table.add(tomlkit.nl())
-                document._insert_at(0, tomlkit.key("general"), table)
-            if not isinstance(document["general"], dict):
-                raise UserError("general is not a table", "Write [general], in the raw editor.")
-            return name, container_of(document["general"])
-        dataset = nth_table(document, "datasets", int(place[2]) if place else 0)
-        if level == "datasets":
-            return name, dataset
-        return name, nth_table(dataset, "subsets", int(place[3]) if place else 0)
-
-    def _places(self, key: str) -> list[tuple[str, Container]]:
-        """Where a dataset key may stand, nearest first: (name, container)."""
-        if "dataset" in self.broken:
-            return []
-        document = self.dataset
-        place = _PLACE.match(key)
-        if place is None:
-            return [item for start in _CHAIN for item in self._places(f"{start}.{key}")]
-        if place[1]:
-            general = document.get("general")
-            return [(place[4], container_of(general))] if isinstance(general, dict) else []
-        table = item_at(document.get("datasets"), int(place[2]))
-        if table is not None and place[3] is not None:
-            table = item_at(table.get("subsets"), int(place[3])) if isinstance(table, dict) else None
-        return [(place[4], container_of(table))] if isinstance(table, dict) else []
 
 
 def _read(path: Path) -> bytes | None:
