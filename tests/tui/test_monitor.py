@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import shutil
 import time
@@ -21,7 +20,7 @@ from tests.core.runs_kit import Runs, wait_for, write_safetensors
 from tui.app import KohyaApp
 from tui.graphics import Choice
 from tui.screens.dialogs import Choose
-from tui.screens.monitor import MonitorScreen
+from tui.screens.monitor import POLL, MonitorScreen
 from tui.screens.monitor_checkpoints import CheckpointsDialog
 from tui.screens.monitor_samples import SamplesScreen
 
@@ -174,7 +173,7 @@ async def test_columns_of_the_list_go_whole_when_there_is_no_room(
     async with app_for(workspace).run_test(size=(width, 12)) as pilot:
         screen = await monitor(pilot, finished)
         await pilot.press("escape")
-        await until(pilot, lambda: len(screen._progress) == 1 and "2h ago" in screen_text(pilot))
+        await until(pilot, lambda: len(screen.all_runs.progress) == 1 and "2h ago" in screen_text(pilot))
         row = next(line for line in screen_text(pilot).splitlines() if "rinni  " in line)
         assert "finished" in row
         assert row.endswith("2h ago")
@@ -382,7 +381,7 @@ async def test_keys_change_the_chart(workspace: Workspace, finished: str) -> Non
         assert "smoothing 0.8" in screen_text(pilot)
         await pilot.press("L")
         assert "log" in screen_text(pilot).splitlines()[4]
-        await until(pilot, lambda: len(screen.runs) == 2)
+        await until(pilot, lambda: len(screen.all_runs.runs) == 2)
         await pilot.press("O")
         await pilot.pause()
         await pilot.press("down", "enter")
@@ -446,14 +445,16 @@ async def test_a_tag_run_shows_images_instead_of_a_chart(workspace: Workspace) -
 
 
 async def test_a_hidden_monitor_reads_nothing(workspace: Workspace, finished: str) -> None:
-    """On another screen no poll goes on."""
+    """On another screen no poll goes on while a clock of the same pace beats three times."""
     app = app_for(workspace)
     async with app.run_test(size=(120, 40)) as pilot:
         screen = await monitor(pilot, finished)
         await app.action_mode("dataset")
         await until(pilot, lambda: not screen._busy)
         ticks = screen._ticks
-        await asyncio.sleep(0.6)
+        beats: list[float] = []
+        app.set_interval(POLL, lambda: beats.append(time.monotonic()))
+        await until(pilot, lambda: len(beats) == 3)
         assert screen._ticks == ticks
 
 

@@ -11,24 +11,22 @@ from typing import TYPE_CHECKING
 
 from textual import events, getters, on, work
 from textual.binding import Binding
-from textual.containers import Vertical
 from textual.timer import Timer
 from textual.widget import Widget
 from textual.widgets import Input
 
 from core.problems import Problem, UserError
-from core.text import count_of, printable
+from core.text import printable
 from tui.screens import monitor_actions
 from tui.screens.base import FIND, ModeScreen
 from tui.screens.monitor_feed import HardwareFeed, News, RunFeed
+from tui.screens.monitor_list import AllRuns
 from tui.screens.monitor_parts import ENDED, is_tagging
 from tui.screens.monitor_view import RunView
 from tui.widgets.chart import LossChart
 from tui.widgets.item_list import ItemList
-from tui.widgets.line import Line
-from tui.widgets.log_view import LogTitle, LogView
+from tui.widgets.log_view import LogView
 from tui.widgets.plot import Curve
-from tui.widgets.run_list import RunRows
 
 if TYPE_CHECKING:
     from core.hardware import GpuReading, HostSnapshot
@@ -37,7 +35,6 @@ if TYPE_CHECKING:
 POLL = 0.25
 """Seconds between two looks at a live run; an ended one is looked at every two seconds."""
 LIST_EVERY = 5.0
-_EMPTY = "No runs yet. R in Config (4) starts one, or in a shell: kohya-tui train NAME"
 
 
 class MonitorScreen(ModeScreen):
@@ -84,30 +81,23 @@ class MonitorScreen(ModeScreen):
 
     chart = getters.query_one("#chart", LossChart)
     log_view = getters.query_one("#log", LogView)
-    log_title = getters.query_one("#log-title", LogTitle)
     view = getters.query_one(RunView)
-    run_list = getters.query_one("#run-list", ItemList)
-    finder = getters.query_one("#find", Input)
+    all_runs = getters.query_one(AllRuns)
 
     def __init__(self) -> None:
         super().__init__()
         self.news: News | None = None
         """The last poll of the run that is shown; None while the list is."""
-        self.runs: list[Run] = []
         self._feed: RunFeed | None = None
         self._hardware = HardwareFeed()
         self._poller: Timer | None = None
         self._busy: set[str] = set()
         self._ticks = 0
-        self._progress: dict[str, str] = {}
-        self._rows = RunRows()
         self._chosen = False
         self._keys_for: tuple[object, ...] = ()
 
     def compose_body(self) -> Iterable[Widget]:
-        with Vertical(id="runs"):
-            yield Line([(" Runs", "accent bold")], id="runs-title")
-            yield ItemList(self._rows, id="run-list")
+        yield AllRuns(id="runs")
         yield RunView(id="run")
 
     def on_mount(self) -> None:
@@ -133,8 +123,8 @@ class MonitorScreen(ModeScreen):
             self._poller = None
 
     def step_back(self) -> bool:
-        if self.finder.has_class("-open"):
-            self._close_finder("")
+        if self.view.finds:
+            self.view.find("")
             return True
         if self._feed is not None:
             self.show_list()
@@ -158,7 +148,7 @@ class MonitorScreen(ModeScreen):
         )
         self.news = None
         self.view.clear()
-        self.query_one("#runs").display = False
+        self.all_runs.display = False
         self.view.display = True
         self.log_view.focus()
         self.view.fit_to(self.size)
@@ -169,8 +159,8 @@ class MonitorScreen(ModeScreen):
         self._chosen, self._feed, self.news = True, None, None
         self.app.active_run = None
         self.view.display = False
-        self.query_one("#runs").display = True
-        self.run_list.focus()
+        self.all_runs.display = True
+        self.all_runs.rows.focus()
         self.refresh_bindings()
         self._list_runs()
 
@@ -249,10 +239,7 @@ class MonitorScreen(ModeScreen):
 
     def _list_runs(self) -> None:
         if self.is_active and self._begin("list"):
-            # What was read of a run that had not ended yet is no longer true when it has.
-            ended = (run.id for run in self.runs if str(run.state) in ENDED)
-            known = {run_id: self._progress[run_id] for run_id in ended if run_id in self._progress}
-            self._read_list(known, self._feed is None)
+            self._read_list(self.all_runs.known(), self._feed is None)
 
     @work(thread=True, group="monitor-list", exit_on_error=False)
     def _read_list(self, known: dict[str, str], detailed: bool) -> None:
@@ -266,31 +253,17 @@ class MonitorScreen(ModeScreen):
         live_now = next((run for run in runs if run.live), None)
         if live_now is not None and not self._chosen and self._feed is None:
             self.show_run(live_now.id)
-        here = self.selected_run()
-        self.runs, self._progress = runs, progress
-        changed = self._rows.update(runs, progress, self.run_list.size.width)
-        for index in changed or ():
-            self.run_list.row_changed(index)
-        if changed is None or not self.run_list.empty:
-            self.run_list.empty = _EMPTY
-            cursor = next((index for index, run in enumerate(runs) if here is not None and run.id == here.id), 0)
-            self.run_list.rows_changed(cursor if runs else None)
-        live = sum(1 for run in runs if run.live)
-        title = [(" Runs", "accent bold"), (f"   {len(runs):,}", "text")] if runs else [(" Runs", "accent bold")]
-        if live:
-            title += [("   ▶ ", "good"), (count_of(live, "run is", "runs are") + " going", "text")]
-        self.query_one("#runs-title", Line).set(title, [("⏎ opens ", "muted")] if runs else [])
+        self.all_runs.take(runs, progress)
 
     def selected_run(self) -> Run | None:
         """The run that is shown, or the one under the cursor of the list."""
         if self.news is not None:
             return self.news.snapshot.run
-        index = self.run_list.cursor
-        return self.runs[index] if self._feed is None and 0 <= index < len(self.runs) else None
+        return self.all_runs.under_cursor if self._feed is None else None
 
     @on(ItemList.Opened, "#run-list")
     def _open_listed(self, event: ItemList.Opened) -> None:
-        self.show_run(self.runs[event.index].id)
+        self.show_run(self.all_runs.runs[event.index].id)
 
     # Showing
 
@@ -344,7 +317,7 @@ class MonitorScreen(ModeScreen):
         return True
 
     def action_next_panel(self) -> None:
-        (self.log_view if self._feed is not None else self.run_list).focus()
+        (self.log_view if self._feed is not None else self.all_runs.rows).focus()
 
     async def action_show_runs(self) -> None:
         await self.app.action_back()
@@ -393,9 +366,7 @@ class MonitorScreen(ModeScreen):
     # Finding in the log
 
     def action_find(self) -> None:
-        self.finder.add_class("-open")
-        self.finder.value = self.log_view.query_text
-        self.finder.focus()
+        self.view.open_finder()
 
     def action_next_match(self) -> None:
         self.log_view.go_to_match(1)
@@ -405,13 +376,4 @@ class MonitorScreen(ModeScreen):
 
     @on(Input.Submitted, "#find")
     def _find(self, event: Input.Submitted) -> None:
-        self._close_finder(event.value)
-
-    def _close_finder(self, query: str) -> None:
-        self.finder.remove_class("-open")
-        self.log_view.focus()
-        self.log_view.find(query)
-
-    @on(LogView.Changed)
-    def _log_changed(self, event: LogView.Changed) -> None:
-        self.log_title.tell(event.log, focused=event.log.has_focus)
+        self.view.find(event.value)

@@ -204,7 +204,7 @@ def overlay(screen: MonitorScreen) -> None:
     news = screen.news
     if news is None:
         return
-    others = [run for run in screen.runs if run.id != news.snapshot.run.id and not is_tagging(run)][:50]
+    others = [run for run in screen.all_runs.runs if run.id != news.snapshot.run.id and not is_tagging(run)][:50]
     if not others:
         screen.notify("There is no other training to compare with.", timeout=4)
         return

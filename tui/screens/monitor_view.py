@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from textual import getters
+from textual import getters, on
 from textual.app import ComposeResult
 from textual.containers import Container, Vertical
 from textual.geometry import Size
@@ -48,6 +48,7 @@ class RunView(Vertical):
     log_view = getters.query_one("#log", LogView)
     gauges = getters.query_one("#gauges", Gauges)
     strip = getters.query_one("#strip", TileGrid)
+    finder = getters.query_one("#find", Input)
 
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
@@ -85,6 +86,31 @@ class RunView(Vertical):
             self.lines(name).show([])
         self.strip.set_tiles([], [])
         self.remove_class("-saved", "-ended")
+
+    # Finding in the log
+
+    @property
+    def finds(self) -> bool:
+        """Is the line for the text to find open?"""
+        return self.finder.has_class("-open")
+
+    def open_finder(self) -> None:
+        """With the text of the last time."""
+        self.finder.add_class("-open")
+        self.finder.value = self.log_view.query_text
+        self.finder.focus()
+
+    def find(self, query: str) -> None:
+        """Close the line and go to the newest match; without a text nothing is marked any more."""
+        self.finder.remove_class("-open")
+        self.log_view.focus()
+        self.log_view.find(query)
+
+    @on(LogView.Changed)
+    def _log_changed(self, event: LogView.Changed) -> None:
+        self.query_one(LogTitle).tell(event.log, focused=event.log.has_focus)
+
+    # Showing
 
     def fit_to(self, size: Size) -> None:
         """Beside each other, above each other, or three lines."""

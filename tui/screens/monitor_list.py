@@ -1,0 +1,69 @@
+"""All runs on the Monitor screen, the newest first: a line each, and how many go on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from textual import getters
+from textual.app import ComposeResult
+from textual.containers import Vertical
+
+from core.text import count_of
+from tui.screens.monitor_parts import ENDED
+from tui.theme import Cells
+from tui.widgets.item_list import ItemList
+from tui.widgets.line import Line
+from tui.widgets.run_list import RunRows
+
+if TYPE_CHECKING:
+    from core.runs.model import Run
+
+_EMPTY = "No runs yet. R in Config (4) starts one, or in a shell: kohya-tui train NAME"
+
+
+class AllRuns(Vertical):
+    """`take` shows what was read; the cursor stays on its run."""
+
+    rows = getters.query_one("#run-list", ItemList)
+
+    def __init__(self, *, id: str) -> None:
+        super().__init__(id=id)
+        self.runs: list[Run] = []
+        self.progress: dict[str, str] = {}
+        """How far each run came, by id; those of runs that were looked into."""
+        self._shown = RunRows()
+
+    def compose(self) -> ComposeResult:
+        yield Line([(" Runs", "accent bold")], id="runs-title")
+        yield ItemList(self._shown, id="run-list")
+
+    @property
+    def under_cursor(self) -> Run | None:
+        """None while the list is empty."""
+        index = self.rows.cursor
+        return self.runs[index] if 0 <= index < len(self.runs) else None
+
+    def known(self) -> dict[str, str]:
+        """What need not be read again: of a run that had not ended yet it is no longer true when it has."""
+        ended: Iterable[str] = (run.id for run in self.runs if str(run.state) in ENDED)
+        return {run_id: self.progress[run_id] for run_id in ended if run_id in self.progress}
+
+    def take(self, runs: list[Run], progress: dict[str, str]) -> None:
+        """Show these; only rows that look different are drawn."""
+        here = self.under_cursor
+        self.runs, self.progress = runs, progress
+        changed = self._shown.update(runs, progress, self.rows.size.width)
+        for index in changed or ():
+            self.rows.row_changed(index)
+        if changed is None or not self.rows.empty:
+            self.rows.empty = _EMPTY
+            cursor = next((index for index, run in enumerate(runs) if here is not None and run.id == here.id), 0)
+            self.rows.rows_changed(cursor if runs else None)
+        live = sum(1 for run in runs if run.live)
+        title: Cells = [(" Runs", "accent bold")]
+        if runs:
+            title.append((f"   {len(runs):,}", "text"))
+        if live:
+            title += [("   ▶ ", "good"), (count_of(live, "run is", "runs are") + " going", "text")]
+        self.query_one("#runs-title", Line).set(title, [("⏎ opens ", "muted")] if runs else [])
