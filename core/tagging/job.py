@@ -185,8 +185,8 @@ def _tag(job: Job, session: TaggerSession, results: Results, stop: Stop) -> None
     pause = float(os.environ.get("KOHYA_TUI_DEMO_TAG_SECONDS") or 0)
     batches = tag_images(
         list(job.images),
-        session,
-        batch=job.options.get("batch_size") or _batch_for(session),
+        [[session]],
+        batch=job.options.get("batch_size"),
         threads=job.options.get("max_data_loader_n_workers") or max(2, physical_cores()),
         clip_16_bit=wanted.sd_compat,
         should_stop=stop.asked,
@@ -218,7 +218,8 @@ def _tag(job: Job, session: TaggerSession, results: Results, stop: Stop) -> None
                 results.failed(item.path, item.error or "unreadable")
                 say(f"FAILED {item.error}")
                 return
-            tags = captioner.tags(item.scores)
+            (scores,) = item.scores
+            tags = captioner.tags(scores)
             try:
                 output.write(item.path, tags.tags, item.size)
             except UserError as error:
@@ -238,7 +239,7 @@ def _tag(job: Job, session: TaggerSession, results: Results, stop: Stop) -> None
             for kind, words in tags.groups:
                 say(f"{item.path.name}: {kind}: {', '.join(words)}")
             if store is not None and job.workspace is not None:
-                store.add(job.workspace.key_of(item.path), stamp_of(item.path), item.scores)
+                store.add(job.workspace.key_of(item.path), stamp_of(item.path), scores)
 
         stop.is_tagging = True
         with contextlib.closing(batches):
@@ -335,13 +336,6 @@ def _fetch(model: TaggerModel, model_dir: Path | None) -> None:
         if not model.is_on_disk:
             raise
         say(f"Warning: {error.message}. The copy on this machine is used: {model.onnx}")
-
-
-def _batch_for(session: TaggerSession) -> int:
-    """Images at once when nobody said: 16 keep a GPU busy; on a CPU a large model gains nothing, and stops later."""
-    if session.keeps_shape:
-        return 16
-    return 8 if (session.model.bytes or 0) < 50_000_000 else 1
 
 
 def _has_text(path: Path) -> bool:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -13,11 +14,28 @@ from core.problems import UserError
 from core.tagging.labels import LabelSet, read_labels
 from core.tagging.models import TaggerModel
 from core.tagging.providers import CPU, CUDA, available_runtime, driver_version, why_not_cuda
+from core.tagging.reading import ModelInput
+
+_SMALL_MODEL = 50_000_000
+"""Bytes of a model file below which several images at once pay off on a CPU."""
+
+
+@dataclass(slots=True)
+class Staged:
+    """Images laid ready for the model."""
+
+    images: Sequence[NDArray[np.uint8]]
+    rows: int
+    """Size of the batch that the model gets; the surplus is white."""
+    feed: NDArray[np.float32] | None
+    """None when they do not fit at once: they are fed piece by piece."""
 
 
 @dataclass(slots=True)
 class TaggerSession:
-    """`run` may be called from one thread at a time."""
+    """`stage` and `finish` may be called from two threads, each one at a time, as a batch is staged while the one
+    before it runs; never a third before the first is finished.
+    """
 
     model: TaggerModel
     labels: LabelSet
@@ -25,44 +43,98 @@ class TaggerSession:
     fixed_batch: int | None
     """The model takes exactly this many images; `run` fills up what is missing."""
     provider: str
-    """`cuda` or `cpu`: what ONNX Runtime says it uses, not what was asked."""
+    """What ONNX Runtime says it uses, not what was asked: one of options.PROVIDERS."""
     fallback: str | None
     """Why it is not the GPU, with the command that repairs it; None when nothing is amiss."""
     keeps_shape: bool
     """Always run full batches: a new shape makes cuDNN search its algorithms again."""
     _session: Any
+    _runtime: Any
     _input: str
     _output: str
-    _buffer: NDArray[np.float32] | None = None
+    device: int | None = None
+    """Number of the GPU; None on the CPU."""
+    batch_limit: int | None = None
+    """Most images at once since the device ran out of memory; None while it never did."""
+    _options: Any = None
+    _feeds: list[NDArray[np.float32]] = field(default_factory=list)
+    _turn: int = 0
+    _notes: list[str] = field(default_factory=list)
 
-    def run(self, images: NDArray[np.uint8] | list[NDArray[np.uint8]], batch: int | None = None) -> NDArray[np.float32]:
+    @property
+    def input(self) -> ModelInput:
+        return ModelInput(self.model.format, self.input_size)
+
+    @property
+    def is_gpu(self) -> bool:
+        return self.provider != CPU
+
+    @property
+    def device_name(self) -> str:
+        """As people call it: `CUDA`, `CPU`."""
+        return self.provider.upper()
+
+    @property
+    def best_batch(self) -> int:
+        """Images at once when nobody said: 16 keep a GPU busy; on a CPU a large model gains nothing, and stops
+        later.
+        """
+        if self.is_gpu:
+            return 16
+        return 8 if (self.model.bytes or 0) < _SMALL_MODEL else 1
+
+    def run(self, images: Sequence[NDArray[np.uint8]], batch: int | None = None) -> NDArray[np.float32]:
         """Probabilities float32 [N, len(labels)] of N images uint8 [input_size, input_size, 3], in the
         model's channel order (preprocess.prepare).
 
         With `batch`, a shorter last batch is filled up with white to that size where the device wants a constant
-        shape. Raises UserError when the model fails, out of memory included.
+        shape. Raises UserError when the model fails.
         """
+        return self.finish(self.stage(images, batch))
+
+    def stage(self, images: Sequence[NDArray[np.uint8]], batch: int | None = None) -> Staged:
+        """Lay images ready for `finish`, as `run` would feed them."""
         count = len(images)
-        if self.fixed_batch is not None and count > self.fixed_batch:
-            step = self.fixed_batch
-            return np.concatenate([self.run(images[at : at + step]) for at in range(0, count, step)])
         rows = self.fixed_batch or (max(batch or count, count) if self.keeps_shape else count)
-        feed = self._feed(images, rows)
+        if count > rows or (self.batch_limit is not None and rows > self.batch_limit):
+            return Staged(images, rows, None)
+        return Staged(images, rows, self._filled(images, rows))
+
+    def finish(self, staged: Staged) -> NDArray[np.float32]:
+        """Run what was staged."""
+        if staged.feed is None:
+            step = min(staged.rows, self.batch_limit or staged.rows)
+            pieces = range(0, len(staged.images), step)
+            return np.concatenate([self.run(staged.images[at : at + step], step) for at in pieces])
         try:
-            (scores,) = self._session.run([self._output], {self._input: feed})
+            (scores,) = self._session.run([self._output], {self._input: staged.feed}, self._options)
         except Exception as error:  # onnxruntime's own classes, which differ from version to version
             raise UserError(
-                f"The model {self.model.name} failed: {_first_line(error)}", _advice(error, rows)
+                f"The model {self.model.name} failed: {_first_line(error)}", _advice(error, staged.rows)
             ) from error
-        scores = np.asarray(scores[:count], np.float32)
+        scores = np.array(scores[: len(staged.images)], np.float32)
         return 1 / (1 + np.exp(-scores)) if self.model.format.is_logits else scores
 
-    def _feed(self, images: NDArray[np.uint8] | list[NDArray[np.uint8]], rows: int) -> NDArray[np.float32]:
+    def terminate(self) -> None:
+        """Break off the batch that runs in another thread, and every later one until `resume`."""
+        self._options.terminate = True
+
+    def resume(self) -> None:
+        """Take batches again."""
+        self._options = self._runtime.RunOptions()
+
+    def take_notes(self) -> list[str]:
+        """What the user should be told, each once."""
+        notes, self._notes = self._notes, []
+        return notes
+
+    def _filled(self, images: Sequence[NDArray[np.uint8]], rows: int) -> NDArray[np.float32]:
         form, size = self.model.format, self.input_size
         shape = (rows, size, size, 3) if form.layout == "NHWC" else (rows, 3, size, size)
-        if self._buffer is None or self._buffer.shape != shape:
-            self._buffer = np.empty(shape, np.float32)
-        feed = self._buffer
+        if not self._feeds or self._feeds[0].shape != shape:
+            self._feeds = [np.empty(shape, np.float32) for _ in range(2)]
+        self._turn ^= 1
+        feed = self._feeds[self._turn]
         for row, pixels in enumerate(images):
             feed[row] = pixels if form.layout == "NHWC" else pixels.transpose(2, 0, 1)
         feed[len(images) :] = 255
@@ -74,8 +146,17 @@ class TaggerSession:
         return feed
 
 
-def open_session(model: TaggerModel, provider: str = "auto", threads: int | None = None) -> TaggerSession:
-    """Load `model` on `provider` (`auto`, `cuda`, `cpu`) with `threads` per operator (None: the physical cores).
+def open_session(
+    model: TaggerModel,
+    provider: str = "auto",
+    threads: int | None = None,
+    *,
+    device: int | None = None,
+    vram_limit: float | None = None,
+    fp16: bool = False,
+    cancel: Callable[[], bool] | None = None,
+) -> TaggerSession:
+    """Load `model` on `provider` (options.PROVIDERS) with `threads` per operator (None: the physical cores).
 
     A GPU that cannot be used gives a session on the CPU whose `fallback` says why. Raises UserError when onnxruntime
     is not installed, and when the model is damaged, takes other inputs than its format, or does not match its label
@@ -112,8 +193,10 @@ def open_session(model: TaggerModel, provider: str = "auto", threads: int | None
         fallback=fallback,
         keeps_shape=really == CUDA,
         _session=session,
+        _runtime=runtime,
         _input=inputs[0].name,
         _output=output.name,
+        _options=runtime.RunOptions(),
     )
 
 

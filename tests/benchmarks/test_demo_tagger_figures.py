@@ -54,7 +54,7 @@ def measure(folder: Path) -> dict[str, float]:
         session.run(pixels[at : at + BATCH])
     bare = len(paths) / (time.perf_counter() - begun)
     begun = time.perf_counter()
-    count = sum(len(group) for group in tag_images(paths, session, batch=BATCH))
+    count = sum(len(group) for group in tag_images(paths, [[session]], batch=BATCH))
     whole = count / (time.perf_counter() - begun)
     assert count == len(paths)
     return {

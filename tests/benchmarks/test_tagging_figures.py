@@ -53,7 +53,7 @@ def measure() -> str:
             session.run(pixels[at : at + 8])
         bare.append(time.perf_counter() - begun)
         begun, used = time.perf_counter(), time.process_time()
-        count = sum(len(group) for group in tag_images(paths, session, batch=8, threads=max(2, physical_cores())))
+        count = sum(len(group) for group in tag_images(paths, [[session]], batch=8, threads=max(2, physical_cores())))
         piped.append(time.perf_counter() - begun)
         processor.append(time.process_time() - used)
         assert count == len(paths)

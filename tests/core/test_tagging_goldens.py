@@ -63,10 +63,10 @@ def score() -> Callable[..., Any]:
         if model not in sessions:
             sessions[model] = open_session(find_model(model, None, Settings(), GOLDENS / "model"), "cpu", 2)
         missing = [image for image in images if (model, clip, image) not in known]
-        for batch in tag_images(missing, sessions[model], batch=8, clip_16_bit=clip):
+        for batch in tag_images(missing, [[sessions[model]]], batch=8, clip_16_bit=clip):
             for item in batch:
                 assert item.error is None
-                known[model, clip, item.path] = item.scores
+                (known[model, clip, item.path],) = item.scores
         return sessions[model], {image: known[model, clip, image] for image in images}
 
     return scores

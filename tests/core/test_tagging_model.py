@@ -176,9 +176,9 @@ def test_scores_do_not_depend_on_the_batch() -> None:
     paths = sorted(GOOD.glob("rgb_*.*"))
     runs = []
     for name, batch in (("SmilingWolf_tiny-dyn", 1), ("SmilingWolf_tiny-dyn", 8), ("SmilingWolf_tiny-fixed4", 3)):
-        items = [item for group in tag_images(paths, opened(tiny(name)), batch=batch) for item in group]
+        items = [item for group in tag_images(paths, [[opened(tiny(name))]], batch=batch) for item in group]
         assert [item.path for item in items] == paths
-        runs.append(np.stack([item.scores for item in items if item.scores is not None]))
+        runs.append(np.stack([item.scores[0] for item in items if item.scores is not None]))
     assert np.allclose(runs[0], runs[1], atol=1e-6) and np.allclose(runs[0], runs[2], atol=1e-6)
     assert runs[0].min() >= 0 and runs[0].max() <= 1
 
@@ -186,7 +186,7 @@ def test_scores_do_not_depend_on_the_batch() -> None:
 def test_a_stopped_pipeline_ends_soon_and_leaves_no_thread() -> None:
     """Few pictures are decoded ahead, and closing the generator ends its threads."""
     before = threading.active_count()
-    batches = tag_images([GOOD / "rgb_square.jpg"] * 1000, opened(tiny()), batch=1)
+    batches = tag_images([GOOD / "rgb_square.jpg"] * 1000, [[opened(tiny())]], batch=1)
     assert isinstance(next(batches)[0], Tagged)
     batches.close()
     assert threading.active_count() == before
@@ -275,9 +275,9 @@ class CudaRuntime:
                 works = wants_cuda and runtime.behaviour == "works"
                 return ["CUDAExecutionProvider", "CPUExecutionProvider"] if works else ["CPUExecutionProvider"]
 
-            def run(self, outputs: list[str], feed: dict[str, Any]) -> Any:
+            def run(self, outputs: list[str], feed: dict[str, Any], options: Any = None) -> Any:
                 runtime.batches += [len(value) for value in feed.values()]
-                return real.run(outputs, feed)
+                return real.run(outputs, feed, options)
 
         return Session()
 
@@ -305,7 +305,7 @@ def test_on_a_gpu_every_batch_has_the_same_shape(monkeypatch: pytest.MonkeyPatch
     session = opened(tiny(), "auto")
     assert (session.provider, session.fallback) == ("cuda", None)
     paths = [GOOD / "rgb_square.jpg"] * 5
-    items = [item for group in tag_images(paths, session, batch=2) for item in group]
+    items = [item for group in tag_images(paths, [[session]], batch=2) for item in group]
     assert runtime.batches == [2, 2, 2] and len(items) == 5
     first, last = items[0].scores, items[-1].scores
     assert first is not None and last is not None and np.allclose(first, last, atol=1e-6)

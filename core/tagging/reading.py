@@ -1,0 +1,137 @@
+"""One image file read once: its bytes hashed, its header looked at, its pixels prepared for every model of the pass."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core.problems import UserError
+from core.tagging.descriptors import InputFormat
+from core.tagging.preprocess import decode, is_turned, open_image, prepare, unreadable
+
+Rows = tuple[NDArray[np.float32], ...]
+"""Scores of one image, one row per model of the pass."""
+PIXEL_LIMIT = 200_000_000
+"""Pixels that may be decoded at once: two pictures of 100 megapixels, not ten."""
+_WHOLE = 32_000_000
+"""A larger file is hashed piece by piece and decoded from the disk: 16 threads shall not hold 16 of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInput:
+    """What a model wants to see: a square of `size` in its format."""
+
+    form: InputFormat
+    size: int
+
+    @property
+    def pixels(self) -> tuple[object, ...]:
+        """What decides the bytes of `preprocess.prepare`; models that agree in it share one picture."""
+        form = self.form
+        return form.channels, form.fit, form.pad, form.resample, self.size
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """One file read. `pixels` has one array (uint8 [S, S, 3]) per input; None when `rows` or `error` stands instead."""
+
+    path: Path
+    content: str = ""
+    """BLAKE2b-128 of the file's bytes, in hex; "" when it could not be read."""
+    bytes: int = 0
+    size: tuple[int, int] | None = None
+    pixels: tuple[NDArray[np.uint8], ...] | None = None
+    rows: Rows | None = None
+    error: str | None = None
+    is_turned: bool = False
+
+
+class PixelGate:
+    """Lets pictures be decoded as long as their pixels fit under the limit; one that is larger goes alone."""
+
+    def __init__(self, limit: int = PIXEL_LIMIT) -> None:
+        self._limit = limit
+        self._used = 0
+        self._condition = threading.Condition()
+
+    @contextlib.contextmanager
+    def admit(self, pixels: int) -> Iterator[None]:
+        with self._condition:
+            self._condition.wait_for(lambda: self._used == 0 or self._used + pixels <= self._limit)
+            self._used += pixels
+        try:
+            yield
+        finally:
+            with self._condition:
+                self._used -= pixels
+                self._condition.notify_all()
+
+
+def one_line(error: UserError) -> str:
+    """The sentence and its remedy behind each other, as a log shows them."""
+    return error.message if error.hint is None else f"{error.message}. {error.hint}"
+
+
+def content_of(path: Path) -> tuple[str, bytes | None, int]:
+    """Hash of a file's content, its bytes (None for a very large one, which is not kept in memory), and its size.
+
+    Raises UserError when it cannot be read.
+    """
+    try:
+        with path.open("rb", buffering=0) as stream:
+            if os.fstat(stream.fileno()).st_size <= _WHOLE:
+                data = stream.readall()
+                return hashlib.blake2b(data, digest_size=16).hexdigest(), data, len(data)
+            digest, size = hashlib.blake2b(digest_size=16), 0
+            while piece := stream.read(1 << 22):
+                digest.update(piece)
+                size += len(piece)
+            return digest.hexdigest(), None, size
+    except OSError as error:
+        raise unreadable(path, error) from error
+
+
+def read_picture(
+    path: Path,
+    inputs: Callable[[], Sequence[ModelInput]],
+    gate: PixelGate,
+    *,
+    clip_16_bit: bool = False,
+    lookup: Callable[[str], Rows | None] | None = None,
+) -> Picture:
+    """Never raises: what is wrong with the file is the picture's `error`.
+
+    `inputs` is asked only when the picture is decoded, and may block. With scores known to `lookup` no pixel is
+    decoded.
+    """
+    content, length = "", 0
+    try:
+        content, data, length = content_of(path)
+        rows = None if lookup is None else lookup(content)
+        with contextlib.closing(open_image(path, data)) as image:
+            size = image.size
+            if rows is not None:
+                return Picture(path, content, length, size, rows=rows, is_turned=is_turned(image))
+            with gate.admit(size[0] * size[1]):
+                rgb = decode(image, path, clip_16_bit=clip_16_bit)
+                del data
+                made: dict[tuple[object, ...], NDArray[np.uint8]] = {}
+                wanted = inputs()
+                for item in wanted:
+                    if item.pixels not in made:
+                        made[item.pixels] = prepare(rgb, item.form, item.size)
+            pixels = tuple(made[item.pixels] for item in wanted)
+            return Picture(path, content, length, size, pixels, is_turned=is_turned(image))
+    except UserError as error:
+        return Picture(path, content, length, error=one_line(error))
+    except Exception as error:  # a broken file may raise anything in Pillow's decoders; the run goes on
+        reason = f"{path} cannot be read: {type(error).__name__}: {error}"
+        return Picture(path, content, length, error=reason)
