@@ -44,6 +44,8 @@ class Settings:
     images: str = "auto"
     hide_pictures: bool = False
     quick_tags: tuple[str, ...] = ("smile", "open mouth", "closed eyes", "blush", "looking at viewer")
+    blacklists: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Sets of tags by name, for `kohya-tui tag --blacklist`; taken from the user's file only."""
     keys: Mapping[str, str] = field(default_factory=dict)
     """Binding id → key(s), for Textual's keymap."""
     problems: tuple[Problem, ...] = ()
@@ -153,16 +155,10 @@ def _merge_file(path: Path, values: dict[str, Any], problems: list[Problem], *, 
             Problem(Severity.WARNING, "KT002", str(path), f"was written by a newer kohya-tui (format {version})")
         )
     for key, value in data.items():
-        if key in USER_ONLY and not allow_programs:
-            problems.append(
-                Problem(
-                    Severity.WARNING,
-                    "KT003",
-                    str(path),
-                    f"{key} is ignored here: a workspace may not name a program",
-                    f"Put it into {user_file()}.",
-                )
-            )
+        if key in USER_ONLY | {"blacklists"} and not allow_programs:
+            why = "a workspace may not name a program" if key in USER_ONLY else "sets of tags are the user's own"
+            message = f"{key} is ignored here: {why}"
+            problems.append(Problem(Severity.WARNING, "KT003", str(path), message, f"Put it into {user_file()}."))
             continue
         _merge(key, value, str(path), values, problems)
 
@@ -208,6 +204,10 @@ def _checked(key: str, value: Any) -> Any:
         if not isinstance(value, list | tuple) or not all(isinstance(tag, str) for tag in value):
             raise ValueError("it must be a list of tags")
         return tuple(value)[:9]
+    if key == "blacklists":
+        if not isinstance(value, Mapping) or not all(isinstance(tags, list | tuple) for tags in value.values()):
+            raise ValueError("it must be a table of name = [tags]")
+        return {str(name): tuple(str(tag) for tag in tags) for name, tags in value.items()}
     if key == "keys":
         if not isinstance(value, Mapping) or not all(isinstance(item, str) for item in value.values()):
             raise ValueError("it must be a table of binding = key")

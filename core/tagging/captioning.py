@@ -14,27 +14,43 @@ letter, where sd-scripts at commit 48d368fa does something else:
 | `append_tags` | further lines stay inside a tag | a line end separates tags |
 
 A comma inside a tag name is written as it is, as sd-scripts does: every reader splits there.
+
+Captions from stored scores (core.tagging.scores) are those from the model's whole row, letter by letter, as long as no
+threshold lies under the floor that the scores were kept from.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from core.dataset.captions import tag_key
+from core.tagging.cleaning import overlapped, parse_tag_thresholds, unwanted
 from core.tagging.labels import Category, LabelSet
-from core.tagging.options import CaptionOptions, parse_replacements, split_list
+from core.tagging.options import CaptionOptions, split_list
+from core.tagging.scores import FLOOR
+from core.tagging.spelling import fold, rewrite
 
-KAOMOJI = frozenset(
-    {"0_0", "(o)_(o)", "+_+", "+_-", "._.", "<o>_<o>", "<|>_<|>", "=_=", ">_<", "3_3", "6_9", ">_o", "@_@", "^_^"}
-    | {"o_o", "u_u", "x_x", "|_|", "||_||"}
-)
-"""Emoticons that keep their underscore (the list of the WD models' author and of taggui)."""
-_PLACED = (Category.RATING, Category.QUALITY)
+if TYPE_CHECKING:
+    from core.tagging.models import TaggerModel
+    from core.tagging.scores import ScoreTable
+
+PLACED = (Category.RATING, Category.QUALITY)
 """One of each at most, chosen by the highest score and placed by an option."""
+CHARACTER_MCUT_FLOOR = 0.15
+"""MCut never goes lower for characters (dghs-imgutils, imgutils/tagging/wd14.py, after the WD models' author)."""
+_THRESHOLDS = (
+    Category.GENERAL,
+    Category.CHARACTER,
+    Category.COPYRIGHT,
+    Category.META,
+    Category.MODEL,
+    Category.ARTIST,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,86 +66,207 @@ class Tags:
 
 
 @dataclass(frozen=True, slots=True)
-class _Label:
-    """One output as it will be written: one part, or several when a character tag is expanded, or none (unwanted)."""
+class Picked:
+    """What one model says of one image, before it is put in a row: labels by index in the caption's order and in the
+    model's, their scores beside the latter.
+    """
 
-    category: Category
-    parts: tuple[str, ...]
+    ranked: Sequence[int]
+    chosen: Sequence[int]
+    scores: Sequence[float]
+    rating: str | None
+    quality: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Cut:
+    """A category with an adaptive threshold: which labels count, and which of them it decides."""
+
+    members: NDArray[np.bool_]
+    decided: NDArray[np.bool_]
+    count: int
+    minimum: float
+
+    @classmethod
+    def of(cls, labels: LabelSet, category: Category, own: Collection[int], minimum: float) -> _Cut:
+        members = np.array([each is category for each in labels.categories], np.bool_)
+        decided = members.copy()
+        decided[list(own)] = False
+        return cls(members, decided, int(members.sum()), minimum)
+
+    def thresholds(
+        self, indices: NDArray[np.integer], values: NDArray[np.float32], owners: NDArray[np.intp], images: int
+    ) -> NDArray[np.float64]:
+        """One threshold per image, from the labels, scores and images of all scores from the floor upwards."""
+        mine = self.members[indices]
+        return np.maximum(mcut(values[mine], owners[mine], images, self.count), self.minimum)
 
 
 class Captioner:
-    """Turns score rows into tags. Everything that does not depend on the image is computed once, here."""
+    """Turns the scores of one model into tags. Everything that does not depend on the image is computed once, here."""
 
-    def __init__(self, labels: LabelSet, options: CaptionOptions, *, by_probability: bool = False) -> None:
-        """`by_probability`: the order of cl_tagger's format (highest first) instead of the model's own order."""
-        self._options = options
-        self._by_probability = by_probability
-        rewrite = _rewrite_as_sd_scripts if options.sd_compat else _rewrite
-        self._labels = rewrite(labels, options, by_probability)
-        self._floors = np.array([_threshold(options, category) for category in labels.categories], np.float32)
+    def __init__(
+        self,
+        labels: LabelSet,
+        options: CaptionOptions,
+        *,
+        by_probability: bool = False,
+        thresholds: Mapping[str, float] | None = None,
+    ) -> None:
+        """`by_probability`: the order of cl_tagger's format (highest first) instead of the model's own order.
+        `thresholds`: the author's, by the word of the category (`author_thresholds`), for that option.
+
+        Raises UserError for a blacklist that there is not and for a malformed threshold of a tag.
+        """
+        self.options = options
+        self.by_probability = by_probability
+        self.labels = rewrite(labels, options, unwanted(options.blacklist), by_probability=by_probability)
+        published = (thresholds or {}) if options.author_thresholds else {}
+        by_category = {category: _threshold(options, category, published) for category in _THRESHOLDS}
+        floors = [by_category.get(category, float("inf")) for category in labels.categories]
+        own = parse_tag_thresholds(options.tag_thresholds)
+        at = {tag_key(name): index for index, name in reversed(list(enumerate(labels.names)))} if own else {}
+        self.unknown = tuple(name for name in own if name not in at)
+        """Tags of `tag_thresholds` that the model does not have."""
+        own_at = {at[name]: value for name, value in own.items() if name in at}
+        for index, value in own_at.items():
+            if labels.categories[index] not in PLACED:
+                floors[index] = value
+        self.floors = np.array(floors, np.float32)
+        """float32 [labels]: the lowest score with which each is written; infinite for one that never is."""
+        self._cuts = [
+            _Cut.of(labels, category, own_at, minimum)
+            for category, is_asked, minimum in (
+                (Category.GENERAL, options.general_mcut, FLOOR),
+                (Category.CHARACTER, options.character_mcut, CHARACTER_MCUT_FLOOR),
+            )
+            if is_asked and by_category[category] <= 1
+        ]
         # Ratings and qualities pass any threshold in CSV models; in cl_tagger's format the lowest of all thresholds
         # holds.
-        lowest = min(_threshold(options, category) for category in _THRESHOLDS)
-        self._placed_floor = min(lowest, options.thresh)
-        self._placed = {
+        self._placed_floor = float(np.float32(min(*by_category.values(), options.thresh)))
+        self.placed = {
             category: np.array([i for i, c in enumerate(labels.categories) if c is category], np.intp)
-            for category in _PLACED
+            for category in PLACED
         }
         self._first = _first_tags(options)
 
+    @property
+    def lowest(self) -> float:
+        """The lowest threshold in force: stored scores answer for the model down to their own floor."""
+        return float(self.floors.min(initial=np.inf))
+
     def tags(self, scores: NDArray[np.float32]) -> Tags:
         """The tags of one image. `scores`: float32 [len(labels)], probabilities."""
-        options = self._options
-        chosen = np.flatnonzero(scores >= self._floors)
-        if self._by_probability:
-            ranked = chosen[np.argsort(-scores[chosen], kind="stable")]
-        else:
-            ranked = chosen
-        characters: list[str] = []
+        return self.written(self.pick(scores))
+
+    def each(self, table: ScoreTable) -> Iterator[Tags]:
+        """The tags of every image of a table of this model's scores, in its order: `tags` at a fraction of its cost."""
+        return map(self.written, self.picks(table))
+
+    def caption(self, scores: NDArray[np.float32]) -> str:
+        """The tags joined by the separator, without a line end."""
+        return self.options.caption_separator.join(self.tags(scores).tags)
+
+    def pick(self, scores: NDArray[np.float32]) -> Picked:
+        """What the model says of one image. `scores`: float32 [len(labels)], probabilities."""
+        limits: NDArray[np.floating] = self.floors
+        if self._cuts:
+            kept = np.flatnonzero(scores >= FLOOR)
+            limits = self.floors.astype(np.float64)
+            for cut in self._cuts:
+                limits[cut.decided] = cut.thresholds(kept, scores[kept], np.zeros(len(kept), np.intp), 1)[0]
+        chosen = np.flatnonzero(scores >= limits)
+        placed = {category: scores[self.placed[category]].tolist() for category in PLACED}
+        return self._picked(chosen.tolist(), scores[chosen].tolist(), placed)
+
+    def picks(self, table: ScoreTable) -> Iterator[Picked]:
+        """`pick` for every image of a table, in its order."""
+        passing = self.passing(table)
+        ends = np.searchsorted(passing, table.offsets).tolist()
+        chosen, scores = table.indices[passing].tolist(), table.values[passing].tolist()
+        placed = {category: table.dense(self.placed[category]).tolist() for category in PLACED}
+        for at in range(len(table.images)):
+            mine = slice(ends[at], ends[at + 1])
+            yield self._picked(chosen[mine], scores[mine], {category: rows[at] for category, rows in placed.items()})
+
+    def passing(self, table: ScoreTable) -> NDArray[np.intp]:
+        """Positions in the table's `indices` and `values` of the scores that reach their threshold."""
+        limits: NDArray[np.floating] = self.floors[table.indices]
+        for cut in self._cuts:
+            each = cut.thresholds(table.indices, table.values, table.owners, len(table.images))
+            limits = np.where(cut.decided[table.indices], each[table.owners], limits)
+        return np.flatnonzero(table.values >= limits)
+
+    def best(self, category: Category, scores: Sequence[float]) -> int | None:
+        """The label of the rating (quality) with the highest of `scores`, those of `placed[category]` in order; None
+        when nothing of that kind passes. Its parts are empty when it is undesired.
+        """
+        columns = self.placed[category]
+        at: Iterable[int] = range(len(columns))
+        if self.by_probability:
+            floor = self._placed_floor
+            at = [i for i in at if self.labels[columns[i]].parts and scores[i] >= floor]
+        found = max(at, key=scores.__getitem__, default=None)
+        return None if found is None else int(columns[found])
+
+    def written(self, picked: Picked) -> Tags:
+        """The tags of one image in the caption's order."""
+        options, labels = self.options, self.labels
         others: list[str] = []
-        for index in ranked:
-            label = self._labels[index]
-            if options.character_tags_first and label.category is Category.CHARACTER:
-                characters.extend(label.parts)
-            else:
-                others.extend(label.parts)
-        if options.sd_compat and not self._by_probability:
-            characters.reverse()
+        characters: list[str] = []
+        if options.character_tags_first:
+            for index in picked.ranked:
+                label = labels[index]
+                (characters if label.category is Category.CHARACTER else others).extend(label.parts)
+            if options.sd_compat and not self.by_probability and options.tag_order == "auto":
+                characters.reverse()
+        else:
+            others = [part for index in picked.ranked for part in labels[index].parts]
         combined = characters + others
-        counted = [part for index in chosen for part in self._labels[index].parts]
-        quality = self._best(scores, Category.QUALITY)
-        rating = self._best(scores, Category.RATING)
-        if quality is not None:
-            _place(combined, quality, options.use_quality_tags, options.use_quality_tags_as_last_tag, True)
+        counted = [part for index in picked.chosen for part in labels[index].parts]
+        if options.drop_overlap:
+            general = (labels[index] for index in picked.chosen)
+            dropped = overlapped(part for each in general if each.category is Category.GENERAL for part in each.parts)
+            combined = [tag for tag in combined if tag not in dropped]
+            counted = [tag for tag in counted if tag not in dropped]
+        groups = self._groups(picked) if options.debug else ()
+        return self.finished(combined, counted, picked, groups)
+
+    def finished(
+        self, combined: list[str], counted: list[str], picked: Picked, groups: tuple[tuple[str, tuple[str, ...]], ...]
+    ) -> Tags:
+        """With the rating, the quality and the tags that always come first in their places."""
+        options, rating = self.options, picked.rating
+        if picked.quality is not None:
+            _place(combined, picked.quality, options.use_quality_tags, options.use_quality_tags_as_last_tag, True)
         if rating is not None:
-            last_wins = self._by_probability
+            last_wins = self.by_probability
             _place(combined, rating, options.use_rating_tags, options.use_rating_tags_as_last_tag, last_wins)
-            if not self._by_probability and (options.use_rating_tags or options.use_rating_tags_as_last_tag):
+            if not self.by_probability and (options.use_rating_tags or options.use_rating_tags_as_last_tag):
                 counted.append(rating)
         if not options.sd_compat:
             combined = list(dict.fromkeys(combined))
             counted = list(dict.fromkeys(counted))
-        combined = self._first_moved(combined)
-        groups = self._groups(chosen, rating) if options.debug else ()
-        return Tags(tuple(combined), tuple(counted), groups)
+        return Tags(tuple(self._first_moved(combined)), tuple(counted), groups)
 
-    def caption(self, scores: NDArray[np.float32]) -> str:
-        """The tags joined by the separator, without a line end."""
-        return self._options.caption_separator.join(self.tags(scores).tags)
-
-    def _best(self, scores: NDArray[np.float32], category: Category) -> str | None:
-        """The rating (quality) with the highest score; None when it is undesired or nothing of that kind passes."""
-        columns = self._placed[category]
-        if self._by_probability:
-            wanted = [i for i in columns if self._labels[i].parts and scores[i] >= self._placed_floor]
-            columns = np.array(wanted, np.intp)
-        if not len(columns):
-            return None
-        parts = self._labels[columns[int(scores[columns].argmax())]].parts
-        return parts[0] if parts else None
+    def _picked(
+        self, chosen: Sequence[int], scores: Sequence[float], placed: Mapping[Category, Sequence[float]]
+    ) -> Picked:
+        order = self.options.tag_order
+        ranked = chosen
+        if order == "score" or (order == "auto" and self.by_probability):
+            ranked = [chosen[i] for i in sorted(range(len(chosen)), key=lambda i: -scores[i])]
+        elif order == "name":
+            ranked = sorted(chosen, key=lambda index: self.labels[index].parts)
+        found = (self.best(category, placed[category]) for category in PLACED)
+        rating, quality = (
+            None if at is None or not self.labels[at].parts else self.labels[at].parts[0] for at in found
+        )
+        return Picked(ranked, chosen, scores, rating, quality)
 
     def _first_moved(self, combined: list[str]) -> list[str]:
-        if self._options.sd_compat:
+        if self.options.sd_compat:
             for tag in self._first:
                 if tag in combined:
                     combined.remove(tag)
@@ -137,18 +274,18 @@ class Captioner:
             return combined
         if not self._first:
             return combined
-        rank = {_fold(tag): number for number, tag in reversed(list(enumerate(self._first)))}
-        return sorted(combined, key=lambda tag: rank.get(_fold(tag), len(rank)))
+        rank = {fold(tag): number for number, tag in reversed(list(enumerate(self._first)))}
+        return sorted(combined, key=lambda tag: rank.get(fold(tag), len(rank)))
 
-    def _groups(self, chosen: NDArray[np.intp], rating: str | None) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    def _groups(self, picked: Picked) -> tuple[tuple[str, tuple[str, ...]], ...]:
         groups: dict[str, list[str]] = {
-            "rating": [rating] if rating else [],
+            "rating": [picked.rating] if picked.rating else [],
             "character": [],
             "general": [],
             "other": [],
         }
-        for index in chosen:
-            label = self._labels[index]
+        for index in picked.chosen:
+            label = self.labels[index]
             groups.get(label.category.word, groups["other"]).extend(label.parts)
         return tuple((word, tuple(parts)) for word, parts in groups.items())
 
@@ -163,34 +300,46 @@ def merge_existing(old: str, new: Sequence[str], options: CaptionOptions) -> lis
         kept = [tag.strip() for tag in old.strip("\n").split(splitter) if tag.strip()]
         return [*kept, *(tag for tag in new if tag not in kept)]
     kept = [tag.strip() for line in old.splitlines() for tag in line.split(splitter) if tag.strip()]
-    known = {_fold(tag) for tag in kept}
-    return [*kept, *(tag for tag in new if _fold(tag) not in known)]
+    known = {fold(tag) for tag in kept}
+    return [*kept, *(tag for tag in new if fold(tag) not in known)]
 
 
-_THRESHOLDS = (
-    Category.GENERAL,
-    Category.CHARACTER,
-    Category.COPYRIGHT,
-    Category.META,
-    Category.MODEL,
-    Category.ARTIST,
-)
+def author_thresholds(model: TaggerModel) -> dict[str, float]:
+    """What the model's author published, by the word of the category; the one for all where there is no other."""
+    everywhere = {} if model.threshold is None else {category.word: model.threshold for category in _THRESHOLDS}
+    return everywhere | dict(getattr(model, "thresholds", {}))
 
 
-def _threshold(options: CaptionOptions, category: Category) -> float:
-    """The threshold of a category; tags of a kind that has none are never written."""
-    own = {
-        Category.GENERAL: options.general_threshold,
-        Category.CHARACTER: options.character_threshold,
-        Category.COPYRIGHT: options.copyright_threshold,
-        Category.META: options.meta_threshold,
-        Category.MODEL: options.model_threshold,
-        Category.ARTIST: options.artist_threshold,
-    }
-    if category not in own:
-        return float("inf")
-    value = own[category]
-    return options.thresh if value is None else value
+def mcut(values: NDArray[np.float32], owners: NDArray[np.intp], images: int, labels: int) -> NDArray[np.float64]:
+    """One threshold per image: the middle of the largest gap between its scores of one category (Largeron, Moulin and
+    Gery, MCut, IDA 2012; `_mcut_threshold` in imgutils/tagging/wd14.py). Infinite where there is no gap.
+
+    `values` are the scores from the floor upwards, `owners` their images; of the `labels` of the category those that
+    are not among them count as 0, so that stored scores give the threshold that the whole row gives.
+    """
+    thresholds = np.full(images, np.inf)
+    if not len(values):
+        return thresholds
+    order = np.lexsort((-values, owners))
+    owners, scores = owners[order], values[order].astype(np.float64)
+    is_last = np.append(owners[1:] != owners[:-1], True)
+    below = np.where(is_last, 0.0, np.append(scores[1:], 0.0))
+    gaps = scores - below
+    counts = np.bincount(owners, minlength=images)
+    gaps[is_last & (counts[owners] == labels)] = -1.0
+    best = np.lexsort((-gaps, owners))
+    first = np.append(True, owners[best][1:] != owners[best][:-1])
+    chosen = best[first]
+    has_gap = gaps[chosen] > 0
+    chosen = chosen[has_gap]
+    thresholds[owners[chosen]] = (scores[chosen] + below[chosen]) / 2
+    return thresholds
+
+
+def _threshold(options: CaptionOptions, category: Category, published: Mapping[str, float]) -> float:
+    """The threshold of a category: its own option, what the author published, `thresh`."""
+    own: float | None = getattr(options, f"{category.word}_threshold")
+    return published.get(category.word, options.thresh) if own is None else own
 
 
 def _place(combined: list[str], tag: str, first: bool, last: bool, last_wins: bool) -> None:
@@ -207,70 +356,3 @@ def _first_tags(options: CaptionOptions) -> list[str]:
         splitter = options.caption_separator.strip() or ","
         return [tag for tag in options.always_first_tags.split(splitter) if tag.strip()]
     return split_list(options.always_first_tags, options.caption_separator)
-
-
-def _fold(tag: str) -> str:
-    """What two spellings of a tag have in common: underscores are spaces."""
-    return tag.replace("_", " ")
-
-
-def _without_underscores(tag: str) -> str:
-    return tag if tag in KAOMOJI else tag.replace("_", " ")
-
-
-_EXPANDABLE = re.compile(r"(?P<name>.*[^_( ])_*\((?P<series>[^()]+)\)")
-
-
-def _expanded(name: str) -> tuple[str, ...]:
-    """`saber_(fate)` as `saber`, `fate`; `rin_(bow)_(fate)` as `rin_(bow)`, `fate`; other names as they are."""
-    found = _EXPANDABLE.fullmatch(name)
-    return (found["name"], found["series"].strip()) if found else (name,)
-
-
-def _rewrite(labels: LabelSet, options: CaptionOptions, _by_probability: bool) -> list[_Label]:
-    undesired = {_fold(tag) for tag in split_list(options.undesired_tags, options.caption_separator)}
-    replacements = {_fold(source): target for source, target in parse_replacements(options.tag_replacement)}
-    result = []
-    for name, category in zip(labels.names, labels.categories, strict=True):
-        whole = replacements.get(_fold(name))
-        if whole is not None:
-            parts: Iterable[str] = (whole,)
-        elif not name or _fold(name) in undesired:
-            parts = ()
-        else:
-            parts = _expanded(name) if options.character_tag_expand and category is Category.CHARACTER else (name,)
-            if options.remove_underscore:
-                parts = [_without_underscores(part) for part in parts]
-            parts = [replacements.get(_fold(part), part) for part in parts]
-        result.append(_Label(category, tuple(part for part in parts if part and _fold(part) not in undesired)))
-    return result
-
-
-def _rewrite_as_sd_scripts(labels: LabelSet, options: CaptionOptions, by_probability: bool) -> list[_Label]:
-    """sd-scripts' order of steps: expand first in CSV models, last in cl_tagger's format; undesired tags at the end."""
-    separator = options.caption_separator
-    splitter = separator.strip() or ","
-    undesired = {tag.strip() for tag in options.undesired_tags.split(splitter) if tag.strip()}
-    replacements = parse_replacements(options.tag_replacement)
-
-    def expand(name: str) -> str:
-        if not name.endswith(")"):
-            return name
-        pieces = name.split("(")
-        return "(".join(pieces[:-1]).removesuffix("_") + separator + pieces[-1].replace(")", "")
-
-    def rewritten(name: str, category: Category) -> str:
-        expandable = options.character_tag_expand and category is Category.CHARACTER
-        if expandable and not by_probability:
-            name = expand(name)
-        if options.remove_underscore and len(name) > 3:
-            name = name.replace("_", " ")
-        if by_probability and replacements:
-            name = replacements[-1][1]
-        return expand(name) if expandable and by_probability else name
-
-    result = []
-    for name, category in zip(labels.names, labels.categories, strict=True):
-        text = rewritten(name, category) if name else ""
-        result.append(_Label(category, () if not text or text in undesired else (text,)))
-    return result

@@ -67,8 +67,7 @@ def preview(
     None when this model never ran on these images, when they are too many, or when `stop` said so. Raises UserError
     when the target is no dataset.
     """
-    from core.tagging.models import fingerprint
-    from core.tagging.scores import read_many
+    from core.tagging.scores import model_key, read_table, scores_folder
 
     if model.onnx is None:
         return None
@@ -82,17 +81,14 @@ def preview(
         return None
     if request.policy == "skip":
         images = [image for image in images if not _text(caption_path(image, request.caption_extension)).strip()]
-    stored = read_many(workspace, fingerprint(model.onnx), images)
-    if stored is None or not stored[1]:
+    table = read_table(scores_folder(workspace), model_key(model), images, stop)
+    if table is None or not table.images:
         return None
-    labels, scores = stored
-
-    import numpy as np
 
     from core.tagging.captioning import Captioner
     from core.tagging.writing import CaptionFiles
 
-    captioner = Captioner(labels, request.caption, by_probability=model.format.by_probability)
+    captioner = Captioner(table.labels, request.caption, by_probability=model.format.by_probability)
     recorder = _Recorder()
     writers = last_of_each(images, request.caption_extension)
     files = CaptionFiles(recorder, request.caption, writers, request.caption_extension, request.policy, request.trigger)
@@ -100,15 +96,12 @@ def preview(
     then: Counter[str] = Counter()
     spelled: dict[str, str] = {}
     added = removed = captions = 0
-    row = np.zeros(len(labels), np.float32)
-    for image, (indices, values) in scores.items():
+    for image, tags in zip(table.images, captioner.each(table), strict=True):
         if stop():
             return None
         path = caption_path(image, request.caption_extension)
-        row[:] = 0
-        row[indices] = values
         try:
-            files.write(image, captioner.tags(row).tags, None)
+            files.write(image, tags.tags, None)
         except UserError:
             continue  # a caption that is not UTF-8: the run names it and leaves it as it is
         old, new = _text(path), recorder.texts.pop(path, None)
@@ -122,7 +115,7 @@ def preview(
         captions += before.keys() != after.keys()
     changes = [TagChange(spelled[key], now[key], then[key]) for key in spelled if now[key] != then[key]]
     changes.sort(key=lambda each: (-abs(each.change), each.tag))
-    return Preview(len(scores), len(images) - len(scores), tuple(changes), added, removed, captions)
+    return Preview(len(table.images), len(table.missing), tuple(changes), added, removed, captions)
 
 
 def _text(path: Path) -> str:

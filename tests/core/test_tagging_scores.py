@@ -1,37 +1,156 @@
-"""Score files that are not whole."""
+"""Stored scores: what comes back, what a changed, copied or renamed file has, and files that are not whole."""
 
 from __future__ import annotations
 
+import os
 import sqlite3
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from core.tagging.labels import Category, LabelSet
-from core.tagging.scores import ScoreStore, folder_of, read_many, read_scores, tag_categories
+from core.tagging.scores import (
+    FLOOR,
+    ScoreStore,
+    content_of,
+    read_scores,
+    read_table,
+    scores_folder,
+    stamp_of,
+    tag_categories,
+)
 from core.workspace import Workspace
 
-LABELS = LabelSet(("smile", "blush"), (Category.GENERAL, Category.GENERAL))
+LABELS = LabelSet(("smile", "blush", "safe"), (Category.GENERAL, Category.GENERAL, Category.RATING))
+ROW = np.array([0.9, 0.2, 0.001], np.float32)
+
+
+@pytest.fixture
+def image(workspace: Workspace) -> Path:
+    """A file that stands for a picture."""
+    folder = workspace.train_data / "rinni" / "10_rinni"
+    folder.mkdir(parents=True)
+    (folder / "a.png").write_bytes(b"picture")
+    return folder / "a.png"
+
+
+def kept(workspace: Workspace, image: Path, row: np.ndarray = ROW) -> None:
+    """Store a row for the image."""
+    store = ScoreStore(scores_folder(workspace), "key", "a model", LABELS)
+    content = content_of(image.read_bytes())
+    store.add(content, row)
+    store.place(image, stamp_of(image), content)
+    store.close()
+    assert store.failure is None
 
 
 @pytest.mark.parametrize("tables", [(), ("scores",), ("model",)], ids=["none", "scores", "model"])
-def test_a_file_without_its_tables_is_as_good_as_absent(workspace: Workspace, tables: tuple[str, ...]) -> None:
-    """A full disk left it so: nothing is read from it, and the next tag run makes it whole."""
-    folder_of(workspace).mkdir(parents=True)
-    with sqlite3.connect(folder_of(workspace) / "key.sqlite") as database:
+def test_a_file_without_its_tables_is_as_good_as_absent(
+    workspace: Workspace, image: Path, tables: tuple[str, ...]
+) -> None:
+    """A full disk, or an older version, left it so: nothing is read from it, and the next tag run makes it whole."""
+    scores_folder(workspace).mkdir(parents=True)
+    with sqlite3.connect(scores_folder(workspace) / "key.sqlite") as database:
         if "scores" in tables:
             database.execute("CREATE TABLE scores(key TEXT PRIMARY KEY, stamp TEXT, data BLOB)")
         if "model" in tables:
             database.execute("CREATE TABLE model(key TEXT PRIMARY KEY, value TEXT)")
     database.close()
-    assert read_scores(workspace, "a.png", "1-1") == []
-    assert read_many(workspace, "key", []) is None
+    assert read_scores(workspace, image, stamp_of(image)) == []
+    assert read_table(scores_folder(workspace), "key", [image]) is None
     assert tag_categories(workspace) == {}
-    store = ScoreStore(workspace, "key", "a model", LABELS)
-    store.add("a.png", "1-1", np.array([0.9, 0.2], np.float32))
+    kept(workspace, image)
+    assert [tag for tag, _, _ in read_scores(workspace, image, stamp_of(image))] == ["smile", "blush", "safe"]
+
+
+@pytest.mark.parametrize(
+    "data", [b"no database at all, but long enough to be looked at" * 99, b""], ids=["text", "empty"]
+)
+def test_a_broken_file_is_begun_anew(workspace: Workspace, image: Path, data: bytes) -> None:
+    """What is lost is only the scores; the next run keeps new ones."""
+    scores_folder(workspace).mkdir(parents=True)
+    (scores_folder(workspace) / "key.sqlite").write_bytes(data)
+    assert read_scores(workspace, image, stamp_of(image)) == []
+    kept(workspace, image)
+    assert read_table(scores_folder(workspace), "key", [image]) is not None
+
+
+def test_scores_come_back_exactly_and_ratings_however_low(workspace: Workspace, image: Path) -> None:
+    """float32 for float32; under the floor only ratings and qualities are kept, since the highest counts."""
+    row = np.array([np.float32(FLOOR), np.nextafter(np.float32(FLOOR), np.float32(0)), 0.001], np.float32)
+    kept(workspace, image, row)
+    table = read_table(scores_folder(workspace), "key", [image])
+    assert table is not None and table.images == (image,) and table.missing == ()
+    assert table.row(0).tolist() == [row[0], 0, row[2]]
+    store = ScoreStore(scores_folder(workspace), "key", "a model", LABELS)
+    found = store.get(content_of(b"picture"))
+    assert found is not None and found.tolist() == [row[0], 0, row[2]]
+    assert store.get(content_of(b"another")) is None
     store.close()
-    assert store.failure is None
-    assert [(tag, round(score, 2)) for tag, _, score in read_scores(workspace, "a.png", "1-1")] == [
-        ("smile", 0.9),
-        ("blush", 0.2),
-    ]
+
+
+def test_a_changed_picture_has_no_scores(workspace: Workspace, image: Path) -> None:
+    """Edited in place, replaced by one of another size, or gone: nothing is shown rather than something wrong."""
+    kept(workspace, image)
+    other = image.with_name("b.png")
+    other.write_bytes(b"picture")
+    table = read_table(scores_folder(workspace), "key", [image, other, image.with_name("gone.png")])
+    assert table is not None and table.images == (image,) and len(table.missing) == 2
+    image.write_bytes(b"another")
+    os.utime(image, ns=(1, 1))
+    assert read_scores(workspace, image, stamp_of(image)) == []
+    table = read_table(scores_folder(workspace), "key", [image])
+    assert table is not None and table.images == () and table.missing == (image,)
+
+
+def test_a_renamed_folder_keeps_its_scores(workspace: Workspace, image: Path) -> None:
+    """5 repeats instead of 10: the same files elsewhere; and a copy has them as soon as its content is known."""
+    kept(workspace, image)
+    moved = image.parent.with_name("5_rinni")
+    image.parent.rename(moved)
+    there = moved / "a.png"
+    table = read_table(scores_folder(workspace), "key", [there])
+    assert table is not None and table.images == (there,)
+    assert read_scores(workspace, workspace.key_of(there), stamp_of(there))
+    store = ScoreStore(scores_folder(workspace), "key", "a model", LABELS)
+    assert store.content_of(there, stamp_of(there)) == content_of(b"picture")
+    assert store.content_of(there, "1-1") is None
+    store.close()
+
+
+def test_rows_of_another_floor_are_dropped(workspace: Workspace, image: Path) -> None:
+    """Rows of another floor or format are dropped when the file is opened for writing."""
+    kept(workspace, image)
+    with sqlite3.connect(scores_folder(workspace) / "key.sqlite") as database:
+        database.execute("UPDATE model SET value='0.5' WHERE key='floor'")
+    database.close()
+    assert read_table(scores_folder(workspace), "key", [image]) is None
+    ScoreStore(scores_folder(workspace), "key", "a model", LABELS).close()
+    table = read_table(scores_folder(workspace), "key", [image])
+    assert table is not None and table.images == ()
+
+
+def test_outside_a_workspace_scores_lie_in_the_cache(own_home: Path) -> None:
+    """A folder that is no workspace gets no hidden folder of ours."""
+    assert scores_folder(None).is_relative_to(own_home / "cache")
+
+
+def test_names_that_are_not_utf8_have_scores(workspace: Workspace, image: Path) -> None:
+    """A file from an old disk, named in another encoding."""
+    odd = Path(os.fsdecode(os.fsencode(image.parent) + b"/\xff\xe4.png"))
+    odd.write_bytes(b"odd")
+    kept(workspace, odd)
+    assert read_scores(workspace, odd, stamp_of(odd))
+
+
+def test_a_table_of_some_images(workspace: Workspace, image: Path) -> None:
+    """The rows of the images named, in their order."""
+    others = [image.with_name(f"{number}.png") for number in range(3)]
+    for number, other in enumerate(others):
+        other.write_bytes(bytes([number]))
+        kept(workspace, other, np.array([0.1 * number, 0.5, 0.3], np.float32))
+    table = read_table(scores_folder(workspace), "key", others)
+    assert table is not None
+    some = table.of([others[2], others[0]])
+    assert some.row(0).tolist() == table.row(2).tolist() and some.row(1).tolist() == table.row(0).tolist()

@@ -1,0 +1,99 @@
+"""How the outputs of a model are written: underscores, replacements, expanded characters, tags that nobody wants."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from core.tagging.labels import Category, LabelSet
+from core.tagging.options import CaptionOptions, parse_replacements, split_list
+
+KAOMOJI = frozenset(
+    {"0_0", "(o)_(o)", "+_+", "+_-", "._.", "<o>_<o>", "<|>_<|>", "=_=", ">_<", "3_3", "6_9", ">_o", "@_@", "^_^"}
+    | {"o_o", "u_u", "x_x", "|_|", "||_||"}
+)
+"""Emoticons that keep their underscore (the list of the WD models' author and of taggui)."""
+_EXPANDABLE = re.compile(r"(?P<name>.*[^_( ])_*\((?P<series>[^()]+)\)")
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """One output as it will be written: one part, or several when a character tag is expanded, or none (unwanted)."""
+
+    category: Category
+    parts: tuple[str, ...]
+
+
+def fold(tag: str) -> str:
+    """What two spellings of a tag have in common: underscores are spaces."""
+    return tag.replace("_", " ")
+
+
+def rewrite(
+    labels: LabelSet, options: CaptionOptions, is_unwanted: Callable[[str], bool], *, by_probability: bool
+) -> list[Label]:
+    """Every label as `options` want it written. `is_unwanted` says of a tag in any spelling whether a blacklist names
+    it.
+    """
+    if options.sd_compat:
+        return _as_sd_scripts(labels, options, is_unwanted, by_probability)
+    undesired = {fold(tag) for tag in split_list(options.undesired_tags, options.caption_separator)}
+    replacements = {fold(source): target for source, target in parse_replacements(options.tag_replacement)}
+    result = []
+    for name, category in zip(labels.names, labels.categories, strict=True):
+        whole = replacements.get(fold(name))
+        if whole is not None:
+            parts: Iterable[str] = (whole,)
+        elif not name or fold(name) in undesired or is_unwanted(name):
+            parts = ()
+        else:
+            parts = _expanded(name) if options.character_tag_expand and category is Category.CHARACTER else (name,)
+            if options.remove_underscore:
+                parts = [_without_underscores(part) for part in parts]
+            parts = [replacements.get(fold(part), part) for part in parts]
+        kept = tuple(part for part in parts if part and fold(part) not in undesired and not is_unwanted(part))
+        result.append(Label(category, kept))
+    return result
+
+
+def _without_underscores(tag: str) -> str:
+    return tag if tag in KAOMOJI else tag.replace("_", " ")
+
+
+def _expanded(name: str) -> tuple[str, ...]:
+    """`saber_(fate)` as `saber`, `fate`; `rin_(bow)_(fate)` as `rin_(bow)`, `fate`; other names as they are."""
+    found = _EXPANDABLE.fullmatch(name)
+    return (found["name"], found["series"].strip()) if found else (name,)
+
+
+def _as_sd_scripts(
+    labels: LabelSet, options: CaptionOptions, is_unwanted: Callable[[str], bool], by_probability: bool
+) -> list[Label]:
+    """sd-scripts' order of steps: expand first in CSV models, last in cl_tagger's format; undesired tags at the end."""
+    separator = options.caption_separator
+    splitter = separator.strip() or ","
+    undesired = {tag.strip() for tag in options.undesired_tags.split(splitter) if tag.strip()}
+    replacements = parse_replacements(options.tag_replacement)
+
+    def expand(name: str) -> str:
+        if not name.endswith(")"):
+            return name
+        pieces = name.split("(")
+        return "(".join(pieces[:-1]).removesuffix("_") + separator + pieces[-1].replace(")", "")
+
+    def rewritten(name: str, category: Category) -> str:
+        expandable = options.character_tag_expand and category is Category.CHARACTER
+        if expandable and not by_probability:
+            name = expand(name)
+        if options.remove_underscore and len(name) > 3:
+            name = name.replace("_", " ")
+        if by_probability and replacements:
+            name = replacements[-1][1]
+        return expand(name) if expandable and by_probability else name
+
+    result = []
+    for name, category in zip(labels.names, labels.categories, strict=True):
+        text = rewritten(name, category) if name else ""
+        result.append(Label(category, () if not text or text in undesired or is_unwanted(name) else (text,)))
+    return result
