@@ -133,7 +133,7 @@ def _report(run: Run, request: TagRequest, *, interrupted: bool = False) -> None
     failed = [(path, reason.removeprefix(path).lstrip(" :")) for path, reason in result.failed]
     whole = run.status.state is RunState.FINISHED
     document = {
-        "images": result.total,
+        "images": result.total or 0,
         "tagged": result.tagged,
         "skipped": result.skipped,
         "failed": [{"path": path, "reason": reason} for path, reason in failed],
@@ -147,7 +147,7 @@ def _report(run: Run, request: TagRequest, *, interrupted: bool = False) -> None
     if result.provider is not None:
         rate = f", {result.images_per_second:.1f} images a second" if result.images_per_second else ""
         lines.append(
-            f"{result.tagged:,} of {result.total:,} images tagged by {printable(result.model or '?')}"
+            f"{result.tagged:,} of {result.total or 0:,} images tagged by {printable(result.model or '?')}"
             f" on {printable(result.provider)}{rate}"
         )
         if result.skipped:

@@ -160,11 +160,6 @@ class Run:
         return self.dir / "logs"
 
     @property
-    def results_file(self) -> Path:
-        """One line per image of a tag run."""
-        return self.dir / "results.jsonl"
-
-    @property
     def output_dir(self) -> Path | None:
         """Where checkpoints, states and samples go; absolute."""
         if self.spec.output_dir is None:

@@ -25,7 +25,7 @@ from core.runs.events import EventFile, find_events
 from core.runs.model import LIVE_STATES, Run, RunKind
 from core.runs.pace import Pace, step_rate, steps_before
 from core.runs.progress import LogLine, LogReader, ProgressReader
-from core.runs.results import TagResults
+from core.tagging.results import ResultsReader, TagResult
 
 LOG_BYTES = 256 * 1024
 """How much of the end of a long log is shown at once."""
@@ -93,8 +93,8 @@ class RunSnapshot:
     steps_before: int = 0
     sample: tuple[int, int | None] | None = None
     """While pictures are drawn: which one it is, and of how many."""
-    fallback: str | None = None
-    """Of a tag run: why it does not use the GPU."""
+    results: TagResult | None = None
+    """Of a tag run."""
 
     def as_json(self) -> dict[str, Any]:
         """The document of `runs` and `status`. A loss that is not a number is null."""
@@ -140,7 +140,7 @@ class RunWatch:
         self._times: deque[float] = deque(maxlen=64)  # when the newest steps ended
         self._pace = Pace()
         self._prompts: int | None = None
-        self._results = TagResults()
+        self._results = ResultsReader(run_dir / "results.jsonl")
         self._checkpoints: tuple[Checkpoint, ...] = ()
         self._samples: tuple[SampleImage, ...] = ()
         self._folders: tuple[int, int] = (-1, -1)
@@ -199,10 +199,9 @@ class RunWatch:
         return state.sample, self._prompts if self._prompts >= state.sample else None
 
     def _tag_snapshot(self, run: Run, lines: tuple[LogLine, ...]) -> RunSnapshot:
-        results = self._results
-        results.read(run.results_file)
+        results = self._results.read()
         going = run.state in LIVE_STATES
-        rate = results.rate(time.time() if going else run.status.ended)
+        rate = self._results.rate(time.time() if going else run.status.ended)
         left = None if results.total is None else results.total - results.count
         return RunSnapshot(
             run=run,
@@ -214,7 +213,7 @@ class RunWatch:
             reason=run.status.reason,
             log_lines_new=lines,
             problems=(*_problems(run, None, None), *results.problems()),
-            fallback=results.fallback,
+            results=results,
         )
 
     def _read_log(self, run: Run) -> tuple[LogLine, ...]:

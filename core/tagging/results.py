@@ -1,47 +1,92 @@
-"""results.jsonl of a tag run: a head line, one line an image, one line at the end; whole lines, written batch by
-batch.
+"""results.jsonl of a tag run: head lines, one line an image, a line about the pace now and then, one at the end.
+
+Written whole lines at a time; `ResultsReader` follows it, also while the run is going on.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import threading
 import time
-from collections import Counter
+from collections import Counter, deque
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from core.files import write_error
-from core.tagging.captioning import Tags
+from core.files import read_from, write_error
+from core.problems import Problem, Severity
+
+if TYPE_CHECKING:
+    from core.tagging.captioning import Tags
+    from core.tagging.pace import Pace
 
 VERSION = 1
+_CHUNK = 1 << 20
+_PACE_SECONDS = 1.0
+_LATELY = 10
+"""Pace lines between the two moments whose difference is the present rate."""
+
+
+@dataclass(frozen=True, slots=True)
+class TagChange:
+    """What a dry run found: the tags that one caption would get and lose."""
+
+    path: str
+    added: tuple[str, ...]
+    removed: tuple[str, ...]
 
 
 class Results:
     """What came out so far, in memory and in the file. `seconds` of a line is the time since the head line's
-    `started`.
+    `started`. May be used from two threads.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._lines: list[str] = []
-        self._begun = time.monotonic()
+        self._lock = threading.Lock()
+        self._begun = self._working = time.monotonic()
+        self._head: dict[str, Any] = {}
+        self._moments: deque[tuple[float, int, int]] = deque(maxlen=_LATELY)
         self.count = 0
+        self.known = 0
+        self.tags = 0
         self.failures: list[tuple[Path, str]] = []
         self.frequencies: Counter[str] = Counter()
+        self.limited_by: str | None = None
 
     def begin(self, **facts: Any) -> None:
-        """Write the head line."""
-        self._begun = time.monotonic()
-        self._add({"v": VERSION} | facts | {"started": time.time()})
+        """Write the head line: `total`, `skipped`, `model` and what else is known before the models are loaded."""
+        self._begun = self._working = time.monotonic()
+        self._head = {"v": VERSION} | facts | {"started": time.time()}
+        self._add(self._head)
         self.save()
 
-    def tagged(self, path: Path, tags: Tags) -> None:
-        """One image has its caption."""
+    def update(self, **facts: Any) -> None:
+        """Write the head line once more with what is known by now (the provider, above all)."""
+        self._head |= facts
+        self._add(self._head)
+        self.save()
+
+    def working(self) -> None:
+        """Images come from now on: rates are counted from here."""
+        self._working = time.monotonic()
+        self._moments.clear()
+
+    def tagged(self, path: Path, tags: Tags, *, is_known: bool = False, change: TagChange | None = None) -> None:
+        """One image has its caption (or would have: `change` of a dry run); `is_known`: from stored scores."""
         self.count += 1
+        self.known += is_known
+        self.tags += len(tags.tags)
         self.frequencies.update(tags.counted)
-        self._add({"path": str(path), "tags": len(tags.tags), "seconds": self._elapsed()})
+        line: dict[str, Any] = {"path": str(path), "tags": len(tags.tags), "seconds": self._elapsed()}
+        if is_known:
+            line["known"] = True
+        if change is not None:
+            line |= {"added": change.added, "removed": change.removed}
+        self._add(line)
 
     def failed(self, path: Path, reason: str) -> None:
         """One image has none, and why."""
@@ -50,85 +95,222 @@ class Results:
 
     @property
     def rate(self) -> float | None:
-        """Images per second over the whole run."""
-        elapsed = time.monotonic() - self._begun
-        return self.count / elapsed if self.count and elapsed > 0 else None
+        """Images per second since they began to come."""
+        return self._per_second(self.count)
 
-    def end(self, *, stopped: bool) -> None:
+    @property
+    def tag_rate(self) -> float | None:
+        """Tags per second since they began to come."""
+        return self._per_second(self.tags)
+
+    def pace(self, pace: Pace | None) -> None:
+        """A line about the last seconds, at most one a second."""
+        now = time.monotonic()
+        if self._moments and now - self._moments[-1][0] < _PACE_SECONDS:
+            return
+        self._moments.append((now, self.count, self.tags))
+        then, images, tags = self._moments[0]
+        if now - then < _PACE_SECONDS:
+            return
+        line: dict[str, Any] = {
+            "pace": True,
+            "images_per_second": round((self.count - images) / (now - then), 3),
+            "tags_per_second": round((self.tags - tags) / (now - then), 1),
+            "seconds": self._elapsed(),
+        }
+        if pace is not None:
+            decode, model = pace.shares()
+            self.limited_by = pace.limited_by()
+            line |= {"decode": round(decode, 3), "model": round(model, 3), "limited_by": self.limited_by}
+        self._add(line)
+
+    def end(self, *, stopped: bool, pace: Pace | None = None) -> None:
         """Write the last line."""
+        if pace is not None:
+            self.limited_by = pace.limited_by() or self.limited_by
         line: dict[str, Any] = {"done": True, "tagged": self.count, "failed": len(self.failures)}
-        line |= {"images_per_second": None if self.rate is None else round(self.rate, 3), "seconds": self._elapsed()}
+        line |= {
+            "known": self.known,
+            "images_per_second": None if self.rate is None else round(self.rate, 3),
+            "tags_per_second": None if self.tag_rate is None else round(self.tag_rate, 1),
+            "limited_by": self.limited_by,
+            "seconds": self._elapsed(),
+        }
         self._add(line | ({"stopped": True} if stopped else {}))
         self.save()
 
     def save(self) -> None:
         """Append the lines since the last call in one write. Raises UserError when the disk is full."""
-        if not self._lines:
-            return
-        data = "".join(self._lines).encode("ascii")
-        try:
-            descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        with self._lock:
+            if not self._lines:
+                return
+            data = memoryview("".join(self._lines).encode("ascii"))
             try:
-                os.write(descriptor, data)
-            finally:
-                os.close(descriptor)
-        except OSError as error:
-            raise write_error(self._path, error) from error
-        self._lines.clear()
+                descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
+                try:
+                    while data:
+                        data = data[os.write(descriptor, data) :]
+                finally:
+                    os.close(descriptor)
+            except OSError as error:
+                raise write_error(self._path, error) from error
+            self._lines.clear()
 
-    def _add(self, line: dict[str, Any]) -> None:
-        self._lines.append(json.dumps(line) + "\n")
+    def _add(self, line: Mapping[str, Any]) -> None:
+        with self._lock:
+            self._lines.append(json.dumps(line) + "\n")
 
     def _elapsed(self) -> float:
         return round(time.monotonic() - self._begun, 3)
+
+    def _per_second(self, number: int) -> float | None:
+        elapsed = time.monotonic() - self._working
+        return number / elapsed if number and elapsed > 0 else None
 
 
 @dataclass(frozen=True, slots=True)
 class TagResult:
     """What `results.jsonl` says so far. `failed` holds (path, reason); a number is None while it is not known."""
 
-    total: int = 0
+    total: int | None = None
     tagged: int = 0
     failed: tuple[tuple[str, str], ...] = ()
     skipped: int = 0
     provider: str | None = None
     fallback: str | None = None
+    """Why it does not use the GPU."""
     model: str | None = None
     images_per_second: float | None = None
+    """Of the last seconds; of the whole run when it is over."""
     stopped: bool = False
+    done: bool = False
+    known: int = 0
+    """Of the tagged ones those whose scores were stored: the model was not asked."""
+    tags_per_second: float | None = None
+    decode_share: float | None = None
+    """Part of the time in which the decoding threads were busy, 0..1; `model_share` likewise."""
+    model_share: float | None = None
+    limited_by: str | None = None
+    """`decoding (8 threads)`, `the model (CUDA)`."""
+    dry_run: bool = False
+    changes: tuple[TagChange, ...] = ()
+    """Of a dry run: the captions that would get other tags."""
+
+    @property
+    def count(self) -> int:
+        """Images that are done, whatever came of them."""
+        return self.tagged + len(self.failed)
+
+    def problems(self) -> tuple[Problem, ...]:
+        """A fallback to the CPU, and the number of images that failed."""
+        found = []
+        if self.fallback:
+            found.append(Problem(Severity.WARNING, "KT512", "tagger", self.fallback))
+        if number := len(self.failed):
+            words = "image could" if number == 1 else "images could"
+            found.append(
+                Problem(Severity.WARNING, "KT513", "tagger", f"{number} {words} not be tagged", "The log names them.")
+            )
+        return tuple(found)
+
+
+class ResultsReader:
+    """Follows a results.jsonl."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._head: dict[str, Any] = {}
+        self._pace: dict[str, Any] = {}
+        self._end: dict[str, Any] = {}
+        self._tagged = self._known = 0
+        self._failed: list[tuple[str, str]] = []
+        self._changes: list[TagChange] = []
+        self._seconds: deque[float] = deque(maxlen=128)  # of the newest images, since the head line
+        self._offset = 0
+        self._rest = b""
+
+    def read(self) -> TagResult:
+        """Everything up to now; only what was appended since the last time is read."""
+        while True:
+            data, self._offset = read_from(self._path, self._offset, _CHUNK)
+            if not data:
+                return self._result()
+            *lines, self._rest = (self._rest + data).split(b"\n")
+            for line in lines:
+                self._line(line)
+
+    def rate(self, until: float | None) -> float | None:
+        """Images a second: of the whole run when it is over, else of the last images, else since the start."""
+        if (final := _number(self._end.get("images_per_second"))) is not None:
+            return final
+        if len(self._seconds) > 8 and self._seconds[-1] > self._seconds[0]:
+            return (len(self._seconds) - 1) / (self._seconds[-1] - self._seconds[0])
+        started, count = _number(self._head.get("started")), self._tagged + len(self._failed)
+        if started is None or until is None or not count or until <= started:
+            return None
+        return count / (until - started)
+
+    def _result(self) -> TagResult:
+        latest = self._end or self._pace
+        total = self._head.get("total")
+        return TagResult(
+            total=total if isinstance(total, int) else None,
+            tagged=self._tagged,
+            failed=tuple(self._failed),
+            skipped=int(_number(self._head.get("skipped")) or 0),
+            provider=_text(self._head.get("provider")),
+            fallback=_text(self._head.get("fallback")),
+            model=_text(self._head.get("model")),
+            images_per_second=_number(latest.get("images_per_second")),
+            stopped=bool(self._end.get("stopped")),
+            done=bool(self._end),
+            known=self._known,
+            tags_per_second=_number(latest.get("tags_per_second")),
+            decode_share=_number(self._pace.get("decode")),
+            model_share=_number(self._pace.get("model")),
+            limited_by=_text(latest.get("limited_by")),
+            dry_run=bool(self._head.get("dry_run")),
+            changes=tuple(self._changes),
+        )
+
+    def _line(self, text: bytes) -> None:
+        try:
+            line = json.loads(text)
+        except ValueError:
+            return  # the last line of a run that was killed while it wrote
+        if not isinstance(line, dict):
+            return
+        if line.get("done") is True:
+            self._end = line
+        elif "path" in line:
+            path = str(line["path"])
+            if "error" in line:
+                self._failed.append((path, str(line["error"])))
+            else:
+                self._tagged += 1
+                self._known += line.get("known") is True
+                if line.get("added") or line.get("removed"):
+                    self._changes.append(TagChange(path, _texts(line.get("added")), _texts(line.get("removed"))))
+            if (seconds := _number(line.get("seconds"))) is not None:
+                self._seconds.append(seconds)
+        elif line.get("pace") is True:
+            self._pace = line
+        elif isinstance(line.get("total"), int):
+            self._head = line
 
 
 def read_results(run_dir: Path) -> TagResult:
     """The results of a tag run, also while it is going on; an empty result when nothing was written yet."""
-    try:
-        lines = (run_dir / "results.jsonl").read_text("ascii", "replace").splitlines()
-    except OSError:
-        return TagResult()
-    head: dict[str, Any] = {}
-    end: dict[str, Any] = {}
-    tagged = 0
-    failed = []
-    for text in lines:
-        try:
-            line = json.loads(text)
-        except ValueError:
-            continue  # the last line of a run that was killed while it wrote
-        if "v" in line:
-            head = line
-        elif "done" in line:
-            end = line
-        elif "error" in line:
-            failed.append((str(line["path"]), str(line["error"])))
-        else:
-            tagged += 1
-    return TagResult(
-        total=int(head.get("total", 0)),
-        tagged=tagged,
-        failed=tuple(failed),
-        skipped=int(head.get("skipped", 0)),
-        provider=head.get("provider"),
-        fallback=head.get("fallback"),
-        model=head.get("model"),
-        images_per_second=end.get("images_per_second"),
-        stopped=bool(end.get("stopped")),
-    )
+    return ResultsReader(run_dir / "results.jsonl").read()
+
+
+def _number(value: Any) -> float | None:
+    return float(value) if isinstance(value, int | float) else None
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _texts(value: Any) -> tuple[str, ...]:
+    return tuple(map(str, value)) if isinstance(value, list) else ()

@@ -199,14 +199,15 @@ def test_a_tag_run_counts_images(runs: Runs) -> None:
         {"path": "x", "error": "bad"},
     ]
     text = "".join(json.dumps(line) + "\n" for line in lines)
-    run.results_file.write_text(text[:-10])
+    results = run.dir / "results.jsonl"
+    results.write_text(text[:-10])
     assert watch.poll().step == 20
-    run.results_file.write_text(text)
+    results.write_text(text)
     seen = watch.poll()
     assert (seen.step, seen.total_steps, seen.phase, seen.rate) == (21, 40, "tagging", 4.0)
-    assert seen.fallback == "There is no GPU here."
+    assert seen.results is not None and seen.results.fallback == "There is no GPU here."
     assert [problem.code for problem in seen.problems] == ["KT512", "KT513"]
-    with run.results_file.open("a") as stream:
+    with results.open("a") as stream:
         stream.write('{"done": true, "tagged": 20, "failed": 1, "images_per_second": 3.5}\n')
     assert (watch.poll().phase, watch.poll().rate) == ("done", 3.5)
 
