@@ -12,6 +12,7 @@ from core.cli.output import Bar, emit, folded, table, with_place
 from core.text import human_bytes, printable
 
 if TYPE_CHECKING:
+    from core.tagging.descriptors import TaggerModel
     from core.tagging.download import DownloadProgress
 
 ForceFlag = Annotated[bool, typer.Option("--force", help="Fetch again what is there and right.")]
@@ -45,8 +46,8 @@ def list_taggers(context: typer.Context, json_: JsonFlag = False) -> None:
                 printable(model.name),
                 "yes" if model.is_on_disk else "–",
                 human_bytes(model.bytes) if model.bytes else "–",
-                f"{model.threshold:.2f}" if model.threshold else "–",
-                printable(f"{model.note} (licence: {model.licence})".lstrip()),
+                _thresholds(model),
+                printable(f"{model.note} (licence: {model.licence}{', gated' if model.is_gated else ''})".lstrip()),
             )
         )
     emit({"models": [model.as_json() for model in models]}, table(rows, frozenset({2, 3})), as_json=json_)
@@ -56,19 +57,23 @@ def list_taggers(context: typer.Context, json_: JsonFlag = False) -> None:
 def download_tagger(
     context: typer.Context,
     repo_id: Annotated[str, typer.Argument(help="For example SmilingWolf/wd-swinv2-tagger-v3", show_default=False)],
+    revision: Annotated[
+        str | None, typer.Option(help="Commit, tag or branch of the repository.", show_default="main")
+    ] = None,
     force: ForceFlag = False,
     json_: JsonFlag = False,
 ) -> None:
     """Bring a tagger model into the hub's cache."""
-    from core.tagging.models import download, find_model
+    from core.tagging.download import download
+    from core.tagging.models import find_model
 
     place = place_of(context)
     workspace, settings = place.workspace_or_none(), place.settings()
-    model = find_model(repo_id, workspace, settings)
+    model = find_model(repo_id, workspace, settings, revision=revision)
     if not model.is_local:
-        _show(download(repo_id, force=force), repo_id)
-        model = find_model(repo_id, workspace, settings)
-    paths = [str(path) for path in (model.onnx, model.labels) if path is not None]
+        _show(download(model, force=force), repo_id)
+        model = find_model(repo_id, workspace, settings, revision=revision)
+    paths = [str(path) for path in model.paths]
     emit({"paths": paths}, [printable(path) for path in paths], as_json=json_)
 
 
@@ -122,6 +127,14 @@ def download_base(
     path = workspace.models / file
     document = {"paths": [str(path)]}
     emit(document, [printable(workspace.key_of(path))], as_json=json_)
+
+
+def _thresholds(model: TaggerModel) -> str:
+    """The author's: one for all tags, or general / character."""
+    by_category = [model.thresholds.get(word) for word in ("general", "character")]
+    values: list[float | None] = [value for value in by_category if value is not None]
+    values = values or [model.threshold]
+    return " / ".join(f"{value:.2f}" for value in values if value is not None) or "–"
 
 
 def _show(progress: Iterable[DownloadProgress], label: str) -> None:

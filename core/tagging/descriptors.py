@@ -27,8 +27,10 @@ class InputFormat:
     shift: tuple[float, ...] = (0.0,)
     fit: str = "pad"
     """`pad`: to a square, then resize; `squash`: stretch to the square; `pad-after`: resize the longer side, then
-    pad.
+    pad; `crop`: resize the shorter side, then cut the middle out.
     """
+    align: tuple[int, str] | None = None
+    """Side and filter of a padded square that the picture is fitted into before `fit` (imgutils' pad_to_size)."""
     pad: tuple[int, int, int] = WHITE
     """Red, green, blue of the padding."""
     resample: str = "area"
@@ -38,7 +40,7 @@ class InputFormat:
     size: int | None = None
     """Side of the input where the model's own shape leaves it open; None = 448."""
     output: str | None = None
-    """Name of the output with the scores; None = the first."""
+    """Name of the output with the scores, which the model must have; None = the first."""
     is_logits: bool = False
     """The output still needs a sigmoid."""
     by_probability: bool = False
@@ -71,6 +73,8 @@ class TaggerModel:
     """Model file and label file inside the repository."""
     sidecars: tuple[str, ...] = ()
     """Further files of the repository without which the model does not work, such as `model.onnx.data`."""
+    categories: Mapping[str, str] = field(default_factory=dict)
+    """Meaning of the categories in the label file where they are not Danbooru's: number or word → Category.word."""
     extras: tuple[str, ...] = ()
     """Files that are fetched where the repository has them, such as `preprocess.json`."""
     revision: str | None = None
@@ -86,14 +90,25 @@ class TaggerModel:
         return self.onnx is not None and self.labels is not None
 
     @property
+    def needed(self) -> tuple[str, ...]:
+        """All files of the repository without which the model does not work: model, labels, sidecars."""
+        return (*self.files, *self.sidecars)
+
+    @property
     def paths(self) -> tuple[Path, ...]:
         """Model file, label file and sidecars where they lie; empty while the model is not on disk."""
         if self.onnx is None or self.labels is None:
             return ()
-        root = self.onnx.parent
-        # sd-scripts' folders drop the subfolder of the repository that the model file stands in.
-        beside = [root / Path(name).relative_to(Path(self.files[0]).parent) for name in self.sidecars]
-        return (self.onnx, self.labels, *beside)
+        return (self.onnx, self.labels, *(self.beside(name) for name in self.sidecars))
+
+    def beside(self, name: str) -> Path:
+        """Where the file `name` of the repository lies when the model is on disk (sd-scripts' folders drop the
+        repository's subfolder).
+        """
+        assert self.onnx is not None
+        above = Path(self.files[0]).parent
+        inner = Path(name)
+        return self.onnx.parent / (inner.relative_to(above) if inner.is_relative_to(above) else inner)
 
     @property
     def repo_id(self) -> str:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from core.problems import UserError
-from core.tagging.models import TaggerModel
+from core.tagging.models import TaggerModel, local_folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,28 +31,56 @@ class DownloadProgress:
     path: Path | None = None
 
 
-def download(model: TaggerModel, model_dir: Path | None = None) -> Generator[DownloadProgress, None, None]:
+def download(
+    model: TaggerModel, model_dir: Path | None = None, *, force: bool = False
+) -> Generator[DownloadProgress, None, None]:
     """Fetch the files of `model` into the Hugging Face cache, or below `model_dir` as sd-scripts lays them out.
 
     Files that are there and right are not fetched again. Otherwise as `fetch`.
     """
-    folder = None if model_dir is None else model_dir / model.repo_id.replace("/", "_")
-    return fetch(model.repo_id, model.files, folder=folder)
+    folder = None if model_dir is None else model_dir / local_folder(model)
+    return fetch(
+        model.repo_id,
+        model.needed,
+        folder=folder,
+        force=force,
+        extras=model.extras,
+        revision=model.revision,
+        is_gated=model.is_gated,
+    )
 
 
 def fetch(
-    repo_id: str, files: Sequence[str], *, folder: Path | None = None, force: bool = False
+    repo_id: str,
+    files: Sequence[str],
+    *,
+    folder: Path | None = None,
+    force: bool = False,
+    extras: Sequence[str] = (),
+    revision: str | None = None,
+    is_gated: bool = False,
 ) -> Generator[DownloadProgress, None, None]:
     """Fetch files of a repository into the Hugging Face cache, or into `folder` under their names in the repository.
 
-    What is there is compared with the hub's checksum and fetched again when it differs, or with `force`.
-    `HF_ENDPOINT`, `HF_TOKEN`, `HF_HOME` and `HF_HUB_OFFLINE` count. Closing the iterator ends the download. Raises
-    UserError with the reason and the remedy.
+    All come from one commit: the one that `revision` (None: `main`) means when the download begins. `extras` are left
+    out where the repository does not have them. What is there is compared with the hub's checksum and fetched again
+    when it differs, or with `force`. `HF_ENDPOINT`, `HF_TOKEN`, `HF_HOME` and `HF_HUB_OFFLINE` count. Closing the
+    iterator ends the download. Raises UserError with the reason and the remedy.
     """
     import os
 
     target = None if folder is None else str(folder)
-    request = json.dumps({"repo_id": repo_id, "files": list(files), "local_dir": target, "force": force})
+    request = json.dumps(
+        {
+            "repo_id": repo_id,
+            "files": list(files),
+            "extras": list(extras),
+            "revision": revision,
+            "is_gated": is_gated,
+            "local_dir": target,
+            "force": force,
+        }
+    )
     # xet, the hub's other protocol, reports no progress by bytes and ignores proxies and mirrors.
     environment = os.environ | {"HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "PYTHONUTF8": "1"}
     child = subprocess.Popen(

@@ -10,12 +10,13 @@ import shutil
 import signal
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any, TypeVar
 
+from core.files import write_atomic
 from core.problems import UserError
 from core.text import human_bytes
 
@@ -29,21 +30,44 @@ _LINE_SECONDS = 0.1
 
 
 @dataclass(frozen=True, slots=True)
+class _Wanted:
+    """What is asked for. `revision` is a branch, tag or commit; once the hub has told, `commit` is what it means."""
+
+    repo_id: str
+    revision: str
+    local_dir: Path | None
+    is_gated: bool
+    force: bool
+    commit: str | None = None
+
+    @property
+    def exact(self) -> str:
+        return self.commit or self.revision
+
+
+@dataclass(frozen=True, slots=True)
 class _Remote:
     """One file as the hub describes it. `etag` is its SHA-256 (large files) or its git blob hash (small ones)."""
 
     name: str
     size: int
     etag: str
+    commit: str | None
 
 
 def main(request_text: str) -> int:
     """Do one request; prints JSON lines. Returns the exit status."""
     signal.signal(signal.SIGTERM, _leave)
     request = json.loads(request_text)
-    local_dir = Path(request["local_dir"]) if request.get("local_dir") else None
+    wanted = _Wanted(
+        request["repo_id"],
+        request.get("revision") or "main",
+        Path(request["local_dir"]) if request.get("local_dir") else None,
+        bool(request.get("is_gated")),
+        bool(request.get("force")),
+    )
     try:
-        _fetch(request["repo_id"], list(request["files"]), local_dir, force=bool(request.get("force")))
+        _fetch(wanted, list(request["files"]), list(request.get("extras") or ()))
     except UserError as error:
         _say(error=error.message, hint=error.hint)
         return 1
@@ -59,26 +83,49 @@ def _say(**event: Any) -> None:
     print(json.dumps(event), flush=True)
 
 
-def _fetch(repo_id: str, files: list[str], local_dir: Path | None, *, force: bool) -> None:
+def _fetch(wanted: _Wanted, files: list[str], extras: list[str]) -> None:
     from huggingface_hub import constants
 
     constants.DOWNLOAD_CHUNK_SIZE = CHUNK
-    remotes = [_retried(repo_id, name, partial(_describe, repo_id, name)) for name in files]
+    remotes: list[_Remote] = []
+    for name in [*files, *extras]:
+        is_extra = len(remotes) >= len(files)
+        remote = _retried(wanted, name, partial(_describe, wanted, name, is_extra=is_extra))
+        if remote is not None:
+            remotes.append(remote)
+            wanted = replace(wanted, commit=wanted.commit or remote.commit)
     total = sum(remote.size for remote in remotes)
-    base = local_dir or Path(constants.HF_HUB_CACHE)
-    _check_space(base, sum(remote.size for remote in remotes if force or not _is_there(repo_id, remote, local_dir)))
+    base = wanted.local_dir or Path(constants.HF_HUB_CACHE)
+    _check_space(base, sum(remote.size for remote in remotes if wanted.force or not _is_there(wanted, remote)))
     done = 0
     for remote in remotes:
         report = _Reporter(remote.name, done, total)
-        attempt = partial(_one, repo_id, remote, local_dir, report, force=force)
-        path = _retried(repo_id, remote.name, attempt)
+        path = _retried(wanted, remote.name, partial(_one, wanted, remote, report))
         done += remote.size
         _say(file=remote.name, done=done, total=total, path=str(path))
-    if local_dir is not None:
+    if wanted.local_dir is None:
+        _point(wanted)
+    else:
         # The client's own notes; without them it compares checksums, as we do anyway.
-        shutil.rmtree(local_dir / ".cache" / "huggingface", ignore_errors=True)
+        shutil.rmtree(wanted.local_dir / ".cache" / "huggingface", ignore_errors=True)
         with contextlib.suppress(OSError):
-            (local_dir / ".cache").rmdir()
+            (wanted.local_dir / ".cache").rmdir()
+
+
+def _point(wanted: _Wanted) -> None:
+    """Let the branch or tag in the cache mean this commit, now that all its files are there; the client does so only
+    when it is asked for files by that name.
+    """
+    from huggingface_hub import constants
+    from huggingface_hub.file_download import repo_folder_name
+
+    if wanted.commit is None or wanted.commit == wanted.revision:
+        return
+    folder = Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=wanted.repo_id, repo_type="model")
+    reference = folder / "refs" / wanted.revision
+    with contextlib.suppress(OSError, UserError):
+        reference.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(reference, wanted.commit)
 
 
 class _Reporter:
@@ -97,33 +144,48 @@ class _Reporter:
             _say(file=self._file, done=min(self._before + done, self._total), total=self._total)
 
 
-def _describe(repo_id: str, name: str) -> _Remote:
-    from huggingface_hub import get_hf_file_metadata, hf_hub_url
+def _describe(wanted: _Wanted, name: str, *, is_extra: bool) -> _Remote | None:
+    """None for an extra that the repository lacks."""
+    from huggingface_hub import errors, get_hf_file_metadata, hf_hub_url
 
-    facts = get_hf_file_metadata(hf_hub_url(repo_id, name))
+    try:
+        facts = get_hf_file_metadata(hf_hub_url(wanted.repo_id, name, revision=wanted.exact))
+    except errors.EntryNotFoundError:
+        if is_extra:
+            return None
+        raise
     if facts.size is None or facts.etag is None:
-        raise UserError(f"The hub does not tell the size of {repo_id}/{name}", "Is HF_ENDPOINT a complete mirror?")
-    return _Remote(name, facts.size, facts.etag)
+        raise UserError(f"The hub does not tell the size of {wanted.repo_id}/{name}", "Is HF_ENDPOINT a full mirror?")
+    return _Remote(name, facts.size, facts.etag, facts.commit_hash)
 
 
-def _one(repo_id: str, remote: _Remote, local_dir: Path | None, report: _Reporter, *, force: bool) -> Path:
+def _one(wanted: _Wanted, remote: _Remote, report: _Reporter) -> Path:
     """The checked file; fetched when it is missing, and once more when it is not what the hub announces."""
-    for again in (force, True):
-        path = _download(repo_id, remote.name, local_dir, report, force=again)
+    for again in (wanted.force, True):
+        path = _download(wanted, remote.name, report, force=again)
         if _is_right(path, remote):
             return path
     with contextlib.suppress(OSError):
         path.resolve().unlink()
     raise UserError(
-        f"{repo_id}/{remote.name} arrived damaged twice (its checksum is wrong)",
+        f"{wanted.repo_id}/{remote.name} arrived damaged twice (its checksum is wrong)",
         "A proxy or mirror changes it: try another network, or without HF_ENDPOINT.",
     )
 
 
-def _download(repo_id: str, name: str, local_dir: Path | None, report: _Reporter, *, force: bool) -> Path:
+def _download(wanted: _Wanted, name: str, report: _Reporter, *, force: bool) -> Path:
     from huggingface_hub import hf_hub_download
 
-    return Path(hf_hub_download(repo_id, name, local_dir=local_dir, force_download=force, tqdm_class=_bar(report)))
+    return Path(
+        hf_hub_download(
+            wanted.repo_id,
+            name,
+            revision=wanted.exact,
+            local_dir=wanted.local_dir,
+            force_download=force,
+            tqdm_class=_bar(report),
+        )
+    )
 
 
 def _bar(report: _Reporter) -> type:
@@ -165,13 +227,18 @@ def _is_right(path: Path, remote: _Remote) -> bool:
     return digest.hexdigest() == remote.etag
 
 
-def _is_there(repo_id: str, remote: _Remote, local_dir: Path | None) -> bool:
+def _is_there(wanted: _Wanted, remote: _Remote) -> bool:
     """A file of the right length; whether it is right is checked later."""
-    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub import constants
+    from huggingface_hub.file_download import repo_folder_name
 
-    found = try_to_load_from_cache(repo_id, remote.name) if local_dir is None else str(local_dir / remote.name)
+    if wanted.local_dir is not None:
+        path = wanted.local_dir / remote.name
+    else:
+        folder = Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=wanted.repo_id, repo_type="model")
+        path = folder / "blobs" / remote.etag
     try:
-        return isinstance(found, str) and Path(found).stat().st_size == remote.size
+        return path.stat().st_size == remote.size
     except OSError:
         return False
 
@@ -186,7 +253,7 @@ def _check_space(base: Path, total: int) -> None:
         )
 
 
-def _retried(repo_id: str, name: str, attempt: Callable[[], _T]) -> _T:
+def _retried(wanted: _Wanted, name: str, attempt: Callable[[], _T]) -> _T:
     """`attempt`, again after what may pass. Raises UserError in plain words."""
     for number in range(1, RETRIES + 1):
         try:
@@ -195,9 +262,17 @@ def _retried(repo_id: str, name: str, attempt: Callable[[], _T]) -> _T:
             raise
         except Exception as error:  # classes of huggingface_hub and of its HTTP client, which changed with 1.0 and 2.0
             if number == RETRIES or not _may_pass(error):
-                raise _in_words(repo_id, name, error) from error
-        time.sleep(2 ** (number - 1))
+                raise _in_words(wanted, name, error) from error
+            pause = max(2.0 ** (number - 1), _asked_pause(error))
+        time.sleep(pause)
     raise AssertionError("unreachable")
+
+
+def _asked_pause(error: BaseException) -> float:
+    """Seconds that a busy hub asks for with Retry-After, at most a minute."""
+    headers = getattr(getattr(error, "response", None), "headers", None) or {}
+    text = str(headers.get("Retry-After") or "")
+    return min(float(text), 60.0) if text.isascii() and text.isdecimal() else 0.0
 
 
 def _status(error: BaseException) -> int | None:
@@ -221,11 +296,12 @@ def _may_pass(error: Exception) -> bool:
     return bool(kinds & {"RemoteProtocolError", "ReadError", "TimeoutException"}) or "Consistency check" in str(error)
 
 
-def _in_words(repo_id: str, name: str, error: Exception) -> UserError:
+def _in_words(wanted: _Wanted, name: str, error: Exception) -> UserError:
     from huggingface_hub import constants
     from huggingface_hub import errors as hub
 
-    where = constants.ENDPOINT
+    repo_id, where = wanted.repo_id, constants.ENDPOINT
+    is_refused = _status(error) in (401, 403)
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return UserError(
             f"The disk is full: {repo_id}/{name} does not fit", "Free some space, or set HF_HOME elsewhere."
@@ -238,7 +314,7 @@ def _in_words(repo_id: str, name: str, error: Exception) -> UserError:
         return UserError(
             f"{repo_id} is not on this machine, and HF_HUB_OFFLINE is set", "Unset it to download the model."
         )
-    if isinstance(error, hub.GatedRepoError):
+    if isinstance(error, hub.GatedRepoError) or (wanted.is_gated and is_refused):
         return UserError(
             f"{repo_id} is only given to users who accepted its terms",
             f"Accept them on {where}/{repo_id}, then log in: hf auth login (or set HF_TOKEN).",
@@ -256,10 +332,20 @@ def _in_words(repo_id: str, name: str, error: Exception) -> UserError:
         )
     if isinstance(error, hub.EntryNotFoundError):
         return UserError(
-            f"The repository {repo_id} has no file {name}", "It holds no tagger in WD14 format. See: kohya-tui models"
+            f"The repository {repo_id} has no file {name}",
+            "It is no tagger of a known form. Known ones: kohya-tui models; how to describe another: kohya-tui help "
+            "tagging",
         )
     if isinstance(error, hub.RevisionNotFoundError):
-        return UserError(f"The repository {repo_id} has no branch `main`", "Is it the right one?")
+        return UserError(
+            f"The repository {repo_id} has no branch, tag or commit {wanted.revision}",
+            f"Look it up on {where}/{repo_id}/commits/main, or leave out --revision.",
+        )
+    if is_refused:
+        return UserError(
+            f"{where} does not let you read {repo_id}/{name}",
+            "Is HF_TOKEN right, and does it belong to an account that may read it? See: hf auth whoami",
+        )
     status = _status(error)
     if status is not None:
         return UserError(f"{where} answers with error {status} for {repo_id}/{name}", "Try it again later.")

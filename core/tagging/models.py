@@ -1,26 +1,27 @@
 """Tagger models: which are known, where their files lie, and how each wants its pixels.
 
-A model is described, not coded: layout, channel order, scale, activation, label format. Found in this order: `demo`,
-a folder, `--model_dir`, the `wd14_tagger_model/` folders that sd-scripts left behind, the Hugging Face cache. Nothing
-here needs the network or onnxruntime.
+A model is described, not coded (core.tagging.descriptors). Found in this order: `demo`, a folder, `--model_dir`, the
+`wd14_tagger_model/` folders that sd-scripts left behind, the Hugging Face cache. Nothing here needs the network or
+onnxruntime.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Generator, Sequence
+import re
 from dataclasses import replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from core.problems import UserError
 from core.settings import Settings
-from core.tagging.descriptors import CL, TAGGER_FILES, WD
+from core.tagging.descriptor_files import FILE, LOCAL_FILE, known, named_input, read_descriptors, read_local
 from core.tagging.descriptors import TaggerModel as TaggerModel
+from core.tagging.repository_files import PREPROCESS, THRESHOLDS, with_own_facts
 
 if TYPE_CHECKING:
-    from core.tagging.download import DownloadProgress
     from core.workspace import Workspace
 
 DEMO = "demo"
@@ -28,35 +29,18 @@ DEMO_FOLDER = Path(__file__).resolve().parent.parent / "demo" / "tagger"
 SD_SCRIPTS_FOLDER = "wd14_tagger_model"
 
 
-def _wd(name: str, megabytes: int | None, threshold: float | None, note: str) -> TaggerModel:
-    size = None if megabytes is None else megabytes * 10**6
-    return TaggerModel(f"SmilingWolf/{name}", threshold=threshold, licence="Apache-2.0", bytes=size, note=note)
-
-
-def _cl(version: str) -> TaggerModel:
-    return TaggerModel(
-        f"cella110n/cl_tagger/{version}",
-        licence="see the model's page",
-        note="EVA02-L with copyright, artist, meta and quality tags",
-        files=(f"{version}/model_optimized.onnx", f"{version}/tag_mapping.json"),
-        format=CL,
-    )
-
-
-KNOWN: tuple[TaggerModel, ...] = (
-    _wd("wd-v1-4-convnext-tagger-v2", 388, 0.3685, "ConvNeXt; sd-scripts' default"),
-    _wd("wd-v1-4-convnextv2-tagger-v2", 388, 0.3710, "ConvNeXtV2; kohya_ss' default"),
-    _wd("wd-v1-4-swinv2-tagger-v2", None, 0.3771, "SwinV2"),
-    _wd("wd-v1-4-moat-tagger-v2", None, 0.3771, "MOAT"),
-    _wd("wd-v1-4-vit-tagger-v2", 373, 0.3537, "ViT-B"),
-    _wd("wd-swinv2-tagger-v3", 467, 0.2653, "SwinV2, tags up to February 2024; good and quick"),
-    _wd("wd-convnext-tagger-v3", 395, 0.2682, "ConvNeXt, tags up to February 2024"),
-    _wd("wd-vit-tagger-v3", 379, 0.2614, "ViT-B, tags up to February 2024"),
-    _wd("wd-vit-large-tagger-v3", 1260, 0.26, "ViT-L, tags up to February 2024"),
-    _wd("wd-eva02-large-tagger-v3", 1260, 0.5296, "EVA02-L, tags up to February 2024; the best and slowest"),
-    _cl("cl_tagger_1_02"),
-    _cl("cl_tagger_1_01"),
-)
+_LABELS = {
+    "selected_tags.csv": "wd",
+    "tags-selected.csv": "z3d",
+    "tag_mapping.json": "cl",
+    "model_vocabulary.json": "cl2",
+    "camie-tagger-v2-metadata.json": "camie2",
+    "model_initial_metadata.json": "camie1",
+    "top_tags.txt": "joytag",
+    "classes.json": "ml-danbooru",
+}
+"""Label files as the known models call them, with the input format of those."""
+_EXTRAS = (PREPROCESS, THRESHOLDS, "categories.json")
 
 
 def find_model(
@@ -68,9 +52,8 @@ def find_model(
 ) -> TaggerModel:
     """The model `name` (None: the one in the settings), with its files where they are on disk.
 
-    `revision` is a commit, tag or branch of its repository (None: the descriptor's, else `main`).
-
-    Raises UserError when it can be neither a repository nor a folder with a model in it.
+    `revision` is a commit, tag or branch of its repository (None: the descriptor's, else `main`). Raises UserError
+    when it can be neither a repository nor a folder with a model in it, and when a descriptor cannot be read.
     """
     name = (name or settings.tagger).strip()
     if name == DEMO:
@@ -78,13 +61,25 @@ def find_model(
     for folder in _folders_named(name, workspace):
         if folder.is_dir():
             return _in_folder(name, folder)
-    model = _described(name)
-    return _located(replace(model, revision=revision or model.revision), workspace, settings, model_dir)
+    if revision is not None and (".." in revision or not re.fullmatch(r"[\w.+/-]+", revision, re.ASCII)):
+        raise UserError(f"--revision {revision!r} is no commit, tag or branch", "Name one from the model's page.")
+    model = _described(name, workspace)
+    found = _located(replace(model, revision=revision or model.revision), workspace, settings, model_dir)
+    return with_own_facts(found) if found.is_on_disk else found
 
 
-def _described(name: str) -> TaggerModel:
+def described_models(workspace: Workspace | None) -> tuple[TaggerModel, ...]:
+    """Every descriptor, the workspace's and the user's before ours; a name with a `*` stands for many."""
+    from core.settings import config_dir
+
+    files = [config_dir() / FILE] if workspace is None else [workspace.root / FILE, config_dir() / FILE]
+    own = [model for path in files if path.is_file() for model in read_descriptors(path)]
+    return (*own, *known())
+
+
+def _described(name: str, workspace: Workspace | None) -> TaggerModel:
     """The descriptor of a repository: the known one, or what its name says (three parts: cl_tagger's format, as
-    sd-scripts).
+    sd-scripts; two: WD's).
     """
     parts = name.split("/")
     if len(parts) < 2 or name.startswith((".", "/", "~")) or not all(parts):
@@ -93,28 +88,30 @@ def _described(name: str) -> TaggerModel:
             "Name a repository such as SmilingWolf/wd-swinv2-tagger-v3, a folder with model.onnx and "
             "selected_tags.csv, or `demo`. The known ones: kohya-tui models",
         )
-    known = next((model for model in KNOWN if model.name == name), None)
-    return known or (TaggerModel(name) if len(parts) == 2 else replace(_cl("/".join(parts[2:])), name=name, note=""))
-
-
-def download(
-    repo_id: str, files: Sequence[str] = TAGGER_FILES, *, folder: Path | None = None, force: bool = False
-) -> Generator[DownloadProgress, None, None]:
-    """Fetch a tagger (its own two files, whatever they are called), or other `files` of any repository.
-
-    As core.tagging.download.fetch.
-    """
-    from core.tagging.download import fetch
-
-    if tuple(files) == TAGGER_FILES:
-        model = _described(repo_id)
-        repo_id, files = model.repo_id, model.files
-    return fetch(repo_id, files, folder=folder, force=force)
+    models = described_models(workspace)
+    exact = next((model for model in models if model.name == name), None)
+    if exact is not None:
+        return exact
+    like = next((model for model in models if "*" in model.name and fnmatchcase(name, model.name)), None)
+    if like is not None:
+        return replace(like, name=name)
+    if len(parts) == 2:
+        return TaggerModel(name, format=named_input("wd"), extras=_EXTRAS)
+    below = "/".join(parts[2:])
+    files = (f"{below}/model_optimized.onnx", f"{below}/tag_mapping.json")
+    return TaggerModel(name, files=files, format=named_input("cl"))
 
 
 def list_models(workspace: Workspace | None, settings: Settings) -> list[TaggerModel]:
-    """The known taggers with their state on disk, the demo's and the one in the settings included."""
-    found = [_located(model, workspace, settings, None) for model in KNOWN]
+    """The described taggers with their state on disk, the demo's and the one in the settings included.
+
+    Raises UserError when a descriptor of the user's cannot be read.
+    """
+    named: dict[str, TaggerModel] = {}
+    for model in described_models(workspace):
+        if "*" not in model.name:
+            named.setdefault(model.name, model)
+    found = [_located(model, workspace, settings, None) for model in named.values()]
     if (DEMO_FOLDER / "model.onnx").is_file():
         found.append(_demo())
     if settings.tagger not in {model.name for model in found}:
@@ -181,38 +178,72 @@ def _folders_named(name: str, workspace: Workspace | None) -> list[Path]:
 
 
 def _in_folder(name: str, folder: Path) -> TaggerModel:
-    """Any folder with a model file and its labels; the label format decides how the model is fed."""
-    labels = next(
-        (folder / file for file in ("selected_tags.csv", "tag_mapping.json") if (folder / file).is_file()), None
-    )
-    named = [folder / file for file in ("model.onnx", "model_optimized.onnx") if (folder / file).is_file()]
-    models = named or sorted(folder.glob("*.onnx"))
-    if labels is None or not models:
-        missing = "a label file (selected_tags.csv or tag_mapping.json)" if models else "a model file (*.onnx)"
+    """Any folder with a model file and its labels: as its tagger.toml says, as the known model does that the folder is
+    called after, or as the label file is usually fed.
+    """
+    model = read_local(folder, name) or TaggerModel(name, files=("", ""))
+    is_described = (folder / LOCAL_FILE).is_file()
+    onnx = _one_of_folder(folder, model.files[0], ("model.onnx", "model_optimized.onnx"), "*.onnx")
+    labels = _one_of_folder(folder, model.files[1], tuple(_LABELS), "*metadata.json")
+    if labels is None or onnx is None:
+        missing = "a label file (selected_tags.csv, tag_mapping.json …)" if onnx else "a model file (*.onnx)"
         raise UserError(
             f"{folder} is no tagger model: it lacks {missing}", "Put both files into one folder and name it."
         )
-    known = next((model for model in KNOWN if model.name.replace("/", "_", 1).endswith(folder.name)), TaggerModel(name))
-    return replace(
-        known,
+    if not is_described:
+        named = next((each for each in known() if folder.name in _folder_names(each)), None)
+        kind = _LABELS.get(labels.name, "camie2")
+        if named is not None and Path(named.files[1]).name == labels.name:
+            model = named
+        else:
+            model = replace(named or model, format=named_input(kind), sidecars=(), extras=_EXTRAS, categories={})
+    inner = (str(onnx.relative_to(folder)), str(labels.relative_to(folder)))
+    sidecars = tuple(file if is_described else Path(file).name for file in model.sidecars)
+    missing_files = [file for file in sidecars if not (folder / file).is_file()]
+    if missing_files:
+        raise UserError(f"{folder} is no tagger model: it lacks {missing_files[0]}", "Put all its files there.")
+    model = replace(
+        model,
         name=name,
         folder=folder,
-        onnx=models[0],
+        onnx=onnx,
         labels=labels,
-        bytes=models[0].stat().st_size,
-        files=(models[0].name, labels.name),
-        format=CL if labels.suffix == ".json" else WD,
+        files=inner,
+        sidecars=sidecars,
+        revision=None,
+        is_gated=False,
         is_local=True,
     )
+    return with_own_facts(replace(model, bytes=_size_of(model)))
+
+
+def _one_of_folder(folder: Path, said: str, usual: tuple[str, ...], pattern: str) -> Path | None:
+    if said:
+        return folder / said if (folder / said).is_file() else None
+    found = [folder / file for file in usual if (folder / file).is_file()]
+    return next(iter(found or sorted(folder.glob(pattern))), None)
+
+
+def _folder_names(model: TaggerModel) -> tuple[str, ...]:
+    """What a folder with a copy of the model is called: the last part of its name, or as sd-scripts does."""
+    parts = model.name.split("/")
+    return ("_".join(parts[:2]), parts[1]) if len(parts) == 2 else (parts[-1],)
+
+
+def _size_of(model: TaggerModel) -> int:
+    return sum(path.stat().st_size for path in model.paths if path != model.labels)
 
 
 def _located(
     model: TaggerModel, workspace: Workspace | None, settings: Settings, model_dir: Path | None
 ) -> TaggerModel:
     subfolder = "/".join(model.name.split("/")[2:])
-    flat = model.repo_id.replace("/", "_")
     for base in [model_dir] if model_dir is not None else _sd_scripts_folders(workspace, settings):
-        located = _with_files(model, base / flat / subfolder, [Path(file).name for file in model.files])
+        root = base / local_folder(model)
+        # As we download it (the files under their names in the repository), or as sd-scripts lays it out.
+        located = _with_files(model, root, model.files) or _with_files(
+            model, root / subfolder, [Path(file).name for file in model.files]
+        )
         if located is not None:
             return located
     if model_dir is None:
@@ -223,11 +254,18 @@ def _located(
     return model
 
 
+def local_folder(model: TaggerModel) -> str:
+    """The name of a repository's folder in a `wd14_tagger_model/`; sd-scripts knows no revisions."""
+    flat = model.repo_id.replace("/", "_")
+    return flat if model.revision is None else f"{flat}@{model.revision.replace('/', '--')}"
+
+
 def _with_files(model: TaggerModel, folder: Path, files: list[str] | tuple[str, ...]) -> TaggerModel | None:
     onnx, labels = (folder / file for file in files)
-    if not (onnx.is_file() and labels.is_file()):
+    located = replace(model, folder=onnx.parent, onnx=onnx, labels=labels)
+    if not all(path.is_file() for path in located.paths):
         return None
-    return replace(model, folder=onnx.parent, onnx=onnx, labels=labels, bytes=onnx.stat().st_size)
+    return replace(located, bytes=_size_of(located))
 
 
 def _sd_scripts_folders(workspace: Workspace | None, settings: Settings) -> list[Path]:

@@ -66,6 +66,8 @@ def prepare(image: Image.Image, form: InputFormat, size: int) -> NDArray[np.uint
     """An RGB image as uint8 [size, size, 3] in the model's own channel order (`form.channels`), fitted as its author
     does; scale and shift are the session's.
     """
+    if form.align is not None:
+        image = _aligned(image, *form.align, form.pad)
     square = _FITS[form.fit](image, form, size)
     return np.ascontiguousarray(square[:, :, ::-1] if form.channels == "BGR" else square)
 
@@ -84,17 +86,34 @@ def _squashed(image: Image.Image, form: InputFormat, size: int) -> NDArray[np.ui
 
 
 def _padded_after(image: Image.Image, form: InputFormat, size: int) -> NDArray[np.uint8]:
-    """The longer side to `size` (the other rounded down, as the authors' `int()`), then to a square."""
-    width, height = image.size
-    fitted = (size, max(1, size * height // width)) if width > height else (max(1, size * width // height), size)
+    """The longer side to `size`, the other rounded down as Camie's authors write it, then to a square."""
+    ratio = image.width / image.height
+    fitted = (size, max(1, int(size / ratio))) if ratio > 1 else (max(1, int(size * ratio)), size)
     small = image if image.size == fitted else image.resize(fitted, _filter(form))
     return np.asarray(_centred(small, size, form.pad))
+
+
+def _cropped(image: Image.Image, form: InputFormat, size: int) -> NDArray[np.uint8]:
+    """The shorter side to `size`, then the middle, as torchvision's Resize and CenterCrop."""
+    width, height = image.size
+    fitted = (size, int(size * height / width)) if width < height else (int(size * width / height), size)
+    small = image if image.size == fitted else image.resize(fitted, _filter(form))
+    left, top = (small.width - size) // 2, (small.height - size) // 2
+    return np.asarray(small.crop((left, top, left + size, top + size)))
+
+
+def _aligned(image: Image.Image, side: int, resample: str, colour: tuple[int, int, int]) -> Image.Image:
+    """Fitted into a padded square (dghs-imgutils, PillowPadToSize)."""
+    ratio = min(side / image.width, side / image.height)
+    fitted = (max(1, round(image.width * ratio)), max(1, round(image.height * ratio)))
+    return _centred(image.resize(fitted, Image.Resampling[resample.upper()]), side, colour)
 
 
 _FITS: Mapping[str, Callable[[Image.Image, InputFormat, int], NDArray[np.uint8]]] = {
     "pad": _padded,
     "squash": _squashed,
     "pad-after": _padded_after,
+    "crop": _cropped,
 }
 
 

@@ -15,8 +15,8 @@ from core.problems import UserError
 from core.settings import Settings
 from core.tagging.command import parse_command
 from core.tagging.download import DownloadProgress, download
+from core.tagging.download import fetch as fetch_files
 from core.tagging.models import TaggerModel, find_model, hub_cache
-from core.tagging.models import download as fetch_files
 from core.workspace import Workspace
 from tests.fake_hub import FakeHub
 

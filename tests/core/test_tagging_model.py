@@ -20,7 +20,7 @@ from core.settings import Settings
 from core.tagging import providers
 from core.tagging import session as session_module
 from core.tagging.descriptors import WD
-from core.tagging.models import KNOWN, TaggerModel, find_model, list_models
+from core.tagging.models import TaggerModel, find_model, list_models
 from core.tagging.pipeline import Tagged, tag_images
 from core.tagging.preprocess import load_image, prepare
 from core.tagging.session import TaggerSession, open_session
@@ -99,7 +99,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_models_of_sd_scripts_are_adopted(here: Path, workspace: Workspace) -> None:
     """A wd14_tagger_model folder beside the checkout, in the workspace or here is used without a download."""
-    name = KNOWN[0].name
+    name = "SmilingWolf/wd-v1-4-convnext-tagger-v2"
     assert not find_model(name, workspace, Settings()).is_on_disk
     for folder, settings in (
         (here / "kohya_ss", Settings(sd_scripts=here / "kohya_ss" / "sd-scripts")),
