@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, ClassVar
 
 from textual import events, getters, on, work
@@ -16,8 +16,9 @@ from core.config.documents import place_of
 from core.problems import Problem, UserError
 from tui.screens.base import ModeScreen
 from tui.screens.config_disk import EMPTY, ConfigFiles
-from tui.screens.config_form import PROMPTS, key_of, neighbour, options, put, stepped, switch
+from tui.screens.config_form import PROMPTS, key_of, neighbour, options
 from tui.screens.config_parts import Groups, Side
+from tui.screens.config_values import ConfigValues
 from tui.screens.config_view import ConfigView, head
 from tui.widgets.form import Form
 from tui.widgets.item_list import ItemList
@@ -81,6 +82,7 @@ by name or word and opens it. In a path `tab` takes what is offered, `↑` `↓`
     def __init__(self) -> None:
         super().__init__()
         self.files = ConfigFiles(self)
+        self.values = ConfigValues(self, self.files)
         self._check_timer: Timer | None = None
         self._look_timer: Timer | None = None
         self._was_empty = False
@@ -170,7 +172,7 @@ by name or word and opens it. In a path `tab` takes what is offered, `↑` `↓`
         elif self.take_raw():
             problem = await self.files.start(opened)
             if problem is not None:
-                self._go_to_problem(problem)
+                self.go_to_problem(problem)
 
     # Drawing
 
@@ -208,9 +210,9 @@ by name or word and opens it. In a path `tab` takes what is offered, `↑` `↓`
     @on(ItemList.Opened, "#config-side")
     def _problem_opened(self) -> None:
         if self.side.problem is not None:
-            self._go_to_problem(self.side.problem)
+            self.go_to_problem(self.side.problem)
 
-    def _go_to_problem(self, problem: Problem) -> None:
+    def go_to_problem(self, problem: Problem) -> None:
         if self.config is None:
             return
         key, (file, _) = key_of(self.config, problem), place_of(problem.where)
@@ -233,49 +235,26 @@ by name or word and opens it. In a path `tab` takes what is offered, `↑` `↓`
 
     @on(Form.Changed)
     def _typed(self, event: Form.Changed) -> None:
-        self._apply(lambda config: put(config, event.key, event.text), event.key)
-
-    def _apply(self, change: Callable[[Config], None], key: str) -> None:
-        if self.opened is None:
-            return
-        try:
-            self.opened.change(change, key)
-        except UserError as error:
-            self.app.report(error)
-            return
-        self.changed()
+        self.values.type(event.key, event.text)
 
     @on(Form.Asked)
     def _asked(self, event: Form.Asked) -> None:
-        if self.config is None:
-            return
-        option = options(self.config).get(event.key)
         if event.key == PROMPTS:
             self._show_file("prompts")
-        elif option is not None and option.type == "bool":
-            self._apply(lambda config: switch(config, event.key), event.key)
-        else:
+        elif not self.values.switch(event.key):
             self._choose(event.key)
 
     @on(Form.Stepped)
     def _stepped(self, event: Form.Stepped) -> None:
-        text = stepped(self.config, event.key, event.by) if self.config is not None else None
-        if text is not None:
-            self._apply(lambda config: put(config, event.key, text), event.key)
+        self.values.step(event.key, event.by)
 
     @work(exit_on_error=False)
     async def _choose(self, key: str) -> None:
-        from tui.screens.config_dialogs import choose_value
-
-        if self.config is not None:
-            text = await choose_value(self.app, self.config, key)
-            if text is not None:
-                self._apply(lambda config: put(config, key, text), key)
+        await self.values.choose(key)
 
     def action_unset(self) -> None:
-        key = self.form.key
-        if key is not None and key != PROMPTS and self.view.file is None:
-            self._apply(lambda config: config.unset(config.home(key), key), key)
+        if self.view.file is None:
+            self.values.remove(self.form.key)
 
     def action_undo(self) -> None:
         if not self._step(back=True):
@@ -335,7 +314,7 @@ by name or word and opens it. In a path `tab` takes what is offered, `↑` `↓`
 
         found = await self.app.push_screen_wait(ProblemList(self.problems()))
         if found is not None:
-            self._go_to_problem(found)
+            self.go_to_problem(found)
 
     # Raw text
 

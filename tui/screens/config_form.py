@@ -157,7 +157,7 @@ def put(config: Config, name: str, text: str) -> None:
     config.set(file, name, parse_value(file, name, text.strip(), config.script))
 
 
-def switch(config: Config, name: str) -> None:
+def toggle(config: Config, name: str) -> None:
     """A flag the other way: one that is set to true is removed when false is the trainer's default."""
     file: FileName = config.home(name)
     value = config.get(file, name)
