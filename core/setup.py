@@ -9,7 +9,7 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -141,6 +141,7 @@ def run(step: Step) -> Iterator[str]:
 
 def adopt(folder: Path, python: Path | None = None) -> tuple[Path, Path | None]:
     """Remember an existing checkout (and its Python) in the user's settings; returns what was stored."""
+    from core.runs.trainer import python_of
     from core.settings import save_user
 
     folder = folder.expanduser().absolute()
@@ -152,13 +153,8 @@ def adopt(folder: Path, python: Path | None = None) -> tuple[Path, Path | None]:
             )
         folder = nested
     if python is None:
-        python = next((path for path in python_places(folder) if path.exists()), None)
+        python = python_of(folder)
     save_user("sd_scripts", str(folder))
     if python is not None:
         save_user("sd_python", str(python.expanduser().absolute()))
     return folder, python
-
-
-def python_places(folder: Path) -> Sequence[Path]:
-    """Where a checkout's Python usually is: its venv, or that of the kohya_ss folder around it."""
-    return [base / name / "bin" / "python" for base in (folder, folder.parent) for name in ("venv", ".venv")]

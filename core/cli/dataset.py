@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from core.cli.main import Interrupted, JsonFlag, WrongUsage, place_of
 from core.cli.output import Bar, emit, folded, problem_lines, say
 from core.text import count_of, human_bytes, printable
+
+if TYPE_CHECKING:
+    from core.dataset.importer import ImportPlan, ImportProgress
+    from core.workspace import Workspace
 
 PANEL = "Dataset"
 WAYS = {
@@ -48,7 +52,7 @@ def import_(
     json_: JsonFlag = False,
 ) -> None:
     """Bring images, and captions beside them, into train_data/NAME/N_NAME. Never overwrites."""
-    from core.dataset.importer import plan_import, run_import
+    from core.dataset.importer import plan_import
     from core.dataset.sources import CAPTION_EXTENSIONS
 
     if link + move + copy > 1:
@@ -63,25 +67,14 @@ def import_(
         say(f"{mode}: {count_of(plan.images, 'image')} and {captions} ({human_bytes(plan.bytes)}) into {target}")
     lines = [f"{_shown(step.source)} → {printable(workspace.key_of(step.target))}" for step in steps]
     if steps and not dry_run:
-        bar = Bar("importing")
-        done = None
-        try:
-            for done in run_import(workspace, plan):
-                bar.update(done.done, done.total, done.current.name if done.current else "")
-        except (KeyboardInterrupt, Interrupted):
-            bar.close()
-            say(f"{count_of(done.imported if done else 0, 'image')} came in; kohya-tui undo takes them out again")
-            raise
-        finally:
-            bar.close()
-        if done is not None:
-            skipped, notes = done.skipped, done.notes
+        done = _bring(workspace, plan)
+        skipped, notes = done.skipped, done.notes
         left = {skip.path for skip in skipped}
         steps = tuple(step for step in steps if step.source not in left)
         lines = [f"{count_of(sum(step.kind == 'image' for step in steps), 'image')} imported into {target}"]
     there = [skip for skip in skipped if skip.is_there]
     missing = [skip for skip in skipped if not skip.is_there]
-    if not steps and missing:
+    if not steps and missing and not dry_run:
         lines.append(f"0 images imported into {target}")
     if there:
         images = [skip for skip in there if skip.path.suffix.lower() not in CAPTION_EXTENSIONS]
@@ -98,6 +91,24 @@ def import_(
     emit(document, folded(lines), as_json=json_)
     if missing:
         raise typer.Exit(1)
+
+
+def _bring(workspace: Workspace, plan: ImportPlan) -> ImportProgress:
+    from core.dataset.importer import run_import
+
+    bar = Bar("importing")
+    imported = 0
+    try:
+        for done in run_import(workspace, plan):
+            imported = done.imported
+            bar.update(done.done, done.total, done.current.name if done.current else "")
+    except (KeyboardInterrupt, Interrupted):
+        bar.close()
+        say(f"{count_of(imported, 'image')} came in; kohya-tui undo takes them out again")
+        raise
+    finally:
+        bar.close()
+    return done
 
 
 def _shown(path: Path) -> str:

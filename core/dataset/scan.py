@@ -19,6 +19,7 @@ from core.dataset.model import (
     parse_folder_name,
 )
 from core.dataset.sizes import image_size
+from core.dataset.sources import CONVERTED, FOREIGN
 from core.files import TEMP_PREFIX, is_folder, natural_key
 from core.problems import Problem, Severity, UserError
 from core.text import count_of, printable
@@ -33,7 +34,9 @@ _ASIDE = frozenset(
     {"@eadir", "__macosx", "sample", "samples", "log", "logs", "cache", "mask", "masks", "backup", "backups", "trash"}
 )
 """Folders that tools leave beside images (in lower case); they hold no training images."""
-_OTHER_IMAGES = frozenset({".gif", ".tif", ".tiff", ".avif", ".jxl", ".tga", ".heic", ".psd", ".jfif"})
+_LOWER = "Rename the extension to lower case."
+_CONVERT = "kohya-tui import converts them to PNG, or says which it cannot read."
+_STALE = "They do no harm; delete them if their images are gone for good."
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,50 +235,19 @@ def _listing_problems(
         extension = name[name.rfind(".") :].lower() if "." in name else ""
         if extension in IMAGE_EXTENSIONS:
             odd.append(name)
-        elif extension in _OTHER_IMAGES:
+        elif extension in CONVERTED or extension in FOREIGN:
             other.append(name)
         elif look_inside and is_folder(entry):
             problems.extend(_folder_inside(Path(where, name)))
-    if shared:
-        problems.append(
-            Problem(
-                Severity.WARNING,
-                "KT106",
-                where,
-                f"{count_of(len(shared), 'pair')} of images share one caption: {_first(shared)}",
-                "Rename one of each pair.",
-            )
-        )
-    if odd:
-        problems.append(
-            Problem(
-                Severity.WARNING,
-                "KT107",
-                where,
-                f"{count_of(len(odd), 'image')} that sd-scripts ignores for the mixed case: {_first(odd)}",
-                "Rename the extension to lower case.",
-            )
-        )
-    if other:
-        problems.append(
-            Problem(
-                Severity.WARNING,
-                "KT108",
-                where,
-                f"{count_of(len(other), 'image')} in a format that sd-scripts ignores: {_first(other)}",
-                "Bring them in with kohya-tui import, which converts them to PNG.",
-            )
-        )
-    if stale:
-        problems.append(
-            Problem(
-                Severity.INFO,
-                "KT109",
-                where,
-                f"{count_of(len(stale), 'caption')} without an image: {_first(stale)}",
-                "They do no harm; delete them if their images are gone for good.",
-            )
-        )
+    for severity, code, names, noun, what, hint in (
+        (Severity.WARNING, "KT106", shared, "pair", "of images share one caption", "Rename one of each pair."),
+        (Severity.WARNING, "KT107", odd, "image", "that sd-scripts ignores for the mixed case", _LOWER),
+        (Severity.WARNING, "KT108", other, "image", "in a format that sd-scripts ignores", _CONVERT),
+        (Severity.INFO, "KT109", stale, "caption", "without an image", _STALE),
+    ):
+        if names:
+            message = f"{count_of(len(names), noun)} {what}: {_first(names)}"
+            problems.append(Problem(severity, code, where, message, hint))
     return problems
 
 

@@ -18,8 +18,8 @@ CAPTION_EXTENSIONS = (CAPTION_EXTENSION, ".caption")
 CONVERTED = frozenset(
     {".gif", ".tif", ".tiff", ".avif", ".tga", ".jfif", ".jpe", ".ppm", ".pgm", ".jp2", ".ico", ".dib"}
 )
-"""Other images that Pillow reads, or may read."""
-_FOREIGN = frozenset({".heic", ".heif", ".jxl", ".psd", ".svg", ".kra", ".clip", ".cr2", ".dng", ".nef"})
+"""Other images that Pillow reads, or may read; of the FOREIGN ones only their names are known."""
+FOREIGN = frozenset({".heic", ".heif", ".jxl", ".psd", ".svg", ".kra", ".clip", ".cr2", ".dng", ".nef"})
 _HEAD_FORMATS = {"PNG": ".png", "JPEG": ".jpg", "WEBP": ".webp", "BMP": ".bmp", "MPO": ".jpg"}
 
 
@@ -63,7 +63,7 @@ def collect(sources: Sequence[Path | str], *, recursive: bool = False) -> Found:
         if path.suffix.lower() in CAPTION_EXTENSIONS:
             continue
         if not is_candidate(path.name):
-            if path.suffix.lower() in _FOREIGN:
+            if path.suffix.lower() in FOREIGN:
                 found.skipped.append(Skipped(path, "is in a format that cannot be read here: save it as PNG first"))
             elif path in named:
                 found.skipped.append(Skipped(path, "is neither an image nor a caption"))
@@ -135,6 +135,6 @@ def _listing(folder: Path, found: Found, *, recursive: bool) -> list[Path]:
                 files.extend(_listing(inner, found, recursive=True))
     elif folders and not any(is_candidate(path.name) for path in files):
         found.skipped.append(
-            Skipped(folder, "holds no images itself, only folders: name those, or ask for the folders below too")
+            Skipped(folder, "holds no images itself, only folders: name those, or bring them in too (--recursive)")
         )
     return files

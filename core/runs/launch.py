@@ -71,14 +71,8 @@ def train_spec(
         if any(options.get(key) for key in _SAMPLING):
             argv += ["--sample_prompts", str(run_dir / "prompts.txt")]
     argv += ["--logging_dir", str(run_dir / "logs")]
-    output_dir = options.get("output_dir")
-    if not isinstance(output_dir, str) or not output_dir:
-        output_dir = f"output/{config}/{run_id}"
-        argv += ["--output_dir", output_dir]
-    output_name = options.get("output_name")
-    if not isinstance(output_name, str) or not output_name:
-        output_name = config
-        argv += ["--output_name", output_name]
+    output_dir = _chosen("output_dir", options, f"output/{config}/{run_id}", argv)
+    output_name = _chosen("output_name", options, config, argv)
     if resume is not None:
         argv += ["--resume", str(resume), *_initial_epoch(resume, options)]
     if gpu is not None:
@@ -126,6 +120,15 @@ def tag_spec(workspace: Workspace | None, request: TagRequest) -> tuple[RunSpec,
         tag=asked,
     )
     return spec, {}
+
+
+def _chosen(key: str, options: Mapping[str, Any], ours: str, argv: list[str]) -> str:
+    """What the config says, else ours, which then goes onto the command line."""
+    value = options.get(key)
+    if isinstance(value, str) and value:
+        return value
+    argv += [f"--{key}", ours]
+    return ours
 
 
 def _frozen(path: Path) -> bytes:

@@ -53,14 +53,18 @@ def trainer_python(settings: Settings) -> Path:
             )
         return settings.sd_python
     checkout = _checkout(settings)
-    for folder in (checkout, *list(checkout.parents)[:2]):
-        for name in _VENVS:
-            if os.access(folder / name, os.X_OK):
-                return folder / name
+    if (found := python_of(checkout)) is not None:
+        return found
     raise UserError(
         f"No Python environment was found in or above {checkout}",
         "Set sd_python to the bin/python that has torch, or make one: kohya-tui setup sd-scripts",
     )
+
+
+def python_of(checkout: Path) -> Path | None:
+    """The Python of a venv in the checkout or in one of the two folders above it (kohya_ss)."""
+    places = (folder / name for folder in (checkout, *list(checkout.parents)[:2]) for name in _VENVS)
+    return next((path for path in places if os.access(path, os.X_OK)), None)
 
 
 def _checkout(settings: Settings) -> Path:

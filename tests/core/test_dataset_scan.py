@@ -47,6 +47,16 @@ def test_images_come_in_natural_order_with_their_captions(workspace: Workspace) 
     assert data.problems == ()
 
 
+def test_an_import_is_promised_only_where_it_helps(workspace: Workspace) -> None:
+    """Formats that sd-scripts ignores are one line, those that Pillow reads and those that it does not."""
+    for name in ("a.png", "b.gif", "c.heic", "d.Png"):
+        touch(workspace.train_data / "rinni" / "10_rinni" / name)
+    problems = {problem.code: problem for problem in open_dataset(workspace, "rinni").problems}
+    assert "2 images in a format that sd-scripts ignores: b.gif, c.heic" in problems["KT108"].message
+    assert "says which it cannot read" in (problems["KT108"].hint or "")
+    assert "d.Png" in problems["KT107"].message
+
+
 def test_a_link_in_a_circle_does_not_close_the_dataset(workspace: Workspace) -> None:
     """`ln -s x x` beside the subsets and inside one: everything else is found."""
     root = workspace.train_data / "rinni"

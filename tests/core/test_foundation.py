@@ -68,6 +68,7 @@ def test_a_tail_starts_again_when_the_file_shrank(tmp_path: Path) -> None:
         ("two\nlines", "two⏎lines"),
         ("\u202egnp.exe", "�gnp.exe"),
         ("a\u200bb\u200e\u2060.png", "a�b��.png"),
+        ("a\u061cb\U000e0041c", "a�b�c"),
         ("[b]not markup[/b]", "[b]not markup[/b]"),
         ("日本語 ✓", "日本語 ✓"),
     ],

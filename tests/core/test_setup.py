@@ -139,7 +139,7 @@ def test_an_existing_checkout_is_adopted_with_its_own_python(tmp_path: Path) -> 
     (checkout / "train_network.py").touch()
     python = tmp_path / "kohya_ss" / "venv" / "bin" / "python"
     python.parent.mkdir(parents=True)
-    python.touch()
+    python.touch(0o755)
     assert adopt(tmp_path / "kohya_ss") == (checkout, python)
     assert settings.load(None, {}).sd_python == python
     with pytest.raises(UserError, match=r"no train_network\.py"):
