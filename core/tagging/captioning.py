@@ -21,36 +21,21 @@ threshold lies under the floor that the scores were kept from.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from core.dataset.captions import tag_key
-from core.tagging.cleaning import overlapped, parse_tag_thresholds, unwanted
+from core.tagging.cleaning import find_sets, overlapped
 from core.tagging.labels import Category, LabelSet
 from core.tagging.options import CaptionOptions, split_list
-from core.tagging.scores import FLOOR
-from core.tagging.spelling import fold, rewrite
+from core.tagging.spelling import Label, fold, rewrite, spelling_of
+from core.tagging.thresholds import PLACED, Thresholds
 
 if TYPE_CHECKING:
-    from core.tagging.models import TaggerModel
     from core.tagging.scores import ScoreTable
-
-PLACED = (Category.RATING, Category.QUALITY)
-"""One of each at most, chosen by the highest score and placed by an option."""
-CHARACTER_MCUT_FLOOR = 0.15
-"""MCut never goes lower for characters (dghs-imgutils, imgutils/tagging/wd14.py, after the WD models' author)."""
-_THRESHOLDS = (
-    Category.GENERAL,
-    Category.CHARACTER,
-    Category.COPYRIGHT,
-    Category.META,
-    Category.MODEL,
-    Category.ARTIST,
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,30 +63,6 @@ class Picked:
     quality: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class _Cut:
-    """A category with an adaptive threshold: which labels count, and which of them it decides."""
-
-    members: NDArray[np.bool_]
-    decided: NDArray[np.bool_]
-    count: int
-    minimum: float
-
-    @classmethod
-    def of(cls, labels: LabelSet, category: Category, own: Collection[int], minimum: float) -> _Cut:
-        members = np.array([each is category for each in labels.categories], np.bool_)
-        decided = members.copy()
-        decided[list(own)] = False
-        return cls(members, decided, int(members.sum()), minimum)
-
-    def thresholds(
-        self, indices: NDArray[np.integer], values: NDArray[np.float32], owners: NDArray[np.intp], images: int
-    ) -> NDArray[np.float64]:
-        """One threshold per image, from the labels, scores and images of all scores from the floor upwards."""
-        mine = self.members[indices]
-        return np.maximum(mcut(values[mine], owners[mine], images, self.count), self.minimum)
-
-
 class Captioner:
     """Turns the scores of one model into tags. Everything that does not depend on the image is computed once, here."""
 
@@ -112,49 +73,47 @@ class Captioner:
         *,
         by_probability: bool = False,
         thresholds: Mapping[str, float] | None = None,
+        like: Captioner | None = None,
     ) -> None:
         """`by_probability`: the order of cl_tagger's format (highest first) instead of the model's own order.
-        `thresholds`: the author's, by the word of the category (`author_thresholds`), for that option.
+        `thresholds`: the author's, by the word of the category (`author_thresholds`), for that option. `like`: one of
+        the same model, whose spelling is taken over where the options leave it as it is.
 
         Raises UserError for a blacklist that there is not and for a malformed threshold of a tag.
         """
         self.options = options
         self.by_probability = by_probability
-        self.labels = rewrite(labels, options, unwanted(options.blacklist), by_probability=by_probability)
-        published = (thresholds or {}) if options.author_thresholds else {}
-        by_category = {category: _threshold(options, category, published) for category in _THRESHOLDS}
-        floors = [by_category.get(category, float("inf")) for category in labels.categories]
-        own = parse_tag_thresholds(options.tag_thresholds)
-        at = {tag_key(name): index for index, name in reversed(list(enumerate(labels.names)))} if own else {}
-        self.unknown = tuple(name for name in own if name not in at)
-        """Tags of `tag_thresholds` that the model does not have."""
-        own_at = {at[name]: value for name, value in own.items() if name in at}
-        for index, value in own_at.items():
-            if labels.categories[index] not in PLACED:
-                floors[index] = value
-        self.floors = np.array(floors, np.float32)
-        """float32 [labels]: the lowest score with which each is written; infinite for one that never is."""
-        self._cuts = [
-            _Cut.of(labels, category, own_at, minimum)
-            for category, is_asked, minimum in (
-                (Category.GENERAL, options.general_mcut, FLOOR),
-                (Category.CHARACTER, options.character_mcut, CHARACTER_MCUT_FLOOR),
-            )
-            if is_asked and by_category[category] <= 1
-        ]
-        # Ratings and qualities pass any threshold in CSV models; in cl_tagger's format the lowest of all thresholds
-        # holds.
-        self._placed_floor = float(np.float32(min(*by_category.values(), options.thresh)))
-        self.placed = {
-            category: np.array([i for i, c in enumerate(labels.categories) if c is category], np.intp)
-            for category in PLACED
-        }
+        self._known = labels
+        self._published = thresholds
+        self._blacklisted = tuple(find_sets(options.blacklist))
+        self.thresholds = Thresholds(labels, options, thresholds)
+        kept = None if like is None else like._spelled(self)
+        self.labels = kept or rewrite(labels, options, self._blacklisted, by_probability=by_probability)
+        """The outputs as they are written, in the model's order."""
+        categories = np.array(labels.categories, np.intp)
+        self.placed = {category: np.flatnonzero(categories == category) for category in PLACED}
+        """The labels that are ratings and qualities."""
         self._first = _first_tags(options)
+
+    def retuned(self, options: CaptionOptions) -> Captioner:
+        """The same model under other options; cheap when they differ in thresholds and order only."""
+        return Captioner(
+            self._known, options, by_probability=self.by_probability, thresholds=self._published, like=self
+        )
+
+    def _spelled(self, other: Captioner) -> list[Label] | None:
+        is_same = spelling_of(self.options) == spelling_of(other.options) and self._blacklisted == other._blacklisted
+        return self.labels if is_same else None
 
     @property
     def lowest(self) -> float:
         """The lowest threshold in force: stored scores answer for the model down to their own floor."""
-        return float(self.floors.min(initial=np.inf))
+        return self.thresholds.lowest
+
+    @property
+    def unknown(self) -> tuple[str, ...]:
+        """Tags of `tag_thresholds` that the model does not have."""
+        return self.thresholds.unknown
 
     def tags(self, scores: NDArray[np.float32]) -> Tags:
         """The tags of one image. `scores`: float32 [len(labels)], probabilities."""
@@ -170,33 +129,19 @@ class Captioner:
 
     def pick(self, scores: NDArray[np.float32]) -> Picked:
         """What the model says of one image. `scores`: float32 [len(labels)], probabilities."""
-        limits: NDArray[np.floating] = self.floors
-        if self._cuts:
-            kept = np.flatnonzero(scores >= FLOOR)
-            limits = self.floors.astype(np.float64)
-            for cut in self._cuts:
-                limits[cut.decided] = cut.thresholds(kept, scores[kept], np.zeros(len(kept), np.intp), 1)[0]
-        chosen = np.flatnonzero(scores >= limits)
+        chosen = self.thresholds.passing(scores)
         placed = {category: scores[self.placed[category]].tolist() for category in PLACED}
         return self._picked(chosen.tolist(), scores[chosen].tolist(), placed)
 
     def picks(self, table: ScoreTable) -> Iterator[Picked]:
         """`pick` for every image of a table, in its order."""
-        passing = self.passing(table)
+        passing = self.thresholds.passing_of(table)
         ends = np.searchsorted(passing, table.offsets).tolist()
         chosen, scores = table.indices[passing].tolist(), table.values[passing].tolist()
         placed = {category: table.dense(self.placed[category]).tolist() for category in PLACED}
         for at in range(len(table.images)):
             mine = slice(ends[at], ends[at + 1])
             yield self._picked(chosen[mine], scores[mine], {category: rows[at] for category, rows in placed.items()})
-
-    def passing(self, table: ScoreTable) -> NDArray[np.intp]:
-        """Positions in the table's `indices` and `values` of the scores that reach their threshold."""
-        limits: NDArray[np.floating] = self.floors[table.indices]
-        for cut in self._cuts:
-            each = cut.thresholds(table.indices, table.values, table.owners, len(table.images))
-            limits = np.where(cut.decided[table.indices], each[table.owners], limits)
-        return np.flatnonzero(table.values >= limits)
 
     def best(self, category: Category, scores: Sequence[float]) -> int | None:
         """The label of the rating (quality) with the highest of `scores`, those of `placed[category]` in order; None
@@ -205,7 +150,7 @@ class Captioner:
         columns = self.placed[category]
         at: Iterable[int] = range(len(columns))
         if self.by_probability:
-            floor = self._placed_floor
+            floor = self.thresholds.placed_floor
             at = [i for i in at if self.labels[columns[i]].parts and scores[i] >= floor]
         found = max(at, key=scores.__getitem__, default=None)
         return None if found is None else int(columns[found])
@@ -302,44 +247,6 @@ def merge_existing(old: str, new: Sequence[str], options: CaptionOptions) -> lis
     kept = [tag.strip() for line in old.splitlines() for tag in line.split(splitter) if tag.strip()]
     known = {fold(tag) for tag in kept}
     return [*kept, *(tag for tag in new if fold(tag) not in known)]
-
-
-def author_thresholds(model: TaggerModel) -> dict[str, float]:
-    """What the model's author published, by the word of the category; the one for all where there is no other."""
-    everywhere = {} if model.threshold is None else {category.word: model.threshold for category in _THRESHOLDS}
-    return everywhere | dict(getattr(model, "thresholds", {}))
-
-
-def mcut(values: NDArray[np.float32], owners: NDArray[np.intp], images: int, labels: int) -> NDArray[np.float64]:
-    """One threshold per image: the middle of the largest gap between its scores of one category (Largeron, Moulin and
-    Gery, MCut, IDA 2012; `_mcut_threshold` in imgutils/tagging/wd14.py). Infinite where there is no gap.
-
-    `values` are the scores from the floor upwards, `owners` their images; of the `labels` of the category those that
-    are not among them count as 0, so that stored scores give the threshold that the whole row gives.
-    """
-    thresholds = np.full(images, np.inf)
-    if not len(values):
-        return thresholds
-    order = np.lexsort((-values, owners))
-    owners, scores = owners[order], values[order].astype(np.float64)
-    is_last = np.append(owners[1:] != owners[:-1], True)
-    below = np.where(is_last, 0.0, np.append(scores[1:], 0.0))
-    gaps = scores - below
-    counts = np.bincount(owners, minlength=images)
-    gaps[is_last & (counts[owners] == labels)] = -1.0
-    best = np.lexsort((-gaps, owners))
-    first = np.append(True, owners[best][1:] != owners[best][:-1])
-    chosen = best[first]
-    has_gap = gaps[chosen] > 0
-    chosen = chosen[has_gap]
-    thresholds[owners[chosen]] = (scores[chosen] + below[chosen]) / 2
-    return thresholds
-
-
-def _threshold(options: CaptionOptions, category: Category, published: Mapping[str, float]) -> float:
-    """The threshold of a category: its own option, what the author published, `thresh`."""
-    own: float | None = getattr(options, f"{category.word}_threshold")
-    return published.get(category.word, options.thresh) if own is None else own
 
 
 def _place(combined: list[str], tag: str, first: bool, last: bool, last_wins: bool) -> None:

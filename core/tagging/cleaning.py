@@ -232,12 +232,6 @@ def find_sets(names: str) -> list[TagSet]:
     return [known[name] for name in wanted]
 
 
-def unwanted(names: str) -> Callable[[str], bool]:
-    """Whether a tag, in any spelling, is in one of the sets named in `text,alternate`; raises as `find_sets`."""
-    sets = find_sets(names)
-    return lambda tag: any(each.holds(tag) for each in sets)
-
-
 def check_options(options: CaptionOptions) -> None:
     """UserError that names the first option that cannot be: what a form or a command line may contain and a run not."""
     parse_replacements(options.tag_replacement)

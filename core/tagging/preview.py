@@ -1,24 +1,25 @@
-"""What a tag run would change, told from the scores that an earlier run of the same model left: nothing is decoded."""
+"""What a tag run would change, told from the scores that an earlier run of the same models left: nothing is decoded."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from core.dataset.captions import decode, read_bytes, split, tag_key
-from core.problems import UserError
-from core.tagging.listing import caption_path, find_images, last_of_each
+from core.dataset.captions import split, tag_key
 from core.tagging.options import TagRequest
 
 if TYPE_CHECKING:
-    from core.tagging.models import TaggerModel
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from core.tagging.descriptors import TaggerModel
+    from core.tagging.rethreshold import Rethreshold
     from core.workspace import Workspace
 
-LIMIT = 5_000
-"""More images than this are not previewed: every caption is read, at about 0.15 ms an image."""
+LIMIT = 200_000
+"""More images than this are not previewed: each takes about 4 kB of memory for as long as the preview is kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,15 @@ class TagChange:
 
 
 @dataclass(frozen=True, slots=True)
+class ImageChange:
+    """The tags that one caption would gain and lose, as they are spelled."""
+
+    image: Path
+    added: tuple[str, ...]
+    removed: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Preview:
     """The difference that a run would make. `changes` has the largest first; equal counts are left out."""
 
@@ -47,79 +57,91 @@ class Preview:
     removed: int
     captions: int
     """Captions that would get other tags (their order and spelling aside)."""
+    is_covered: bool
+    """Whether every threshold lies above the scores that were kept; if not, a run asks the model again and may find
+    more.
+    """
+    _paths: Sequence[Path]
+    _spelled: Sequence[str]
+    _gained: NDArray[np.int64]
+    _lost: NDArray[np.int64]
+
+    def of(self, image: Path) -> ImageChange:
+        """What changes in one image's caption."""
+        import numpy as np
+
+        try:
+            at = self._paths.index(image)
+        except ValueError:
+            return ImageChange(image, (), ())
+        width = max(1, len(self._spelled))
+
+        def mine(codes: NDArray[np.int64]) -> tuple[str, ...]:
+            start, end = np.searchsorted(codes, (at * width, (at + 1) * width))
+            return tuple(self._spelled[code] for code in (codes[start:end] % width).tolist())
+
+        return ImageChange(image, mine(self._gained), mine(self._lost))
+
+    def images_with(self, tag: str) -> tuple[ImageChange, ...]:
+        """The images whose caption would gain or lose `tag`, in the dataset's order, each with all that changes."""
+        key = tag_key(tag)
+        wanted = [number for number, spelled in enumerate(self._spelled) if tag_key(spelled) == key]
+        return tuple(self.of(self._paths[at]) for at in self._touched(wanted))
+
+    def changed_images(self) -> tuple[Path, ...]:
+        """The images whose caption would get other tags, in the dataset's order."""
+        return tuple(self._paths[at] for at in self._touched(None))
+
+    def _touched(self, tags: Sequence[int] | None) -> list[int]:
+        import numpy as np
+
+        width = max(1, len(self._spelled))
+        codes = np.concatenate([self._gained, self._lost])
+        if tags is not None:
+            codes = codes[np.isin(codes % width, tags)]
+        found: list[int] = np.unique(codes // width).tolist()
+        return found
 
 
-class _Recorder:
-    """Takes what a run would write."""
+def diff(old: str, new: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The tags that the caption `new` has and `old` has not, and those that it has no more, as they are spelled.
 
-    def __init__(self) -> None:
-        self.texts: dict[Path, str] = {}
+    Case, underscores, order and repetitions do not count, and only the first line does, as in `Preview`.
+    """
+    before = {tag_key(tag): tag for tag in split(old)}
+    after = {tag_key(tag): tag for tag in split(new)}
+    return (
+        tuple(tag for key, tag in after.items() if key not in before),
+        tuple(tag for key, tag in before.items() if key not in after),
+    )
 
-    def write(self, path: Path, data: bytes | str) -> None:
-        self.texts[path] = data if isinstance(data, str) else data.decode("utf-8")
+
+def open_preview(
+    workspace: Workspace | None,
+    request: TagRequest,
+    models: Sequence[TaggerModel],
+    stop: Callable[[], bool] = lambda: False,
+) -> Rethreshold | None:
+    """The scores and captions of what `request` names, read once (0.1 ms an image): keep it while thresholds move.
+
+    `models` are those of the request, the first one first. None when one of them never ran on these images or is not on
+    disk, when there are more than `LIMIT`, or when `stop` said so. Raises UserError when the target is no dataset.
+    """
+    from core.tagging.rethreshold import Rethreshold
+
+    return Rethreshold.open(workspace, request, models, stop)
 
 
 def preview(
-    workspace: Workspace, request: TagRequest, model: TaggerModel, stop: Callable[[], bool] = lambda: False
+    workspace: Workspace | None,
+    request: TagRequest,
+    model: TaggerModel | Sequence[TaggerModel],
+    stop: Callable[[], bool] = lambda: False,
 ) -> Preview | None:
-    """The captions as they are against those that `request` would write, by the very code of the run.
+    """The captions as they are against those that `request` would write: `open_preview` for one question.
 
-    None when this model never ran on these images, when they are too many, or when `stop` said so. Raises UserError
-    when the target is no dataset.
+    Raises UserError when the target is no dataset, and for options that cannot be (`cleaning.check_options`).
     """
-    from core.tagging.scores import model_key, read_table, scores_folder
-
-    if model.onnx is None:
-        return None
-    spec = request.run_spec(workspace)
-    images = [
-        image
-        for folder in spec["folders"]
-        for image in find_images(Path(folder), recursive=request.recursive, sd_compat=request.caption.sd_compat)
-    ]
-    if len(images) > LIMIT:
-        return None
-    if request.policy == "skip":
-        images = [image for image in images if not _text(caption_path(image, request.caption_extension)).strip()]
-    table = read_table(scores_folder(workspace), model_key(model), images, stop)
-    if table is None or not table.images:
-        return None
-
-    from core.tagging.captioning import Captioner
-    from core.tagging.writing import CaptionFiles
-
-    captioner = Captioner(table.labels, request.caption, by_probability=model.format.by_probability)
-    recorder = _Recorder()
-    writers = last_of_each(images, request.caption_extension)
-    files = CaptionFiles(recorder, request.caption, writers, request.caption_extension, request.policy, request.trigger)
-    now: Counter[str] = Counter()
-    then: Counter[str] = Counter()
-    spelled: dict[str, str] = {}
-    added = removed = captions = 0
-    for image, tags in zip(table.images, captioner.each(table), strict=True):
-        if stop():
-            return None
-        path = caption_path(image, request.caption_extension)
-        try:
-            files.write(image, tags.tags, None)
-        except UserError:
-            continue  # a caption that is not UTF-8: the run names it and leaves it as it is
-        old, new = _text(path), recorder.texts.pop(path, None)
-        before = {tag_key(tag): tag for tag in split(old)}
-        after = before if new is None else {tag_key(tag): tag for tag in split(new)}
-        spelled |= before | after
-        now.update(before.keys())
-        then.update(after.keys())
-        added += len(after.keys() - before.keys())
-        removed += len(before.keys() - after.keys())
-        captions += before.keys() != after.keys()
-    changes = [TagChange(spelled[key], now[key], then[key]) for key in spelled if now[key] != then[key]]
-    changes.sort(key=lambda each: (-abs(each.change), each.tag))
-    return Preview(len(table.images), len(table.missing), tuple(changes), added, removed, captions)
-
-
-def _text(path: Path) -> str:
-    try:
-        return decode(read_bytes(path) or b"", path)
-    except UserError:
-        return ""
+    models = list(model) if isinstance(model, Sequence) else [model]
+    kept = open_preview(workspace, request, models, stop)
+    return None if kept is None or stop() else kept.preview(request)

@@ -98,6 +98,7 @@ class ScoreStore:
             "floor": repr(FLOOR),
             "names": json.dumps(self._labels.names, ensure_ascii=False),
             "categories": json.dumps([int(category) for category in self._labels.categories]),
+            "thresholds": json.dumps(self._labels.thresholds),
         }
         database = sqlite3.connect(path, timeout=10, check_same_thread=False)
         try:
@@ -189,11 +190,11 @@ class ScoreTable:
     floor: float = FLOOR
 
     @cached_property
-    def owners(self) -> NDArray[np.intp]:
+    def owners(self) -> NDArray[np.int32]:
         """The image of every score, by its number in `images`."""
         import numpy as np
 
-        return np.repeat(np.arange(len(self.images)), np.diff(self.offsets))
+        return np.repeat(np.arange(len(self.images), dtype=np.int32), np.diff(self.offsets))
 
     def row(self, at: int) -> NDArray[np.float32]:
         """float32 [labels]: the scores of `images[at]`, 0 where they lie under the floor."""
@@ -294,7 +295,8 @@ def read_table(
 def read_scores(workspace: Workspace, image: Path | str, stamp: str) -> list[tuple[str, str, float]]:
     """(tag, category, probability) of an image, highest first, from the model that ran last; [] when there are none.
 
-    `image` is its path or `Workspace.key_of` it, `stamp` is `stamp_of` it. Tags are spelled as the model spells them (underscores).
+    `image` is its path or `Workspace.key_of` it, `stamp` is `stamp_of` it. Tags are spelled as the model spells them
+    (underscores).
     """
     for path in _files(workspace):
         with opened(path) as database:
@@ -389,7 +391,7 @@ def _files(workspace: Workspace) -> list[Path]:
     return [path for _, path in sorted(found, reverse=True)]
 
 
-_cache: dict[Path, tuple[str, str, LabelSet]] = {}
+_cache: dict[Path, tuple[tuple[str, ...], LabelSet]] = {}
 
 
 def _labels(database: sqlite3.Connection) -> LabelSet | None:
@@ -397,12 +399,13 @@ def _labels(database: sqlite3.Connection) -> LabelSet | None:
     if described.get("format") != str(FORMAT) or described.get("floor") != repr(FLOOR):
         return None
     path = Path(database.execute("PRAGMA database_list").fetchone()[2])
+    texts = tuple(described[key] for key in ("names", "categories", "thresholds"))
     known = _cache.get(path)
-    if known is None or known[:2] != (described["names"], described["categories"]):
-        names = tuple(json.loads(described["names"]))
-        categories = tuple(Category(number) for number in json.loads(described["categories"]))
-        _cache[path] = known = (described["names"], described["categories"], LabelSet(names, categories))
-    return known[2]
+    if known is None or known[0] != texts:
+        names, numbers, thresholds = map(json.loads, texts)
+        labels = LabelSet(tuple(names), tuple(map(Category, numbers)), thresholds and tuple(thresholds))
+        _cache[path] = known = texts, labels
+    return known[1]
 
 
 @contextlib.contextmanager

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+from core.tagging.cleaning import TagSet
 from core.tagging.labels import Category, LabelSet
 from core.tagging.options import CaptionOptions, parse_replacements, split_list
 
@@ -30,12 +31,26 @@ def fold(tag: str) -> str:
     return tag.replace("_", " ")
 
 
+def spelling_of(options: CaptionOptions) -> CaptionOptions:
+    """The options that decide what a label is written as, all others at their defaults."""
+    return CaptionOptions(
+        remove_underscore=options.remove_underscore,
+        undesired_tags=options.undesired_tags,
+        caption_separator=options.caption_separator,
+        tag_replacement=options.tag_replacement,
+        character_tag_expand=options.character_tag_expand,
+        sd_compat=options.sd_compat,
+    )
+
+
 def rewrite(
-    labels: LabelSet, options: CaptionOptions, is_unwanted: Callable[[str], bool], *, by_probability: bool
+    labels: LabelSet, options: CaptionOptions, blacklisted: Sequence[TagSet], *, by_probability: bool
 ) -> list[Label]:
-    """Every label as `options` want it written. `is_unwanted` says of a tag in any spelling whether a blacklist names
-    it.
-    """
+    """Every label as `options` want it written, those in the sets `blacklisted` without any part."""
+
+    def is_unwanted(tag: str) -> bool:
+        return any(each.holds(tag) for each in blacklisted)
+
     if options.sd_compat:
         return _as_sd_scripts(labels, options, is_unwanted, by_probability)
     undesired = {fold(tag) for tag in split_list(options.undesired_tags, options.caption_separator)}
