@@ -19,9 +19,9 @@ def open_picture(path: Path) -> Image.Image:
     """The image in `path`, its header read and its pixels not. Raises UserError when it is none or far too large."""
     from PIL import Image, UnidentifiedImageError
 
-    # Pillow warns on stderr from half the limit on, which would tear a full screen; set each time, since other code
+    # Pillow warns on stderr (large images, odd EXIF), which would tear a full screen; set each time, since other code
     # may put the filters back
-    warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+    warnings.filterwarnings("ignore", module=r"PIL\.")
     try:
         image = Image.open(path)
     except UnidentifiedImageError as error:
@@ -33,7 +33,7 @@ def open_picture(path: Path) -> Image.Image:
         ) from error
     except FileNotFoundError as error:
         raise UserError(f"There is no file {path}", "It was moved or deleted: scan the dataset again.") from error
-    except (OSError, ValueError, SyntaxError) as error:
+    except (OSError, ValueError, SyntaxError, RuntimeError) as error:  # RuntimeError: AVIF
         raise UserError(f"Cannot open the image {path}: {_reason(error)}", _REPLACE) from error
     if image.width * image.height > MAX_PIXELS:
         image.close()
@@ -45,11 +45,12 @@ def decode(image: Image.Image, path: Path) -> None:
     """Read the pixels of an opened image. Raises UserError when they are damaged or cut off."""
     try:
         image.load()
-    except (OSError, ValueError, SyntaxError, EOFError, IndexError, MemoryError, TypeError, KeyError) as error:
-        # Pillow's decoders raise all of these on damaged files
+    except _DAMAGED as error:
         raise UserError(f"The image {path} is damaged: {_reason(error)}", _REPLACE) from error
 
 
+_DAMAGED = (OSError, ValueError, SyntaxError, EOFError, IndexError, MemoryError, TypeError, KeyError, RuntimeError)
+"""Pillow's decoders raise all of these on damaged files."""
 _REPLACE = "Replace the file by a good copy, or leave it out."
 
 

@@ -345,6 +345,24 @@ def test_an_import_stopped_half_way_is_one_undoable_action(workspace: Workspace,
     assert names(workspace.train_data) == []
 
 
+def test_a_damaged_avif_and_odd_exif_stay_out_without_a_word(workspace: Workspace, source: Path) -> None:
+    """AVIF fails in its own way, and a cut-off TIFF warns on stderr, which would tear a full screen."""
+    pytest.importorskip("PIL.AvifImagePlugin")
+    for name in ("a.avif", "b.tif"):
+        try:
+            picture(source / name)
+        except (KeyError, OSError):
+            pytest.skip("this Pillow writes no AVIF")
+    whole = (source / "a.avif").read_bytes()
+    (source / "a.avif").write_bytes(whole.replace(b"pitm", b"pitX"))
+    (source / "b.tif").write_bytes((source / "b.tif").read_bytes()[:-20])
+    with warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("always")
+        done = bring(workspace, [source])
+    assert sorted(skip.path.name for skip in done.skipped)[0] == "a.avif"
+    assert heard == []
+
+
 def test_a_bomb_stays_out_without_a_word_on_stderr(
     workspace: Workspace, source: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
