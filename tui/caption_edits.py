@@ -38,7 +38,7 @@ class CaptionEdits:
         self,
         app: KohyaApp,
         on_change: Callable[[Row], None],
-        on_clash: Callable[[Clash], None],
+        on_clash: Callable[[Clash], object],
     ) -> None:
         self._app, self._on_change, self._on_clash = app, on_change, on_clash
 

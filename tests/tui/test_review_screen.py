@@ -292,3 +292,19 @@ def test_completion_puts_the_beginning_and_the_used_first() -> None:
     ]
     assert complete("blue_e", counts, []) == [("blue eyes", 9)]
     assert complete(" ", counts, []) == []
+
+
+async def test_the_keys_work_in_zoom_and_after_it(workspace: Workspace) -> None:
+    """`z` shows the picture alone: a tag can be removed there, and `z` again gives the cursor back to the tags."""
+    make_dataset(workspace)
+    app = app_on(workspace)
+    async with app.run_test(size=(120, 40)) as pilot:
+        screen = await review(pilot, app)
+        await pilot.press("z")
+        await until(pilot, lambda: not screen.query_one("#side").display)
+        await pilot.press("x")
+        await until(pilot, lambda: screen._row is not None and screen._row.tags == ("1girl", "solo", "smile"))
+        await pilot.press("z")
+        await until(pilot, lambda: screen.tags.has_focus)
+        await pilot.press("j")
+        await until(pilot, lambda: screen.tags.cursor == 1)

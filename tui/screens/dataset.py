@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from textual import getters, on, work
+from textual import events, getters, on, work
 from textual.binding import Binding
 from textual.containers import Horizontal, Vertical
 from textual.widget import Widget
@@ -30,10 +30,7 @@ if TYPE_CHECKING:
 
 WELCOME: list[Cells] = [
     [(" Import images here   ", "text"), ("a folder of pictures becomes the first dataset", "muted")],
-    [
-        (" Open the demo        ", "text"),
-        ("drawn images, a small tagger and a small trainer", "muted"),
-    ],
+    [(" Open the demo        ", "text"), ("drawn images, a small tagger and a small trainer", "muted")],
 ]
 
 LIVE_FILTER = 5000
@@ -192,6 +189,8 @@ class DatasetScreen(ModeScreen):
 
     # The title line
 
+    @on(ItemList.Marked, "#images")
+    @on(events.DescendantFocus)
     def _title(self) -> None:
         if self.app.collection is None:
             self.where.set([])
@@ -203,9 +202,6 @@ class DatasetScreen(ModeScreen):
     def on_resize(self) -> None:
         self._title()
         self.call_after_refresh(self._follow)  # the picture may have got a place
-
-    def on_descendant_focus(self) -> None:
-        self._title()
 
     @on(ItemList.Moved, "#images")
     def _follow(self) -> None:
@@ -354,10 +350,6 @@ class DatasetScreen(ModeScreen):
         return True
 
     # What is done to the marked images, or to the one under the cursor
-
-    @on(ItemList.Marked, "#images")
-    def _marked(self) -> None:
-        self._title()
 
     def action_reviewed(self) -> None:
         rows = self.images.chosen

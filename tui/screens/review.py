@@ -2,39 +2,34 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
-from textual import getters, work
+from textual import getters, on, work
 from textual.binding import Binding
-from textual.containers import Horizontal, Vertical
+from textual.containers import Horizontal
 from textual.timer import Timer
 from textual.widget import Widget
 
-from core.dataset import captions
 from core.problems import Problem, UserError
-from core.text import human_age, printable
+from core.text import printable
 from tui import opening
-from tui.caption_edits import keep_tokens_of
 from tui.collection import Row
-from tui.screens.base import FIND
-from tui.screens.review_edits import TagKeys
+from tui.screens.base import FIND, ModeScreen
+from tui.screens.review_side import TagSide
+from tui.screens.row_actions import ask_to_trash, mark_as_reviewed
 from tui.theme import Cells
-from tui.widgets.dataset_rows import token_cells, wrap
 from tui.widgets.film import film_cells
 from tui.widgets.image_view import REST, ImageView
-from tui.widgets.line import Line, Lines
+from tui.widgets.line import Line
 from tui.widgets.tag_editor import TagEditor
 
 SLIM = 60
 """Below this width there is no room for the picture beside the tags."""
 LOOK_EVERY = 2.0
 """Seconds between two looks at the caption that is shown, for what other programs write."""
-SUGGEST_FROM = 0.25
-"""Stored scores from here on are offered as suggestions."""
 
 
-class ReviewScreen(TagKeys):
+class ReviewScreen(ModeScreen):
     """Goes through `app.collection.shown`; what it changes is on disk, and undoable, with each key."""
 
     MODE = "review"
@@ -49,6 +44,22 @@ class ReviewScreen(TagKeys):
     digits switch them. Everything is written at once; `u` undoes it.
     """
     BINDINGS = [
+        Binding("a", "side('add')", "add", id="review.add", tooltip="Add a tag"),
+        Binding("x", "side('remove')", "remove", id="edit.remove", tooltip="Remove the tag"),
+        Binding("r", "side('rename')", "rename", id="review.rename", tooltip="Rename the tag"),
+        Binding("f", "side('front')", "to front", show=False, id="review.front", tooltip="Move the tag to the front"),
+        Binding("J", "side('shift(1)')", "move down", show=False, id="review.move-down", tooltip="Move the tag down"),
+        Binding("K", "side('shift(-1)')", "move up", show=False, id="review.move-up", tooltip="Move the tag up"),
+        Binding("quotation_mark", "same", "as previous", show=False, id="review.same", tooltip="Same tags as before"),
+        Binding("t", "side('quick')", "quick tags", id="review.quick-tags"),
+        Binding("E", "side('text')", "edit as text", show=False, id="review.text", tooltip="Edit the caption as text"),
+        Binding("e", "side('editor')", "$EDITOR", show=False, id="edit.editor", tooltip="Edit the caption in $EDITOR"),
+        Binding("F", "side('fix')", "save as UTF-8", show=False, id="review.fix", tooltip="Mend a caption's encoding"),
+        Binding("y", "side('copy')", "copy", show=False, id="list.copy", tooltip="Copy the caption to the clipboard"),
+        *(
+            Binding(str(digit), f"quick_tag({digit})", f"quick tag {digit}", show=False, id=f"review.quick-{digit}")
+            for digit in range(1, 10)
+        ),
         Binding("l,right", "go(1)", "next image", id="review.next-image", group=Binding.Group("image")),
         Binding("h,left", "go(-1)", "previous image", id="review.previous-image", group=Binding.Group("image")),
         Binding("m", "reviewed", "reviewed", id="list.reviewed", tooltip="Mark as reviewed and go on"),
@@ -61,48 +72,46 @@ class ReviewScreen(TagKeys):
 
     where = getters.query_one("#where", Line)
     picture = getters.query_one(ImageView)
+    tags = getters.query_one(TagEditor)
     film = getters.query_one("#film", Line)
 
     def __init__(self) -> None:
         super().__init__()
+        self.side = TagSide()
         self._rest: Timer | None = None
-        self._tokens: int | None = None
-        self._suggested: list[tuple[str, float]] = []
+
+    @property
+    def _row(self) -> Row | None:
+        return self.side.row
 
     def compose_body(self) -> Iterable[Widget]:
         yield Line(id="where")
         with Horizontal(id="panels"):
             yield ImageView(id="picture")
-            with Vertical(id="side"):
-                yield TagEditor(id="tags")
-                yield Lines(id="below")
+            yield self.side
         yield Line(id="film")
 
     def on_mount(self) -> None:
         self.app.collection_signal.subscribe(self, self._collection_changed)
-        self.app.dataset_changed.subscribe(self, lambda _: self._load_background())
-        self.app.undo_signal.subscribe(self, lambda _: self._draw_again())
+        self.app.dataset_changed.subscribe(self, lambda _: self.side.load_background())
+        self.app.undo_signal.subscribe(self, lambda _: self.side.draw_below())
         self.watch(self.app, "active_dataset", self._opened, init=False)
         self.watch(self.app, "active_config", self._config_chosen, init=False)
         self.set_interval(LOOK_EVERY, self._look_again)
         self.tags.focus()
 
     def on_screen_resume(self) -> None:
-        opening.ensure(self.app)
-        collection = self.app.collection
-        wanted, row = self.app.review_item, None
-        if collection is not None and wanted is not None:
-            row = collection.row_of(wanted)
+        collection, wanted = opening.ensure(self.app), self.app.review_item
+        row = collection.row_of(wanted) if collection is not None and wanted is not None else None
         self._show(row if row is not None else self._row)
-        self._load_background()
+        self.side.load_background()
 
     def on_resize(self) -> None:
         self.set_class(self.size.width < SLIM, "-slim")
-        if self._row is not None:
-            self.call_after_refresh(self._draw, self._row)
+        self.call_after_refresh(self._draw)
 
     def _config_chosen(self) -> None:
-        self._load_background()
+        self.side.load_background()
 
     def _opened(self) -> None:
         opening.ensure(self.app)
@@ -114,101 +123,60 @@ class ReviewScreen(TagKeys):
         return self.app.collection.shown if self.app.collection is not None else []
 
     def _index(self) -> int:
-        rows = self._rows()
-        for index, row in enumerate(rows):
-            if row is self._row:
-                return index
-        return -1
+        collection, row = self.app.collection, self._row
+        return collection.place_of(row) if collection is not None and row is not None else -1
 
     def _collection_changed(self, what: str) -> None:
-        collection = self.app.collection
-        row = self._row
+        collection, row = self.app.collection, self._row
         if collection is None or row is None or (now := collection.row_of(row.item.path)) is None:
             self._show(None)
         else:
-            self._row = now
-            self._refresh(now)
+            self.side.take(now)
+            self._draw_head()
+            self.picture.show(now.item.path)
+            self._follow()
+
+    @on(TagSide.Edited)
+    def _edited(self) -> None:
+        self._draw_head()
+        self._follow()
 
     def _show(self, row: Row | None) -> None:
         """Another image: tags in this frame, the picture when the key rests."""
         rows = self._rows()
         if row is None and rows:
             row = rows[0]
-        if row is not self._row:
-            self._tokens, self._suggested = None, []
-            self.tags.tag_rows.scores = {}
-        self._row = row
+        self.side.show(row)
+        self.side.set_class(row is None, "-off")
         self.app.review_item = row.item.path if row is not None else None
-        self.query_one("#side").set_class(row is None, "-off")
         if row is None:
             self.picture.show(None)
             self.film.set([])
             self.where.set([(" No image to review. ", "text bold"), ("Import some in Dataset (1, then i).", "muted")])
             return
-        self._draw(row)
-        self.tags.put(0)
+        self._draw_head()
         self.picture.show(row.item.path)
         self._follow()
 
-    def _refresh(self, row: Row) -> None:
-        """The same image with other facts."""
-        place = self.tags.place
-        at_end = place is None
-        self._draw(row)
-        self.tags.rows_changed()
-        if at_end and row.tags:
-            self.tags.move(len(self.tags.tag_rows) - 1)
-        self.picture.show(row.item.path)
-        self._follow()
+    def _draw(self) -> None:
+        self.side.draw()
+        self._draw_head()
 
-    def _draw(self, row: Row) -> None:
-        rows, index, collection = self._rows(), self._index(), self.app.collection
-        assert collection is not None
-        tags = self.tags.tag_rows
-        tags.tags = row.tags
-        trigger = self.app.settings.trigger
-        tags.trigger = frozenset(map(captions.tag_key, captions.split(trigger or "")))
+    def _draw_head(self) -> None:
+        """The lines above and below the picture."""
+        rows, index, row, collection = self._rows(), self._index(), self._row, self.app.collection
+        if row is None or collection is None:
+            return
         left: Cells = [(f" {index + 1:,}", "accent bold"), (f" of {len(rows):,}", "text")]
         if untagged := collection.untagged():
             left.append((f" · untagged {untagged:,}", "caution"))
         if collection.query:
             left += [(" · / ", "accent"), (printable(collection.query), "text")]
-        right: Cells = [(printable(row.name), "text bold")]
-        if row.reviewed:
-            right += [("  ● ", "good"), ("reviewed", "muted")]
-        self.where.set(left, [*right, (" ", "text")])
+        reviewed: Cells = [("  ● ", "good"), ("reviewed", "muted")] if row.reviewed else []
+        self.where.set(left, [(printable(row.name), "text bold"), *reviewed, (" ", "text")])
         self.film.set(film_cells(rows, index, self.size.width))
-        self._draw_below(row)
 
-    def _draw_again(self) -> None:
-        if self._row is not None:
-            self._draw_below(self._row)
-
-    def _draw_below(self, row: Row) -> None:
-        lines: list[Cells] = []
-        if row.error is not None:
-            reason = row.error.replace(str(row.item.caption_path), row.item.caption_path.name)
-            lines += [[("! ", "bad"), (text, "text")] for text in wrap(reason, self.below.size.width - 2)[:2]]
-            if "not UTF-8" in row.error:
-                lines.append([("F ", "accent"), ("saves it as UTF-8 (u undoes it)", "text")])
-        elif row.caption is not None and "\n" in row.caption.strip():
-            lines.append([("! ", "caution"), ("more lines follow: E shows them", "muted")])
-        if self._quick:
-            lines.append(self._quick_cells(row))
-        cells: Cells = token_cells(self._tokens)[1:] if self._tokens is not None else []
-        if self._suggested:
-            cells.append(("  suggested: " if cells else "suggested: ", "muted"))
-            for tag, score in self._suggested:
-                cells += [(printable(tag), "text"), (f" {score:.2f}  ", "muted")]
-        lines.append(cells)
-        if (group := self.app.undoing.next) is not None:
-            age = f" ({human_age(time.time() - group.time)})"
-            lines.append([("undo: ", "muted"), (self.app.undoing.label, "text"), (age, "muted")])
-        from tui.widgets.line import cut
-
-        self.below.show([cut(line, self.below.size.width or 50) for line in lines])
-
-    # What follows when the key rests: tokens, scores, the next thumbnail
+    # What follows when the key rests: tokens, scores, the next thumbnail; and what other programs write
 
     def _follow(self) -> None:
         if self._rest is not None:
@@ -218,7 +186,7 @@ class ReviewScreen(TagKeys):
     def _rested(self) -> None:
         if self._row is not None:
             self._look_again()
-            self._read_more(self._row)
+            self.side.read_more(self._row)
             rows, index = self._rows(), self._index()
             if 0 <= index < len(rows) - 1:
                 self.picture.warm(rows[index + 1].item.path)
@@ -227,60 +195,7 @@ class ReviewScreen(TagKeys):
         if self.is_current:
             opening.look_again(self.app, self._row)
 
-    @work(thread=True, exclusive=True, group="more", exit_on_error=False)
-    def _read_more(self, row: Row) -> None:
-        from core.dataset.tokens import count_tokens
-
-        tokens = count_tokens(captions.first_line(row.caption or ""))
-        scores: list[tuple[str, str, float]] = []
-        workspace = self.app.workspace
-        if workspace is not None and (workspace.own / "scores").is_dir():
-            from core.tagging.scores import read_scores, stamp_of
-
-            scores = read_scores(workspace, row.key, stamp_of(row.item.path))
-        self.app.call_from_thread(self._took_more, row, tokens, scores)
-
-    def _took_more(self, row: Row, tokens: int, scores: list[tuple[str, str, float]]) -> None:
-        if row is not self._row:
-            return
-        self._tokens = tokens
-        have = row.tag_keys
-        rows = self.tags.tag_rows
-        rows.scores = {captions.tag_key(tag): score for tag, _, score in scores}
-        self._suggested = [
-            (tag.replace("_", " "), score)
-            for tag, category, score in scores
-            if score >= SUGGEST_FROM and category in {"general", "character"} and captions.tag_key(tag) not in have
-        ][:4]
-        self.tags.refresh()
-        self._draw_below(row)
-
-    @work(thread=True, exclusive=True, group="background", exit_on_error=False)
-    def _load_background(self) -> None:
-        """Tag categories, and keep_tokens of the config."""
-        workspace, dataset = self.app.workspace, self.app.active_dataset
-        if workspace is None or dataset is None:
-            return
-        categories: Mapping[str, str] = {}
-        if (workspace.own / "scores").is_dir():
-            from core.tagging.scores import tag_categories
-
-            categories = tag_categories(workspace)
-        keep = keep_tokens_of(workspace.root, dataset, self.app.active_config)
-        self.app.call_from_thread(self._took_background, categories, keep)
-
-    def _took_background(self, categories: Mapping[str, str], keep: int | None) -> None:
-        rows = self.tags.tag_rows
-        rows.categories, rows.keep_tokens = categories, keep
-        self.tags.rows_changed()
-        if self._row is not None:
-            self._draw_below(self._row)
-
     # Going through the images
-
-    def _row_before(self) -> Row | None:
-        rows, index = self._rows(), self._index()
-        return rows[index - 1] if index > 0 else None
 
     def action_go(self, by: int) -> None:
         rows, index = self._rows(), self._index()
@@ -297,18 +212,15 @@ class ReviewScreen(TagKeys):
             self.notify("no other image without tags " + ("after this one" if by > 0 else "before it"), timeout=3)
 
     def action_reviewed(self) -> None:
-        from core.dataset.marks import mark_reviewed
-
-        row, workspace = self._row, self.app.workspace
-        if row is None or workspace is None:
+        row = self._row
+        if row is None:
             return
-        row.reviewed = True
-        self.app.writer.submit(lambda: mark_reviewed(workspace, [row.key]), self.app.undoing.wrote, self.app.report)
+        mark_as_reviewed(self.app, [row])
         rows, index = self._rows(), self._index()
         if index + 1 < len(rows):
             self._show(rows[index + 1])
         else:
-            self._draw(row)
+            self._draw_head()
             self.notify("that was the last one", timeout=3)
 
     def action_next_match(self) -> None:
@@ -342,28 +254,20 @@ class ReviewScreen(TagKeys):
                 self._show(None)
 
     def action_zoom(self) -> None:
-        self.query_one("#side").toggle_class("-off")
+        self.side.toggle_class("-off")
 
     @work(exit_on_error=False)
     async def action_trash(self) -> None:
-        from tui.screens.dialogs import Confirm
-        from tui.trash import trash_images
-
         row, index = self._row, self._index()
-        if row is None:
-            return
-        text = f"{row.name} with its caption. u brings it back."
-        if await self.app.push_screen_wait(Confirm("Move the image to the trash?", text, "Move to the trash")) == "yes":
-            rows = self._rows()
-            following = rows[index + 1] if index + 1 < len(rows) else rows[index - 1] if index > 0 else None
-            trash_images(self.app, [row])
-            self._show(following)
+        if row is not None and await ask_to_trash(self.app, [row]):
+            rows = self._rows()  # without it
+            self._show(rows[min(index, len(rows) - 1)] if rows else None)
 
     def step_back(self) -> bool:
-        if self._quick:
-            self.action_quick()
+        if self.side.is_quick:
+            self.side.action_quick()
             return True
-        if self._row is not None and self.query_one("#side").has_class("-off"):
+        if self._row is not None and self.side.has_class("-off"):
             self.action_zoom()
             return True
         return False
@@ -378,3 +282,22 @@ class ReviewScreen(TagKeys):
         row = self._row
         found = self.app.collection.problems() if self.app.collection is not None else ()
         return tuple(problem for problem in found if row is not None and problem.where == row.key)
+
+    # What the side does
+
+    async def action_side(self, action: str) -> None:
+        """One of its own actions, which it could not bind itself: without the focus (in zoom) it gets no keys."""
+        await self.app.run_action(action, self.side)
+
+    def action_same(self) -> None:
+        rows, index = self._rows(), self._index()
+        if index > 0:
+            self.side.tag_like(rows[index - 1])
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        if action == "quick_tag":
+            return self.side.is_quick and isinstance(parameters[0], int) and parameters[0] <= len(self.side.quick_tags)
+        return True
+
+    def action_quick_tag(self, digit: int) -> None:
+        self.side.action_quick_tag(digit)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from core.text import count_of
+from core.text import count_of, printable
 
 if TYPE_CHECKING:
+    from core.dataset.groups import EditGroup
     from tui.app import KohyaApp
     from tui.collection import Row
 
@@ -26,7 +27,6 @@ def mark_as_reviewed(app: KohyaApp, rows: Sequence[Row], on: bool = True) -> Non
 async def ask_to_trash(app: KohyaApp, rows: Sequence[Row]) -> bool:
     """Move the images to the trash after a yes; False when there are none, or for a no."""
     from tui.screens.dialogs import Confirm
-    from tui.trash import trash_images
 
     if not rows or app.workspace is None:
         return False
@@ -35,5 +35,38 @@ async def ask_to_trash(app: KohyaApp, rows: Sequence[Row]) -> bool:
     title, yes = f"Move {count_of(len(rows), 'image')} to the trash?", "Move to the trash"
     if await app.push_screen_wait(Confirm(title, f"{names}, {text}", yes)) != "yes":
         return False
-    trash_images(app, rows)
+    _trash(app, rows)
     return True
+
+
+def _trash(app: KohyaApp, rows: Sequence[Row]) -> None:
+    """To `.kohya-tui/trash/` with their captions, as one group that `u` brings back.
+
+    They leave the screen at once; what cannot be moved comes back and is told.
+    """
+    from core.dataset.changes import Move
+    from tui import opening
+
+    workspace, collection, journal = app.workspace, app.collection, app.journal
+    assert workspace is not None and collection is not None
+    moves = []
+    for row in rows:
+        for path in (row.item.path, row.item.caption_path):
+            if path.exists():
+                moves.append(Move(path, workspace.own / "trash" / "images" / workspace.key_of(path).lstrip("/")))
+    label = f"move {count_of(len(rows), 'image')} to the trash"
+    collection.drop(rows)
+    app.collection_signal.publish("rows")
+
+    def done(group: EditGroup) -> None:
+        app.undoing.wrote(group)
+        for conflict in group.conflicts:
+            app.notify(f"{printable(str(conflict.path))} {conflict.reason}", severity="warning", markup=False)
+        opening.reload(app)
+        opening.tell(app)
+
+    def failed(error: Exception) -> None:
+        app.report(error)
+        opening.reload(app)
+
+    app.writer.submit(lambda: journal.apply(label, moves, kind="trash"), done, failed)

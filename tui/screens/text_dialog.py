@@ -1,13 +1,23 @@
-"""A caption as text: every line of it, with room to write prose."""
+"""Dialogs about a caption as a text: edit it, mend its encoding, decide between two writers."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from textual.widget import Widget
 from textual.widgets import TextArea
 
-from tui.screens.dialogs import Dialog
+from core.dataset import captions
+from core.problems import UserError
+from core.text import printable
+from tui.screens.dialogs import Choose, Dialog
+
+if TYPE_CHECKING:
+    from core.dataset.groups import EditGroup
+    from tui.app import KohyaApp
+    from tui.caption_edits import Clash
+    from tui.collection import Row
 
 
 class EditText(Dialog[str]):
@@ -30,3 +40,41 @@ class EditText(Dialog[str]):
 
     def action_cancel(self) -> None:
         self.dismiss(self.query_one(TextArea).text)
+
+
+async def choose_text(app: KohyaApp, clash: Clash) -> str | None:
+    """The text that shall be written over what somebody else wrote; None to leave that."""
+    theirs = "(the file is gone)" if clash.theirs is None else clash.theirs
+    choices = [("theirs", "Keep theirs", "leave the file as it is now"), ("ours", "Write mine", "u brings theirs back")]
+    text = f"theirs   {theirs}\n\nmine     {clash.ours}"
+    if clash.merged is not None:
+        choices.append(("merged", "Do my change on theirs", "u brings theirs back"))
+        text += f"\n\nboth     {clash.merged}"
+    name = clash.row.item.caption_path.name
+    answer = await app.push_screen_wait(Choose(f"{name} was changed by somebody else", choices, text))
+    return clash.ours if answer == "ours" else clash.merged if answer == "merged" else None
+
+
+async def save_as_utf8(app: KohyaApp, row: Row) -> None:
+    """A caption in another encoding becomes UTF-8; how it was written is for a person to see."""
+    from core.dataset.changes import Edit
+    from tui.opening import files_changed
+
+    path, journal = row.item.caption_path, app.journal
+    data = captions.read_bytes(path) or b""
+    found = captions.readings(data)
+    if not found:
+        raise UserError(f"{path.name} is no text in any encoding that is known here", "Write it anew, or remove it.")
+    options = [(encoding, name, captions.first_line(text)[:60]) for encoding, name, text in found]
+    question = "Which one reads right? u brings the old file back."
+    answer = await app.push_screen_wait(Choose(f"Save {path.name} as UTF-8", options, question))
+    text = next((text for encoding, _, text in found if encoding == answer), None)
+    if text is None:
+        return
+    edit = Edit(path, data, text.encode("utf-8"))
+
+    def done(group: EditGroup) -> None:
+        app.undoing.wrote(group)
+        files_changed(app, [path])
+
+    app.writer.submit(lambda: journal.apply(f"save {printable(path.name)} as UTF-8", [edit]), done, app.report)
