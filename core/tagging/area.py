@@ -107,8 +107,13 @@ def shrink_to_square(
 
     colour = np.array(pad, np.float64)
     narrow = _shrink_rows(flat, height, np.tile(colour, width), side, top, size)
-    columns = np.ascontiguousarray(narrow.reshape(size, width, 3).transpose(1, 0, 2)).reshape(width, size * 3)
-    shrunk = _shrink_rows(lambda start, stop: columns[start:stop], width, np.tile(colour, size), side, left, size)
+    narrow = narrow.reshape(size, width, 3)
+
+    def columns(start: int, stop: int) -> NDArray[np.generic]:
+        # Turned piece by piece: it stays in the cache, and there is no second copy of the whole.
+        return narrow[:, start:stop].transpose(1, 0, 2).reshape(stop - start, size * 3)
+
+    shrunk = _shrink_rows(columns, width, np.tile(colour, size), side, left, size)
     # From here on [x, y, 3], as it lies in memory. OpenCV's path for an exact half rounds half up, all others half to
     # even.
     if side == 2 * size:

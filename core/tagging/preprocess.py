@@ -19,6 +19,7 @@ from PIL import Image, UnidentifiedImageError
 from core.problems import UserError
 from core.tagging.area import shrink_to_square
 from core.tagging.descriptors import WHITE, InputFormat
+from core.tagging.fast import decode_fast
 
 VERSION = 1
 """Part of the key of stored scores: raise it when the same file gives other pixels."""
@@ -42,13 +43,21 @@ def open_image(path: Path, data: bytes | None = None) -> Image.Image:
         raise unreadable(path, error) from error
 
 
-def decode(image: Image.Image, path: Path, *, clip_16_bit: bool = False) -> Image.Image:
+Pixels = Image.Image | NDArray[np.uint8]
+"""An RGB picture: Pillow's, or uint8 [height, width, 3]."""
+
+
+def decode(image: Image.Image, path: Path, *, clip_16_bit: bool = False, data: bytes | None = None) -> Pixels:
     """The first frame as RGB on white. `path` only names the file in the UserError of a broken one.
 
     Pictures of 16 bits per pixel are scaled to 8 bits; `clip_16_bit` cuts them off at 255 as sd-scripts does (they
-    turn white).
+    turn white). With the file's content in `data`, imagecodecs decodes where it is installed and gives the same pixels.
     """
     try:
+        if data is not None:
+            pixels = decode_fast(image, data)
+            if pixels is not None:
+                return pixels
         image.load()
         return _on_white(image if clip_16_bit else _eight_bits(image))
     except (OSError, ValueError, SyntaxError, EOFError, MemoryError, Image.DecompressionBombError) as error:
@@ -58,25 +67,32 @@ def decode(image: Image.Image, path: Path, *, clip_16_bit: bool = False) -> Imag
 def load_image(path: Path, *, clip_16_bit: bool = False) -> Image.Image:
     """`open_image` and `decode` in one: RGB, first frame, white under transparency."""
     with closing(open_image(path)) as image:
-        picture = decode(image, path, clip_16_bit=clip_16_bit)
+        picture = as_image(decode(image, path, clip_16_bit=clip_16_bit))
         return picture.copy() if picture is image else picture
 
 
-def prepare(image: Image.Image, form: InputFormat, size: int) -> NDArray[np.uint8]:
-    """An RGB image as uint8 [size, size, 3] in the model's own channel order (`form.channels`), fitted as its author
+def as_image(pixels: Pixels) -> Image.Image:
+    """As Pillow's image; an array is copied."""
+    return pixels if isinstance(pixels, Image.Image) else Image.fromarray(pixels)
+
+
+def prepare(image: Pixels, form: InputFormat, size: int) -> NDArray[np.uint8]:
+    """An RGB picture as uint8 [size, size, 3] in the model's own channel order (`form.channels`), fitted as its author
     does; scale and shift are the session's.
     """
     if form.align is not None:
-        image = _aligned(image, *form.align, form.pad)
-    square = _FITS[form.fit](image, form, size)
+        image = _aligned(as_image(image), *form.align, form.pad)
+    width, height = _size_of(image)
+    if form.fit == "pad" and form.resample == "area" and max(width, height) >= size:
+        square = shrink_to_square(_rows_of(image), height, width, size, form.pad)
+    else:
+        square = _FITS[form.fit](as_image(image), form, size)
     return np.ascontiguousarray(square[:, :, ::-1] if form.channels == "BGR" else square)
 
 
 def _padded(image: Image.Image, form: InputFormat, size: int) -> NDArray[np.uint8]:
     """To a square, then to `size`."""
     side = max(image.size)
-    if form.resample == "area" and side >= size:
-        return shrink_to_square(_rows_of(image), image.height, image.width, size, form.pad)
     canvas = _centred(image, side, form.pad)
     return np.asarray(canvas if side == size else canvas.resize((size, size), _filter(form)))
 
@@ -142,11 +158,15 @@ def is_turned(image: Image.Image) -> bool:
         return False
 
 
-def _rows_of(image: Image.Image) -> Callable[[int, int], NDArray[np.uint8]]:
+def _size_of(image: Pixels) -> tuple[int, int]:
+    return image.size if isinstance(image, Image.Image) else (image.shape[1], image.shape[0])
+
+
+def _rows_of(image: Pixels) -> Callable[[int, int], NDArray[np.uint8]]:
     """Access to the rows of an RGB image: all at once, or strip by strip for one that numpy should not hold a second
     time.
     """
-    if image.width * image.height > _LARGE:
+    if isinstance(image, Image.Image) and image.width * image.height > _LARGE:
         return lambda start, stop: np.asarray(image.crop((0, start, image.width, stop)))
     pixels = np.asarray(image)
     return lambda start, stop: pixels[start:stop]

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from core.problems import UserError
-from core.tagging.descriptor_files import FILTERS, from_mean
+from core.tagging.descriptor_files import FILTERS, from_mean, named_input
 from core.tagging.descriptors import WHITE, InputFormat, TaggerModel
 
 PREPROCESS = "preprocess.json"
@@ -31,7 +31,9 @@ def with_own_facts(model: TaggerModel) -> TaggerModel:
     """
     preprocess, thresholds = model.beside(_in_subfolder(model, PREPROCESS)), _thresholds(model)
     if preprocess.is_file():
-        model = replace(model, format=read_preprocess(preprocess, model.format))
+        # WD's own repositories have no such file: it is a model that nobody described.
+        base = named_input("timm") if model.format == named_input("wd") else model.format
+        model = replace(model, format=read_preprocess(preprocess, base))
     return replace(model, thresholds={**model.thresholds, **thresholds})
 
 
