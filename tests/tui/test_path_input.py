@@ -100,6 +100,19 @@ async def test_tab_takes_what_is_offered_and_then_moves_on(folder: Path) -> None
         assert app.query_one("#after").has_focus and app.line.value == "models/sd2.ckpt"
 
 
+async def test_what_is_entered_is_meant_as_it_stands(folder: Path) -> None:
+    """After Enter nothing is offered for this path: Tab goes to the next field. Another letter, and offers are back."""
+    app = PathStage(folder)
+    async with app.run_test(size=(40, 10)) as pilot:
+        await pilot.press(*"mod")
+        await app.offered(pilot, "models/")
+        await pilot.press("enter", "tab")
+        assert app.query_one("#after").has_focus and app.line.value == "mod"
+        app.line.focus()
+        await pilot.press("end", "e")
+        await app.offered(pilot, "models/")
+
+
 async def test_the_arrows_change_the_offer(folder: Path) -> None:
     """↓ offers the next one, ↑ the one before, round the end; what is typed stays."""
     app = PathStage(folder)

@@ -72,7 +72,6 @@ by name or word and opens it. In a path `tab` takes what is offered, `↑` `↓`
         Binding("u", "undo", "undo", id="edit.undo"),
         Binding("U,ctrl+r", "redo", "redo", show=False, id="edit.redo"),
         Binding("tab", "next_panel", "next panel", show=False, id="app.next-panel"),
-        Binding("exclamation_mark", "problems", "problems", show=False, id="app.problems", key_display="!"),
     ]
     view = getters.query_one(ConfigView)
     form = getters.query_one(Form)
@@ -213,6 +212,7 @@ by name or word and opens it. In a path `tab` takes what is offered, `↑` `↓`
             self.go_to_problem(self.side.problem)
 
     def go_to_problem(self, problem: Problem) -> None:
+        """The field, else the file that it is about; else its words."""
         if self.config is None:
             return
         key, (file, _) = key_of(self.config, problem), place_of(problem.where)
@@ -307,14 +307,6 @@ by name or word and opens it. In a path `tab` takes what is offered, `↑` `↓`
             self.notify("No problem with any field.", timeout=3)
         else:
             self._reveal(key)
-
-    @work(exit_on_error=False)
-    async def action_problems(self) -> None:
-        from tui.screens.dialogs import ProblemList
-
-        found = await self.app.push_screen_wait(ProblemList(self.problems()))
-        if found is not None:
-            self.go_to_problem(found)
 
     # Raw text
 

@@ -59,9 +59,9 @@ class ImportDialog(Dialog[str]):
         self._soon: Timer | None = None
 
     def compose_dialog(self) -> Iterable[Widget]:
+        folders = Paths(self.app.start_folder, ())  # no files: in a folder of images Tab goes on to the next field
         yield from self._field(
-            "Folder or file",
-            PathInput(placeholder="~/pictures/rinni", suggester=Paths(self.app.start_folder), id="source"),
+            "Folder or file", PathInput(placeholder="~/pictures/rinni", suggester=folders, id="source")
         )
         yield from self._field("Dataset", Input(self._name_at_start, placeholder="rinni", id="name"))
         yield from self._field("Repeats", Input(placeholder="10", id="repeats"))

@@ -60,6 +60,7 @@ class Paths(Suggester):
         super().__init__(use_cache=False, case_sensitive=True)
         self._root, self._endings = root, endings
         self._newest = ""
+        self._meant: str | None = None
         self._turn = asyncio.Lock()
         self._found: tuple[str, list[str]] = ("", [])
 
@@ -69,8 +70,13 @@ class Paths(Suggester):
         async with self._turn:
             if value != self._newest:
                 return None
-            self._found = (value, await asyncio.to_thread(completions, value, self._root, self._endings))
+            found = await asyncio.to_thread(completions, value, self._root, self._endings)
+        self._found = (value, [] if value == self._meant else found)
         return next(iter(self._found[1]), None)
+
+    def settle(self, value: str) -> None:
+        """`value` is meant as it stands: nothing more is offered for it."""
+        self._meant, self._found = value, (value, [])
 
     def turn(self, value: str, by: int) -> str | None:
         """The offer `by` places further, round the end; None when there are not two for `value`."""
@@ -97,6 +103,13 @@ class PathInput(Input):
             self.action_cursor_right()
         if self.value == before:
             raise SkipAction
+
+    async def action_submit(self) -> None:
+        """Enter: what is typed is meant, so that Tab moves on."""
+        if isinstance(self.suggester, Paths):
+            self.suggester.settle(self.value)
+            self.post_message(SuggestionReady(self.value, ""))
+        await super().action_submit()
 
     def action_turn(self, by: int) -> None:
         """Offer another one."""
