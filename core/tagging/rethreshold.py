@@ -225,6 +225,13 @@ class Rethreshold:
         self._files(recorder, request).write(image, tags.tags, None)
         return recorder.texts.get(caption_path(image, request.caption_extension))
 
+    def writes(self, request: TagRequest, image: Path) -> bool:
+        """Whether a run of `request` has scores of this image and writes its caption: its policy takes it, and no later
+        image of the same stem does.
+        """
+        is_in, _ = self._chosen(request)
+        return any(is_in[at] and self._is_writer[at] for at, each in enumerate(self._scored) if each == image)
+
     def _retuned(self, options: CaptionOptions) -> tuple[Captioner, ...]:
         if self._captioners:
             self._captioners = tuple(each.retuned(options) for each in self._captioners)
