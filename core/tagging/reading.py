@@ -121,7 +121,7 @@ def read_picture(
             if rows is not None:
                 return Picture(path, content, length, size, rows=rows, is_turned=is_turned(image))
             with gate.admit(size[0] * size[1]):
-                rgb = decode(image, path, clip_16_bit=clip_16_bit)
+                rgb = decode(image, path, clip_16_bit=clip_16_bit, data=data)
                 del data
                 made: dict[tuple[object, ...], NDArray[np.uint8]] = {}
                 wanted = inputs()
