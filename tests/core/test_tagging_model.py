@@ -7,9 +7,7 @@ import json
 import shutil
 import subprocess
 import sys
-import threading
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -17,11 +15,8 @@ from PIL import Image
 
 from core.problems import UserError
 from core.settings import Settings
-from core.tagging import providers
-from core.tagging import session as session_module
 from core.tagging.descriptors import WD
 from core.tagging.models import TaggerModel, find_model, list_models
-from core.tagging.pipeline import Tagged, tag_images
 from core.tagging.preprocess import load_image, prepare
 from core.tagging.session import TaggerSession, open_session
 from core.workspace import Workspace
@@ -169,152 +164,6 @@ def test_a_model_of_another_kind_than_its_labels_is_refused(here: Path) -> None:
     shutil.copyfile(GOLDENS / "model/cella_tiny-cl/v1/model_optimized.onnx", here / "mixed" / "model.onnx")
     with pytest.raises(UserError, match="takes tensor"):
         opened(find_model("mixed", None, Settings()))
-
-
-def test_scores_do_not_depend_on_the_batch() -> None:
-    """One by one, in eights, or filled up to a fixed batch of four: the same numbers, in the order of the files."""
-    paths = sorted(GOOD.glob("rgb_*.*"))
-    runs = []
-    for name, batch in (("SmilingWolf_tiny-dyn", 1), ("SmilingWolf_tiny-dyn", 8), ("SmilingWolf_tiny-fixed4", 3)):
-        items = [item for group in tag_images(paths, [[opened(tiny(name))]], batch=batch) for item in group]
-        assert [item.path for item in items] == paths
-        runs.append(np.stack([item.scores[0] for item in items if item.scores is not None]))
-    assert np.allclose(runs[0], runs[1], atol=1e-6) and np.allclose(runs[0], runs[2], atol=1e-6)
-    assert runs[0].min() >= 0 and runs[0].max() <= 1
-
-
-def test_a_stopped_pipeline_ends_soon_and_leaves_no_thread() -> None:
-    """Few pictures are decoded ahead, and closing the generator ends its threads."""
-    before = threading.active_count()
-    batches = tag_images([GOOD / "rgb_square.jpg"] * 1000, [[opened(tiny())]], batch=1)
-    assert isinstance(next(batches)[0], Tagged)
-    batches.close()
-    assert threading.active_count() == before
-
-
-def test_asking_for_the_gpu_without_one_says_why_and_how(monkeypatch: pytest.MonkeyPatch) -> None:
-    """--provider cuda on a machine without NVIDIA driver runs on the CPU and says so."""
-    monkeypatch.setattr(providers, "driver_version", lambda: None)
-    session = opened(tiny(), "cuda")
-    assert session.provider == "cpu" and "No NVIDIA driver" in (session.fallback or "")
-    assert opened(tiny(), "auto").fallback is None
-
-
-class Runtime:
-    """What `why_not_cuda` asks of the module onnxruntime."""
-
-    def __init__(self, *names: str) -> None:
-        self.names = list(names)
-        self.__file__ = __file__
-
-    def get_available_providers(self) -> list[str]:
-        return self.names
-
-
-@pytest.mark.parametrize(
-    ("driver", "wheels", "available", "failed", "expected"),
-    [
-        (570, {"onnxruntime": "1"}, False, False, ["build for the CPU", "install 'kohya-tui[cuda12]'"]),
-        (590, {"onnxruntime": "1"}, False, False, ["build for the CPU", "install 'kohya-tui[cuda]'"]),
-        (
-            590,
-            {"onnxruntime": "1", "onnxruntime-gpu": "1"},
-            False,
-            False,
-            ["both installed", "uninstall -y onnxruntime"],
-        ),
-        (590, {"onnxruntime-gpu": "1"}, True, True, ["libonnxruntime_providers_cuda.so", "is missing", "uninstall -y"]),
-    ],
-    ids=["old driver", "new driver", "both wheels", "library missing"],
-)
-def test_a_fallback_to_the_cpu_names_the_command_that_repairs_it(
-    monkeypatch: pytest.MonkeyPatch,
-    driver: int,
-    wheels: dict[str, str],
-    available: bool,
-    failed: bool,
-    expected: list[str],
-) -> None:
-    """Which wheel is wrong, and the exact line that puts it right, for the CUDA that this driver can do."""
-    monkeypatch.setattr(providers, "driver_version", lambda: driver)
-    monkeypatch.setattr(providers, "installed_wheels", lambda: wheels)
-    runtime = Runtime("CPUExecutionProvider", *(["CUDAExecutionProvider"] if available else []))
-    sentence = providers.why_not_cuda(runtime, asked=False, failed=failed) or ""
-    assert all(part in sentence for part in expected), sentence
-
-
-class CudaRuntime:
-    """The real onnxruntime, with a CUDA provider that behaves as it is told; its work is done by the CPU."""
-
-    def __init__(self, behaviour: str) -> None:
-        self.module = pytest.importorskip("onnxruntime")
-        self.behaviour = behaviour
-        self.batches: list[int] = []
-        self.__file__ = __file__
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.module, name)
-
-    def get_available_providers(self) -> list[str]:
-        return ["CUDAExecutionProvider", "CPUExecutionProvider"]
-
-    def preload_dlls(self) -> None:
-        self.batches.clear()
-
-    def InferenceSession(self, path: str, options: Any, providers: list[Any], **_: Any) -> Any:
-        wants_cuda = providers[0] != "CPUExecutionProvider"
-        if wants_cuda and self.behaviour == "raises":
-            raise RuntimeError("CUDA failure 35: driver too old")
-        real, runtime = self.module.InferenceSession(path, options, providers=["CPUExecutionProvider"]), self
-
-        class Session:
-            def __getattr__(self, name: str) -> Any:
-                return getattr(real, name)
-
-            def get_providers(self) -> list[str]:
-                works = wants_cuda and runtime.behaviour == "works"
-                return ["CUDAExecutionProvider", "CPUExecutionProvider"] if works else ["CPUExecutionProvider"]
-
-            def run(self, outputs: list[str], feed: dict[str, Any], options: Any = None) -> Any:
-                runtime.batches += [len(value) for value in feed.values()]
-                return real.run(outputs, feed, options)
-
-        return Session()
-
-
-@pytest.mark.parametrize("behaviour", ["raises", "falls back"])
-def test_a_gpu_that_fails_is_never_silent(monkeypatch: pytest.MonkeyPatch, behaviour: str) -> None:
-    """CUDA is listed, and the session runs on the CPU all the same: it says so, whichever way it came about."""
-    monkeypatch.setattr(session_module, "available_runtime", lambda: CudaRuntime(behaviour))
-    for module in (session_module, providers):
-        monkeypatch.setattr(module, "driver_version", lambda: 590)
-    session = opened(tiny(), "auto")
-    assert session.provider == "cpu"
-    told = session.fallback or ""
-    assert "The GPU cannot be used" in told and "Repair:" in told
-
-
-def test_on_a_gpu_every_batch_has_the_same_shape(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A last batch of one is filled up, since a new shape makes cuDNN search again; its scores are not touched by
-    that.
-    """
-    runtime = CudaRuntime("works")
-    monkeypatch.setattr(session_module, "available_runtime", lambda: runtime)
-    for module in (session_module, providers):
-        monkeypatch.setattr(module, "driver_version", lambda: 590)
-    session = opened(tiny(), "auto")
-    assert (session.provider, session.fallback) == ("cuda", None)
-    paths = [GOOD / "rgb_square.jpg"] * 5
-    items = [item for group in tag_images(paths, [[session]], batch=2) for item in group]
-    assert runtime.batches == [2, 2, 2] and len(items) == 5
-    first, last = items[0].scores, items[-1].scores
-    assert first is not None and last is not None and np.allclose(first, last, atol=1e-6)
-
-
-def test_an_environment_of_uv_is_repaired_with_uv(monkeypatch: pytest.MonkeyPatch) -> None:
-    """`uv tool install` leaves no pip inside, so the command names uv and this very Python."""
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    assert providers.install_command(gpu=False) == f"uv pip install --python {sys.executable} 'kohya-tui[cpu]'"
 
 
 def test_without_onnxruntime_everything_but_the_model_works() -> None:
