@@ -187,9 +187,9 @@ def _status(run_dir: Path, supervised: bool) -> RunStatus:
 
 
 @functools.lru_cache(maxsize=512)
-def _verdict(run_dir: Path, started: float, _log: tuple[int, int]) -> tuple[RunState, str | None]:
-    """How it ended, as long as its log (size, time) stays as it is: reading that takes 7 ms, and the app asks every
-    second.
+def _verdict(run_dir: Path, started: float, _seen: tuple[int, int]) -> tuple[RunState, str | None]:
+    """How it ended, as long as log and output folder are as they were `_seen` (their times): reading the log takes 7 ms,
+    and the app asks every second.
     """
     from core.runs.outcome import judge
 
@@ -199,11 +199,13 @@ def _verdict(run_dir: Path, started: float, _log: tuple[int, int]) -> tuple[RunS
 def _orphaned(run_dir: Path, spec: RunSpec, status: RunStatus) -> RunStatus:
     """Nobody lives that could say how it ended: decide by the log and the final file."""
     started = status.started if status.started is not None else spec.created
-    ended, log = status.heartbeat, (0, 0)
+    ended, log, output = status.heartbeat, 0, 0
     with contextlib.suppress(OSError):
         facts = (run_dir / "output.log").stat()
-        ended, log = max(ended or 0.0, facts.st_mtime), (facts.st_size, facts.st_mtime_ns)
-    state, reason = _verdict(run_dir, started, log)
+        ended, log = max(ended or 0.0, facts.st_mtime), facts.st_mtime_ns
+    with contextlib.suppress(OSError):
+        output = Path(spec.cwd, spec.output_dir or "").stat().st_mtime_ns
+    state, reason = _verdict(run_dir, started, (log, output))
     if state is RunState.LOST and status.boot_id is not None and status.boot_id != proc.boot_id():
         reason = (
             "The machine was restarted while this run was going. It can be resumed from its last state, if it has one."
