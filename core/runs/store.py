@@ -188,8 +188,9 @@ def _status(run_dir: Path, supervised: bool) -> RunStatus:
 
 @functools.lru_cache(maxsize=512)
 def _verdict(run_dir: Path, started: float, _seen: tuple[int, int]) -> tuple[RunState, str | None]:
-    """How it ended, as long as log and output folder are as they were `_seen` (their times): reading the log takes 7 ms,
-    and the app asks every second.
+    """How it ended, as long as log and output folder are as they were `_seen` (their times).
+
+    Reading the log takes 7 ms, and the app asks every second.
     """
     from core.runs.outcome import judge
 
