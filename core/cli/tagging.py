@@ -13,11 +13,13 @@ import typer
 from core.cli.main import Interrupted, Place, WrongUsage, place_of
 from core.cli.output import Bar, emit, folded, problem_lines, put, say
 from core.problems import Problem, UserError
-from core.text import printable
+from core.text import count_of, printable
 
 if TYPE_CHECKING:
     from core.runs.model import Run
+    from core.runs.watch import RunSnapshot
     from core.tagging.options import TagRequest
+    from core.tagging.results import TagResult
 
 STOPPING_SECONDS = 20
 FAILED_IMAGES = "KT513"
@@ -51,10 +53,14 @@ def tag(context: typer.Context) -> None:
 def _start(place: Place, request: TagRequest) -> None:
     from core.runs.launch import start, tag_spec
     from core.runs.store import create, runs_dir
+    from core.tagging.plan import plan_tagging
 
     workspace = place.workspace_or_none()
     place.settings()  # the run reads them itself; what is wrong with them is told here
+    plan = plan_tagging(workspace, request)
     spec, files = tag_spec(workspace, request)
+    if plan.warning:
+        say(f"{plan.warning}: to keep what you wrote choose --policy append, skip or only-untagged next time")
     run = start(create(runs_dir(workspace), spec, files))
     if request.detach:
         emit({"run": run.id, "state": str(run.status.state)}, [f"tagging as run {run.id}"], as_json=request.json)
@@ -92,8 +98,7 @@ def _wait(run: Run, seconds: float | None = None) -> None:
                     say(line)
                 told.update(fresh)
             if seen.total_steps:
-                rate = f"{seen.rate:.1f} img/s" if seen.rate else ""
-                bar.update(seen.step or 0, seen.total_steps, rate, eta=seen.eta_seconds)
+                bar.update(seen.step or 0, seen.total_steps, _pace(seen), eta=seen.eta_seconds)
             if seen.run.status.state not in LIVE_STATES:
                 return
             if deadline is not None and time.monotonic() > deadline:
@@ -102,6 +107,17 @@ def _wait(run: Run, seconds: float | None = None) -> None:
             time.sleep(0.1)
     finally:
         bar.close()
+
+
+def _pace(seen: RunSnapshot) -> str:
+    """`12.3 img/s  410 tags/s  limited by decoding (8 threads)`, as far as it is known."""
+    parts = [f"{seen.rate:.1f} img/s"] if seen.rate else []
+    if seen.results is not None:
+        if seen.results.tags_per_second:
+            parts.append(f"{seen.results.tags_per_second:,.0f} tags/s")
+        if seen.results.limited_by:
+            parts.append(f"limited by {seen.results.limited_by}")
+    return "  ".join(parts)
 
 
 def _leave(run: Run, request: TagRequest) -> None:
@@ -135,26 +151,26 @@ def _report(run: Run, request: TagRequest, *, interrupted: bool = False) -> None
     document = {
         "images": result.total or 0,
         "tagged": result.tagged,
+        "known": result.known,
         "skipped": result.skipped,
         "failed": [{"path": path, "reason": reason} for path, reason in failed],
         "provider": result.provider,
         "images_per_second": result.images_per_second,
+        "tags_per_second": result.tags_per_second,
+        "limited_by": result.limited_by,
         "model": result.model,
         "run": run.id,
         "state": str(run.status.state),
     }
-    lines = []
-    if result.provider is not None:
-        rate = f", {result.images_per_second:.1f} images a second" if result.images_per_second else ""
-        lines.append(
-            f"{result.tagged:,} of {result.total or 0:,} images tagged by {printable(result.model or '?')}"
-            f" on {printable(result.provider)}{rate}"
-        )
-        if result.skipped:
-            lines.append(f"{result.skipped:,} left as they are: they have a caption")
+    if result.dry_run:
+        document["changes"] = [
+            {"path": change.path, "added": list(change.added), "removed": list(change.removed)}
+            for change in result.changes
+        ]
+    lines = _summary(result)
     lines += [f"✗ {printable(path)}: {printable(reason)}" for path, reason in failed]
     emit(document, folded(lines), as_json=request.json)
-    if run.spec.workspace is None and result.tagged and not request.json and not interrupted:
+    if run.spec.workspace is None and result.tagged and not result.dry_run and not request.json and not interrupted:
         say(f"To take it back: {_undo(run)}")
     if interrupted:
         return
@@ -163,3 +179,33 @@ def _report(run: Run, request: TagRequest, *, interrupted: bool = False) -> None
         say(f"  Its output: kohya-tui log {run.id}")
     if result.failed or not whole:
         raise typer.Exit(1)
+
+
+def _summary(result: TagResult) -> list[str]:
+    """What was done, in a few lines; of a dry run the tags that every caption would get and lose."""
+    if result.total is None:
+        return []
+    lines = []
+    for change in result.changes:
+        pairs = (("+", change.added), ("-", change.removed))
+        parts = [f"{sign} {printable(', '.join(tags))}" for sign, tags in pairs if tags]
+        lines.append(f"{printable(change.path)}: {'  '.join(parts)}")
+    by = f" by {printable(result.model or '?')}"
+    on = f" on {printable(result.provider)}" if result.provider else ""
+    rate = f", {result.images_per_second:.1f} images a second" if result.images_per_second else ""
+    if result.tagged and result.known == result.tagged:
+        on, rate = " from stored scores", ""
+    if result.dry_run:
+        changes = count_of(len(result.changes), "caption")
+        added = count_of(sum(len(change.added) for change in result.changes), "tag")
+        removed = sum(len(change.removed) for change in result.changes)
+        lines.append(f"{changes} would change: {added} added, {removed:,} removed. Nothing was written.")
+        return lines
+    lines.append(f"{result.tagged:,} of {count_of(result.total, 'image')} tagged{by}{on}{rate}")
+    if result.known and result.known < result.tagged:
+        lines.append(f"{result.known:,} of them from stored scores: unchanged since the model saw them")
+    if result.limited_by and result.tagged > result.known:
+        lines.append(f"limited by {result.limited_by}")
+    if result.skipped:
+        lines.append(f"{result.skipped:,} left as they are: they have a caption")
+    return lines

@@ -77,6 +77,30 @@ class Journal:
             record.sync()
         return OpenGroup(self.workspace, head, record, self.trash(head.id))
 
+    def resume(self, group_id: str) -> OpenGroup | None:
+        """The group of a stream that was killed, open again; None unless it is the newest action and so interrupted.
+
+        What follows becomes part of it: one undo takes back both.
+        """
+        with hold(self.workspace):
+            self._recover()
+            groups = listing(self.folder)
+            if not groups or groups[-1][0] != group_id:
+                return None
+            path = groups[-1][1]
+            head, mark = read_head(path), read_mark(path)
+            if head is None or head.version > VERSION or not mark.get("interrupted") or "commit" not in mark:
+                return None
+            record = Record.reopen(path)
+            if record is None:
+                return None
+            try:
+                done = read_body(record.path, self.workspace).changes
+            except UserError:
+                record.release()
+                return None
+        return OpenGroup(self.workspace, head, record, self.trash(head.id), done)
+
     def history(self, limit: int | None = None) -> list[EditGroup]:
         """The groups, newest first. Reads the first and the last line of each, however large it is."""
         found: list[EditGroup] = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -27,13 +28,15 @@ class OpenGroup:
     undoable.
     """
 
-    def __init__(self, workspace: Workspace, head: Head, record: Record, trash: Path) -> None:
+    def __init__(
+        self, workspace: Workspace, head: Head, record: Record, trash: Path, done: Sequence[Change] = ()
+    ) -> None:
         self.id = head.id
         self._workspace = workspace
         self._trash = trash
         self._head = head
         self._record = record
-        self._paths: set[Path] = set()
+        self._paths: set[Path] = set(shown_paths(done))
         self._synced = time.monotonic()
         self._group: EditGroup | None = None
 

@@ -98,8 +98,14 @@ def train_spec(
 
 
 def tag_spec(workspace: Workspace | None, request: TagRequest) -> tuple[RunSpec, dict[str, bytes]]:
-    """The run that tags what `request` names. Raises UserError when that is neither a dataset nor a folder."""
+    """The run that tags what `request` names.
+
+    Raises UserError when that is neither a dataset nor a folder, and when another run tags it just now.
+    """
+    from core.tagging.claim import check_free
+
     asked = request.run_spec(workspace)
+    check_free(map(Path, asked["folders"]))
     created = time.time()
     runs = store.runs_dir(workspace)
     dataset = Path(request.target).parts[0] if request.target else ""

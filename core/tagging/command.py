@@ -10,6 +10,7 @@ from functools import cache
 from typing import NoReturn
 
 from core.problems import UserError
+from core.tagging.cleaning import check_options
 from core.tagging.options import (
     MERGES,
     ORDERS,
@@ -18,7 +19,6 @@ from core.tagging.options import (
     THRESHOLDS,
     CaptionOptions,
     TagRequest,
-    parse_replacements,
 )
 
 _SCRIPT = "tag_images_by_wd14_tagger.py"
@@ -96,7 +96,10 @@ def _parser() -> argparse.ArgumentParser:
     files.add_argument("--caption_extension", default=".txt", help="ending of caption files (default: .txt)")
     files.add_argument("--caption_extention", help=argparse.SUPPRESS)  # sd-scripts keeps its old misspelling alive
     files.add_argument(
-        "--policy", choices=POLICIES, help="what happens to a caption that is there (default: overwrite)"
+        "--policy",
+        choices=POLICIES,
+        help="a caption that is there: overwrite (default), append to, skip; only-untagged: skip unless only the "
+        "trigger word is in it",
     )
     files.add_argument("--append_tags", action="store_true", help="the same as --policy append")
     files.add_argument("--output_path", help="write captions into this .json or .jsonl instead of caption files")
@@ -154,7 +157,13 @@ def _request(values: argparse.Namespace, target: str) -> TagRequest:
     caption = CaptionOptions(
         **{item.name: getattr(values, item.name) for item in fields(CaptionOptions)} | {"caption_separator": separator}
     )
-    parse_replacements(caption.tag_replacement)
+    if values.dry_run and values.output_path:
+        raise UserError(
+            "--dry-run and --output_path exclude each other", "Captions in a file replace none: leave one out."
+        )
+    if values.fresh and values.from_scores:
+        raise UserError("--fresh and --from-scores exclude each other", "Leave one of them out.")
+    check_options(caption)
     extension = _extension(values.caption_extention or values.caption_extension)
     if values.trigger is not None:
         from core.dataset.captions import trigger_tags

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+from core.dataset.captions import CaptionError, decode, read_bytes, split, tag_key, trigger_tags
 from core.dataset.model import IMAGE_EXTENSIONS
 
 EXTENSIONS = IMAGE_EXTENSIONS | {".avif", ".gif", ".jxl"}
@@ -32,6 +33,34 @@ def find_images(folder: Path, *, recursive: bool = False, sd_compat: bool = Fals
 def caption_path(image: Path, extension: str) -> Path:
     """The caption file of an image: its name with `extension` in place of its ending."""
     return Path(os.path.splitext(image)[0] + extension)  # noqa: PTH122 (with_suffix refuses endings such as `_tags.txt`)
+
+
+def wanted(images: Iterable[Path], policy: str, extension: str, triggers: Iterable[str] = ()) -> list[Path]:
+    """The images that a run with this policy tags: all, or those without a caption.
+
+    For `skip` any text is a caption, for `only-untagged` one with a tag beside the `triggers`
+    (TagRequest.trigger_words). What cannot be read is one.
+    """
+    if policy == "skip":
+        return [image for image in images if not _has_text(caption_path(image, extension))]
+    if policy == "only-untagged":
+        known = {tag_key(tag) for word in triggers for tag in trigger_tags(word)}
+        return [image for image in images if not _has_tags(caption_path(image, extension), known)]
+    return list(images)
+
+
+def _has_text(path: Path) -> bool:
+    try:
+        return bool((read_bytes(path) or b"").strip())
+    except CaptionError:
+        return True
+
+
+def _has_tags(path: Path, known: set[str]) -> bool:
+    try:
+        return any(tag_key(tag) not in known for tag in split(decode(read_bytes(path) or b"", path)))
+    except CaptionError:
+        return True
 
 
 def last_of_each(images: Sequence[Path], extension: str) -> dict[Path, Path]:

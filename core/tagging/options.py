@@ -149,9 +149,24 @@ class TagRequest:
             "more_models": [_model_name(name) for name in self.more_models],
             "policy": self.policy,
             "trigger": self.trigger,
+            "trigger_words": self.trigger_words(workspace),
             "provider": self.provider,
             "workspace": None if workspace is None else str(workspace.root),
         }
+
+    def trigger_words(self, workspace: Workspace | None) -> list[str]:
+        """For the policy `only-untagged`: the words that stand in a caption which nobody tagged yet.
+
+        The trigger of this run or of the settings, and the name of the dataset.
+        """
+        if self.policy != "only-untagged":
+            return []
+        from core.settings import load
+
+        trigger = self.trigger or load(None if workspace is None else workspace.root).trigger
+        name = Path(self.target).parts[0] if self.target and workspace is not None else ""
+        is_dataset = workspace is not None and name in workspace.dataset_names()
+        return [word for word in (trigger, name if is_dataset else None) if word]
 
 
 def caption_options(options: dict[str, Any]) -> CaptionOptions:

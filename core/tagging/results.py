@@ -47,7 +47,8 @@ class Results:
         self._path = path
         self._lines: list[str] = []
         self._lock = threading.Lock()
-        self._begun = self._working = time.monotonic()
+        self._begun = time.monotonic()
+        self._working = self._begun, 0, 0
         self._head: dict[str, Any] = {}
         self._moments: deque[tuple[float, int, int]] = deque(maxlen=_LATELY)
         self.count = 0
@@ -59,7 +60,8 @@ class Results:
 
     def begin(self, **facts: Any) -> None:
         """Write the head line: `total`, `skipped`, `model` and what else is known before the models are loaded."""
-        self._begun = self._working = time.monotonic()
+        self._begun = time.monotonic()
+        self._working = self._begun, 0, 0
         self._head = {"v": VERSION} | facts | {"started": time.time()}
         self._add(self._head)
         self.save()
@@ -71,8 +73,8 @@ class Results:
         self.save()
 
     def working(self) -> None:
-        """Images come from now on: rates are counted from here."""
-        self._working = time.monotonic()
+        """The model begins now: rates are counted from here."""
+        self._working = time.monotonic(), self.count, self.tags
         self._moments.clear()
 
     def tagged(self, path: Path, tags: Tags, *, is_known: bool = False, change: TagChange | None = None) -> None:
@@ -95,13 +97,13 @@ class Results:
 
     @property
     def rate(self) -> float | None:
-        """Images per second since they began to come."""
-        return self._per_second(self.count)
+        """Images per second since the model was ready."""
+        return self._per_second(self.count - self._working[1])
 
     @property
     def tag_rate(self) -> float | None:
-        """Tags per second since they began to come."""
-        return self._per_second(self.tags)
+        """Tags per second since the model was ready."""
+        return self._per_second(self.tags - self._working[2])
 
     def pace(self, pace: Pace | None) -> None:
         """A line about the last seconds, at most one a second."""
@@ -164,7 +166,7 @@ class Results:
         return round(time.monotonic() - self._begun, 3)
 
     def _per_second(self, number: int) -> float | None:
-        elapsed = time.monotonic() - self._working
+        elapsed = time.monotonic() - self._working[0]
         return number / elapsed if number and elapsed > 0 else None
 
 

@@ -37,7 +37,7 @@ class CaptionFiles:
         self._options = options
         self._writers = writers
         self._extension = extension
-        self._appends = policy == "append"
+        self._appends = policy in ("append", "only-untagged")  # a trigger word that stands there stays
         self._trigger = trigger
 
     def write(self, image: Path, tags: Sequence[str], size: tuple[int, int] | None) -> None:

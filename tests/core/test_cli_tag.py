@@ -49,8 +49,10 @@ def test_tagging_a_dataset(cli: Cli, demo: Workspace) -> None:
     assert len(captions(demo, "mika")) == 12
     cli("undo")
     assert captions(demo, "mika") == {}
-    text = cli("tag", "mika", "--trigger", "mika").out
+    text = cli("tag", "mika", "--trigger", "mika", "--fresh").out
     assert text.startswith("12 of 12 images tagged by demo on cpu")
+    again = cli("tag", "mika", "--trigger", "mika").out
+    assert again == "12 of 12 images tagged by demo from stored scores\n"
     assert all(caption.startswith("mika, ") for caption in captions(demo, "mika").values())
 
 

@@ -2,32 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from core.dataset.edits import Journal
-from core.tagging.command import parse_command
 from core.tagging.scores import read_scores, stamp_of, tag_categories
 from core.workspace import Workspace
+from tests.core.tagging_kit import BAD, GOLDENS, GOOD, MODEL, SOME, golden, results, start, tag, tags_of
 
 pytest.importorskip("onnxruntime")
-GOLDENS = Path(__file__).parent.parent / "data" / "goldens"
-GOOD, BAD = GOLDENS / "images" / "good", GOLDENS / "images" / "bad"
-MODEL = ["--model_dir", str(GOLDENS / "model"), "--repo_id", "SmilingWolf/tiny-dyn"]
-SOME = ("rgb_square.jpg", "small_64.png", "all_black.png", "exact_448.png", "cmyk.jpg", "exif_orient3.jpg")
-
-
-def golden(case: str) -> dict[str, Any]:
-    return json.loads((GOLDENS / "cases" / f"{case}.json").read_text("utf-8"))
 
 
 @pytest.fixture
@@ -38,38 +26,6 @@ def subset(workspace: Workspace) -> Path:
     for name in SOME:
         shutil.copyfile(GOOD / name, folder / name)
     return folder
-
-
-def tags_of(caption: str) -> list[str]:
-    """The tags of a golden caption; two of the tiny model's names have a comma in them."""
-    joined = caption.strip().replace("comma, tag", "comma,_tag")
-    return joined.replace("(comma, series)", "(comma,_series)").split(", ")
-
-
-def start(workspace: Workspace | None, run_dir: Path, *words: str, **environment: str) -> subprocess.Popen[str]:
-    run_dir.mkdir(parents=True, exist_ok=True)
-    spec = {"tag": parse_command(words).run_spec(workspace)}
-    (run_dir / "spec.json").write_text(json.dumps(spec), "utf-8")
-    return subprocess.Popen(
-        [sys.executable, "-P", "-m", "core.tagging.job", str(run_dir)],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env=os.environ | environment,
-    )
-
-
-def tag(workspace: Workspace | None, run_dir: Path, *words: str) -> tuple[int, str, list[dict[str, Any]]]:
-    """Exit status, log and results of a whole run."""
-    job = start(workspace, run_dir, *words)
-    log, _ = job.communicate(timeout=120)
-    return job.returncode, log, results(run_dir)
-
-
-def results(run_dir: Path) -> list[dict[str, Any]]:
-    path = run_dir / "results.jsonl"
-    return [json.loads(line) for line in path.read_text("utf-8").splitlines()] if path.exists() else []
 
 
 def test_a_dataset_is_tagged_undoably_with_scores(workspace: Workspace, subset: Path, tmp_path: Path) -> None:
@@ -240,16 +196,23 @@ def test_file_names_need_not_be_utf_8(workspace: Workspace, subset: Path, tmp_pa
     assert b"caf\xe9.png" in (tmp_path / "out.json").read_bytes()
 
 
-def test_a_broken_score_file_costs_scores_and_no_caption(workspace: Workspace, subset: Path, tmp_path: Path) -> None:
-    """Scores are a convenience: when they cannot be kept the log says so, and every caption is written."""
+def test_a_broken_score_file_is_begun_anew(workspace: Workspace, subset: Path, tmp_path: Path) -> None:
+    """Scores are a convenience: a damaged file costs a second look at the images and nothing else."""
     code, _, _ = tag(workspace, tmp_path / "run", "rinni", *MODEL)
     (store,) = (workspace.own / "scores").iterdir()
     store.write_bytes(b"no database" * 1000)
     code, log, lines = tag(workspace, tmp_path / "run2", "rinni", *MODEL, "--thresh", "0.5")
-    assert code == 0 and lines[-1]["tagged"] == len(SOME)
-    assert "scores are not kept" in log and "Traceback" not in log
+    assert code == 0 and (lines[-1]["tagged"], lines[-1]["known"]) == (len(SOME), 0)
     image = subset / "all_black.png"
-    assert read_scores(workspace, workspace.key_of(image), stamp_of(image)) == []
+    assert read_scores(workspace, workspace.key_of(image), stamp_of(image)) != []
+
+
+def test_scores_that_cannot_be_kept_cost_no_caption(workspace: Workspace, subset: Path, tmp_path: Path) -> None:
+    """Where their folder is a file the log says so, and every caption is written."""
+    (workspace.own / "scores").write_text("in the way")
+    code, log, lines = tag(workspace, tmp_path / "run", "rinni", *MODEL)
+    assert code == 0 and lines[-1]["tagged"] == len(SOME) == len(list(subset.glob("*.txt")))
+    assert "scores are not kept" in log and "Traceback" not in log
 
 
 def test_a_folder_that_may_not_be_written_ends_the_run_with_the_reason(

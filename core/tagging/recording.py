@@ -1,0 +1,173 @@
+"""What a tag run does with the scores of each image: they are stored, made a caption, and counted."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from core.dataset.captions import CaptionError, decode, read_bytes
+from core.problems import UserError
+from core.tagging.listing import caption_path
+from core.tagging.results import TagChange
+from core.text import count_of
+
+if TYPE_CHECKING:
+    from core.tagging.captioning import Tags
+    from core.tagging.labels import LabelSet
+    from core.tagging.models import TaggerModel
+    from core.tagging.pipeline import Tagged
+    from core.tagging.reading import Rows
+    from core.tagging.results import Results
+    from core.tagging.scores import ScoreStore
+    from core.tagging.writing import CaptionFiles, CaptionTable
+
+_GIVES_UP_AFTER = 3
+"""Failed writes in a row that end the run: the disk is full or gone, and every further image would fail, too."""
+
+
+class Stores:
+    """The score files of the models of a pass, asked and filled together."""
+
+    def __init__(self, folder: Path, models: Sequence[tuple[str, TaggerModel, LabelSet]]) -> None:
+        """`models`: the key of each score file, the model, its labels."""
+        from core.tagging.scores import ScoreStore
+
+        self._stores: list[ScoreStore] = [ScoreStore(folder, key, model.name, labels) for key, model, labels in models]
+        self._stamps: dict[Path, str] = {}
+
+    def expect(self, images: Iterable[Path]) -> None:
+        """Take time and size of the images before they are read: one that changes meanwhile is not taken for new."""
+        from core.tagging.scores import stamp_of
+
+        self._stamps = {image: stamp_of(image) for image in images}
+
+    def lookup(self, content: str) -> Rows | None:
+        """One row a model; None when one of them never saw this picture."""
+        rows = []
+        for store in self._stores:
+            row = store.get(content)
+            if row is None:
+                return None
+            rows.append(row)
+        return tuple(rows)
+
+    def keep(self, items: Iterable[Tagged]) -> None:
+        """Store what the models said, at once for all: a kill after this costs no second look at these images."""
+        for item in items:
+            if item.scores is None or not item.content:
+                continue
+            for store, row in zip(self._stores, item.scores, strict=True):
+                if not item.is_known:
+                    store.add(item.content, row)
+                if stamp := self._stamps.get(item.path):
+                    store.place(item.path, stamp, item.content)
+        for store in self._stores:
+            store.save()
+
+    @property
+    def failure(self) -> str | None:
+        return next((store.failure for store in self._stores if store.failure), None)
+
+    def close(self) -> None:
+        for store in self._stores:
+            store.close()
+
+
+class Rehearsal:
+    """Stands in for a group of the journal: takes what would be written and writes nothing."""
+
+    def __init__(self) -> None:
+        self._texts: dict[Path, bytes] = {}
+
+    def write(self, path: Path, data: bytes | str) -> None:
+        self._texts[path] = data.encode("utf-8") if isinstance(data, str) else data
+
+    def change(self, image: Path, caption: Path) -> TagChange:
+        """The tags that the caption of this image would get and lose."""
+        from core.tagging.preview import diff
+
+        new = self._texts.pop(caption, None)
+        if new is None:
+            return TagChange(str(image), (), ())
+        old = ""
+        with contextlib.suppress(CaptionError):
+            old = decode(read_bytes(caption) or b"", caption)
+        return TagChange(str(image), *diff(old, new.decode("utf-8")))
+
+
+class Recorder:
+    """Writes each caption and its line of the results; what is to be told at the end gathers here."""
+
+    def __init__(
+        self,
+        output: CaptionFiles | CaptionTable,
+        results: Results,
+        separator: str,
+        say: Callable[[str], None],
+        rehearsal: Rehearsal | None = None,
+        extension: str = ".txt",
+    ) -> None:
+        self._output = output
+        self._results = results
+        self._splitter = separator.strip() or separator
+        self._say = say
+        self._rehearsal = rehearsal
+        self._extension = extension
+        self._failed_writes = 0
+        self._turned: list[Path] = []
+        self._split_up: set[str] = set()
+
+    def failed(self, path: Path, reason: str) -> None:
+        """An image that cannot be tagged."""
+        self._results.failed(path, reason)
+        self._say(f"FAILED {reason}")
+
+    def tagged(self, path: Path, tags: Tags, size: tuple[int, int] | None = None, *, is_known: bool = False) -> None:
+        """Write the caption of one image. Raises UserError after several failed writes one after another."""
+        from core.tagging.reading import one_line
+
+        try:
+            self._output.write(path, tags.tags, size)
+        except UserError as error:
+            self._failed_writes += 1
+            self.failed(path, one_line(error))
+            if self._failed_writes < _GIVES_UP_AFTER:
+                return
+            with contextlib.suppress(UserError):
+                self._results.save()
+            message = f"{self._failed_writes} captions could not be written one after another; the run ends here"
+            raise UserError(message, error.hint) from error
+        self._failed_writes = 0
+        change = None
+        if self._rehearsal is not None:
+            change = self._rehearsal.change(path, caption_path(path, self._extension))
+        self._results.tagged(path, tags, is_known=is_known, change=change)
+        self._split_up.update(tag for tag in tags.tags if self._splitter in tag)
+        for kind, words in tags.groups:
+            self._say(f"{path.name}: {kind}: {', '.join(words)}")
+
+    def turned(self, path: Path) -> None:
+        """Viewers turn this image; the trainer does not."""
+        self._turned.append(path)
+
+    def warn(self, target: str, *, can_be_turned: bool) -> None:
+        """Say what concerns many images, once."""
+        if self._turned:
+            names = _some([path.name for path in self._turned])
+            remedy = "Save them turned to train on what you see."
+            if can_be_turned:
+                remedy = f"To train on what you see: kohya-tui upright {target}, and tag again."
+            self._say(
+                f"Warning: {count_of(len(self._turned), 'image')} would be turned by viewers (EXIF), but not by the "
+                f"trainer, and tagged as stored: {names}. {remedy}"
+            )
+        if self._split_up:
+            names = _some(sorted(self._split_up))
+            self._say(f"Warning: tags with the separator inside are written as they are, and read as two: {names}")
+
+
+def _some(names: list[str], limit: int = 5) -> str:
+    shown = ", ".join(names[:limit])
+    return shown if len(names) <= limit else f"{shown} and {len(names) - limit:,} more"
