@@ -42,8 +42,11 @@ class Tagbook:
     def __init__(self) -> None:
         self.spelled: list[str] = []
         """By number, as the tag was first seen."""
+        self.keys: list[str] = []
+        """By number, what all spellings of the tag have in common."""
         self._numbers: dict[str, int] = {}
         self._by_text: dict[str, int] = {}
+        self._implied: tuple[int, Codes, Codes] | None = None
 
     def number(self, tag: str) -> int:
         """The number of a tag, a new one when it was never seen."""
@@ -53,12 +56,23 @@ class Tagbook:
             found = self._numbers.setdefault(key, len(self.spelled))
             if found == len(self.spelled):
                 self.spelled.append(tag)
+                self.keys.append(key)
             self._by_text[tag] = found
         return found
 
-    def key(self, number: int) -> str:
-        """What all spellings of a tag have in common."""
-        return tag_key(self.spelled[number])
+    def implied(self) -> tuple[Codes, Codes]:
+        """Every pair of tags of which the first implies the second (core.tagging.cleaning), the first ascending."""
+        if self._implied is None or self._implied[0] != len(self.keys):
+            numbers = self._numbers
+            pairs = sorted(
+                (number, numbers[other])
+                for number, key in enumerate(self.keys)
+                for other in implied_by(key)
+                if other in numbers
+            )
+            specific, general = np.array(pairs, np.int64).reshape(-1, 2).T
+            self._implied = len(self.keys), specific, general
+        return self._implied[1:]
 
 
 class Vocabulary:
@@ -109,6 +123,7 @@ class Rethreshold:
         self._all = tuple(images)
         self._tables = tuple(tables)
         self._scored = self._tables[0].images
+        self._paths = [caption_path(image, request.caption_extension) for image in self._scored]
         self._writers = last_of_each(images, request.caption_extension)
         self._book = Tagbook()
         self._captioners: tuple[Captioner, ...] = ()
@@ -116,7 +131,7 @@ class Rethreshold:
         self._included: dict[tuple[str, tuple[str, ...]], tuple[NDArray[np.bool_], int]] = {}
         self._texts: list[str] = []
         self._now = self._lines = (np.zeros(0, np.int64), np.zeros(0, np.int64))
-        """Of every image the tags on the first line of its caption, and those on all lines."""
+        """Images and the tags on the first line of their captions; those on all lines, where there are several."""
         self._is_text = np.ones(len(self._scored), np.bool_)
         self._is_writer = np.ones(len(self._scored), np.bool_)
 
@@ -151,10 +166,9 @@ class Rethreshold:
         """Read the captions as they are now, after somebody changed some. False when `stop` said so."""
         now, lines = _Sets(self._book), _Sets(self._book)
         texts: list[str] = []
-        for at, image in enumerate(self._scored):
+        for at, (image, path) in enumerate(zip(self._scored, self._paths, strict=True)):
             if at % 200 == 0 and stop():
                 return False
-            path = caption_path(image, self._asked.caption_extension)
             self._is_writer[at] = self._writers[path] == image
             text = ""
             self._is_text[at] = True
@@ -164,7 +178,9 @@ class Rethreshold:
                 self._is_text[at] = False
             texts.append(text)
             now.add(at, text)
-            lines.add(at, *text.splitlines())
+            further = text.splitlines()
+            if len(further) > 1:
+                lines.add(at, *further)
         self._texts, self._now, self._lines = texts, now.arrays(), lines.arrays()
         self._included.clear()
         return True
@@ -189,7 +205,7 @@ class Rethreshold:
         now = self._now[0] * width + self._now[1]
         then = new(width)
         now, then = now[may[now // width]], then[may[then // width]]
-        gained, lost = np.setdiff1d(then, now, True), np.setdiff1d(now, then, True)
+        gained, lost = _differences(now, then)
         before, after = (np.bincount(codes % width, minlength=width) for codes in (now, then))
         spelled = self._book.spelled
         changes = [
@@ -294,24 +310,14 @@ class Rethreshold:
             every = np.arange(len(self._scored), dtype=np.int64) * width
             extra += [every + number for number in first]
             if request.policy in APPENDING:
-                extra.append(self._lines[0] * width + self._lines[1])
+                extra += [owners * width + numbers for owners, numbers in (self._now, self._lines)]
             return np.unique(np.concatenate([tags, *extra])) if extra else tags
 
         return made
 
     def _implied(self, general: Codes, width: int) -> Codes:
         """Those of the general tags that another of the same image implies."""
-        numbers = np.unique(general % width)
-        by_key = {self._book.key(number): number for number in numbers.tolist()}
-        pairs = [
-            (number, by_key[key])
-            for number in numbers.tolist()
-            for key in implied_by(self._book.key(number))
-            if key in by_key
-        ]
-        if not pairs:
-            return general[:0]
-        specific, implied = np.array(sorted(pairs), np.int64).T
+        specific, implied = self._book.implied()
         tag, image = general % width, general // width
         starts, ends = np.searchsorted(specific, tag), np.searchsorted(specific, tag, "right")
         counts = ends - starts
@@ -392,6 +398,18 @@ class _Sets:
     def arrays(self) -> tuple[Codes, Codes]:
         """Images and numbers side by side: `image * width + number` ascends for every width."""
         return np.array(self._owners, np.int64), np.array(self._numbers, np.int64)
+
+
+def _differences(now: Codes, then: Codes) -> tuple[Codes, Codes]:
+    """What only `then` has and what only `now` has; both ascend, so that one merge tells (a third of setdiff1d)."""
+    both = np.concatenate([now * 2, then * 2 + 1])
+    both.sort(kind="stable")
+    codes = both >> 1
+    is_twin = np.zeros(len(codes), np.bool_)
+    is_twin[1:] = codes[1:] == codes[:-1]
+    is_twin[:-1] |= is_twin[1:]
+    is_new = (both & 1).astype(np.bool_)
+    return codes[is_new & ~is_twin], codes[~is_new & ~is_twin]
 
 
 def _asked(request: TagRequest) -> TagRequest:

@@ -16,7 +16,7 @@ import sqlite3
 import threading
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -188,6 +188,8 @@ class ScoreTable:
     indices: NDArray[np.int32]
     values: NDArray[np.float32]
     floor: float = FLOOR
+    memo: dict[Category, NDArray[np.float64]] = field(default_factory=dict)
+    """Adaptive thresholds of the images by category: they depend on nothing else (core.tagging.thresholds)."""
 
     @cached_property
     def owners(self) -> NDArray[np.int32]:

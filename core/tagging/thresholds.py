@@ -37,6 +37,7 @@ _CATEGORIES = (
 class Cut:
     """A category with an adaptive threshold: which labels count, and which of them it decides."""
 
+    category: Category
     members: NDArray[np.bool_]
     decided: NDArray[np.bool_]
     count: int
@@ -47,7 +48,7 @@ class Cut:
         members = categories == category
         decided = members.copy()
         decided[list(own)] = False
-        return cls(members, decided, int(members.sum()), minimum)
+        return cls(category, members, decided, int(members.sum()), minimum)
 
     def thresholds(
         self, indices: NDArray[np.integer], values: NDArray[np.float32], owners: NDArray[np.integer], images: int
@@ -116,7 +117,10 @@ class Thresholds:
         """Positions in the table's `indices` and `values` of the scores that are high enough for their image."""
         limits: NDArray[np.floating] = self.floors[table.indices]
         for each in self._cuts:
-            found = each.thresholds(table.indices, table.values, table.owners, len(table.images))
+            found = table.memo.get(each.category)
+            if found is None:
+                found = each.thresholds(table.indices, table.values, table.owners, len(table.images))
+                table.memo[each.category] = found
             limits = np.where(each.decided[table.indices], found[table.owners], limits)
         return np.flatnonzero(table.values >= limits)
 
@@ -137,19 +141,18 @@ def mcut(values: NDArray[np.float32], owners: NDArray[np.integer], images: int, 
     thresholds = np.full(images, np.inf)
     if not len(values):
         return thresholds
-    order = np.lexsort((-values, owners))
+    # Images in order, scores falling: apart by 2, no two images mix, and float64 keeps float32 apart up to 2^22 images.
+    order = np.argsort(owners * 2.0 - values)
     owners, scores = owners[order], values[order].astype(np.float64)
     is_last = np.append(owners[1:] != owners[:-1], True)
     below = np.where(is_last, 0.0, np.append(scores[1:], 0.0))
     gaps = scores - below
     counts = np.bincount(owners, minlength=images)
     gaps[is_last & (counts[owners] == labels)] = -1.0
-    best = np.lexsort((-gaps, owners))
-    first = np.append(True, owners[best][1:] != owners[best][:-1])
-    chosen = best[first]
-    has_gap = gaps[chosen] > 0
-    chosen = chosen[has_gap]
-    thresholds[owners[chosen]] = (scores[chosen] + below[chosen]) / 2
+    starts = np.flatnonzero(np.append(True, is_last[:-1]))
+    largest = np.repeat(np.maximum.reduceat(gaps, starts), counts[counts > 0])
+    found = np.flatnonzero((gaps == largest) & (gaps > 0))[::-1]  # backwards: the highest of equal gaps is kept
+    thresholds[owners[found]] = (scores[found] + below[found]) / 2
     return thresholds
 
 
