@@ -122,6 +122,7 @@ def test_sample_pictures_of_the_real_trainer_are_read_from_their_names(tmp_path:
     folder.mkdir(parents=True)
     for name in [*reversed(names), "my_lora_000006_00_20261122102806.png", "other_e000001_00_20261122102806_1.png"]:
         (folder / name).touch()
+        os.utime(folder / name, (100, 100))
     found = samples(run_with(tmp_path))
     assert [(item.epoch, item.step, item.prompt_index, item.seed) for item in found] == [
         (0, None, 0, 1),
