@@ -130,7 +130,8 @@ def import_(
     try:
         text = sys.stdin.read() if str(file) == "-" else file.read_bytes().decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"Cannot read {file}: {error}", "Name a Markdown guide or a TOML file, in UTF-8.") from error
+        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise UserError(f"Cannot read {file}: {why}", "Name a Markdown guide or a TOML file, in UTF-8.") from error
     if not text.strip():
         raise UserError(f"There is nothing in {file}", "Name a Markdown guide or a TOML file.")
     try:

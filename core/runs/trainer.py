@@ -95,7 +95,12 @@ def check_trainer(settings: Settings, *, timeout: float = 20.0) -> list[Problem]
     try:
         # -I: neither the current folder nor PYTHONPATH may stand in for what is not installed.
         done = subprocess.run(
-            [python, "-I", "-c", code], capture_output=True, text=True, timeout=timeout, stdin=subprocess.DEVNULL
+            [python, "-I", "-c", code],
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=timeout,
+            stdin=subprocess.DEVNULL,
         )
     except subprocess.TimeoutExpired:
         return [
