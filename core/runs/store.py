@@ -11,6 +11,7 @@ import functools
 import os
 import re
 import shutil
+import signal
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -265,11 +266,14 @@ def _all(folder: Path, ids: list[str]) -> list[Run]:
 def request(run: Run, action: str) -> None:
     """Ask the run's supervisor for `stop-now`, `stop-after-checkpoint` or `continue` (takes the latter back).
 
-    It looks once a second. Raises UserError when the request cannot be written.
+    It looks once a second, and at once when it is woken. Raises UserError when the request cannot be written.
     """
     assert action in ACTIONS, action
     value = {"v": FORMAT, "action": action, "time": time.time(), "by": os.getpid()}
     write_json(run.dir / "request.json", value, fsync=False)
+    if run.supervised and run.status.supervisor_pid:
+        with contextlib.suppress(OSError):  # on another machine, or just gone; SIGCHLD means nothing to others
+            os.kill(run.status.supervisor_pid, signal.SIGCHLD)
 
 
 def take_over(run: Run, status: RunStatus) -> bool:
