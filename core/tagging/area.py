@@ -60,13 +60,13 @@ def _bands(length: int, padded: int, offset: int, out: int) -> tuple[tuple[Band,
 def _shrink_rows(
     rows: Callable[[int, int], NDArray[np.generic]],
     length: int,
-    colours: NDArray[np.float64],
+    width: int,
+    pad: NDArray[np.float64],
     padded: int,
     offset: int,
     out: int,
 ) -> NDArray[np.float32]:
-    """`rows(start, stop)` of [length, width] values as float32 [out, width]; `colours` [width] is the padding."""
-    width = len(colours)
+    """`rows(start, stop)` of [length, width] values, three per pixel, as float32 [out, width]."""
     bands, padding = _bands(length, padded, offset, out)
     result = np.empty((out, width), np.float32)
     for band in bands:
@@ -75,9 +75,12 @@ def _shrink_rows(
             np.matmul(band.weights, rows(band.start, band.stop).astype(np.float32, copy=False), out=target)
         else:
             target[...] = 0
-    if padding.any():
-        outside = np.flatnonzero(padding)
-        result[outside] += (padding[outside, None] * colours).astype(np.float32)
+    outside = np.flatnonzero(padding)
+    # The padding lies before and behind. One grey needs one number a row, which is three times as fast as three.
+    for run in np.split(outside, np.flatnonzero(np.diff(outside) > 1) + 1) if len(outside) else ():
+        part = slice(run[0], run[-1] + 1)
+        shade = (padding[part, None] * (pad[:1] if (pad == pad[0]).all() else pad)).astype(np.float32)
+        result[part] += shade if shade.shape[1] == 1 else np.tile(shade, width // 3)
     return result
 
 
@@ -106,14 +109,14 @@ def shrink_to_square(
         return rows(start, stop).reshape(stop - start, width * 3)
 
     colour = np.array(pad, np.float64)
-    narrow = _shrink_rows(flat, height, np.tile(colour, width), side, top, size)
+    narrow = _shrink_rows(flat, height, width * 3, colour, side, top, size)
     narrow = narrow.reshape(size, width, 3)
 
     def columns(start: int, stop: int) -> NDArray[np.generic]:
         # Turned piece by piece: it stays in the cache, and there is no second copy of the whole.
         return narrow[:, start:stop].transpose(1, 0, 2).reshape(stop - start, size * 3)
 
-    shrunk = _shrink_rows(columns, width, np.tile(colour, size), side, left, size)
+    shrunk = _shrink_rows(columns, width, size * 3, colour, side, left, size)
     # From here on [x, y, 3], as it lies in memory. OpenCV's path for an exact half rounds half up, all others half to
     # even.
     if side == 2 * size:
