@@ -123,6 +123,8 @@ SETS: Mapping[str, TagSet] = {
 """The sets that `--blacklist` knows. A user adds own ones to the settings file: `[blacklists]`, `mine = ["tag", …]`."""
 
 _NEGATING = frozenset({"no", "not", "missing", "without", "implied", "imminent", "alternate", "covered", "unworn"})
+_MOST_WORDS = 12
+"""A tag of more is a sentence that somebody wrote."""
 _IMPLIED: Mapping[str, str] = {
     specific: general
     for general, specifics in {
@@ -158,6 +160,8 @@ def implied_by(tag: str) -> frozenset[str]:
     """
     tag = _fold(tag)
     words = tag.split()
+    if len(words) > _MOST_WORDS:
+        return frozenset()
     found = set()
     for start in range(1, len(words)):
         rest = " ".join(words[start:])

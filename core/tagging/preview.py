@@ -99,8 +99,7 @@ class Preview:
         codes = np.concatenate([self._gained, self._lost])
         if tags is not None:
             codes = codes[np.isin(codes % width, tags)]
-        found: list[int] = np.unique(codes // width).tolist()
-        return found
+        return sorted(set((codes // width).tolist()))
 
 
 def diff(old: str, new: str) -> tuple[tuple[str, ...], tuple[str, ...]]:

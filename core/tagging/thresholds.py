@@ -100,7 +100,8 @@ class Thresholds:
         free = np.ones(len(categories), np.bool_)
         for each in self._cuts:
             free &= ~each.decided
-        self.lowest = min([float(self.floors[free].min(initial=np.inf)), *(each.minimum for each in self._cuts)])
+        lowest = float(str(self.floors[free].min(initial=np.inf)))  # 0.01, not float32's 0.0099999998
+        self.lowest = min([lowest, *(each.minimum for each in self._cuts)])
         """The lowest threshold in force: stored scores answer for the model down to their own floor."""
 
     def passing(self, scores: NDArray[np.float32]) -> NDArray[np.intp]:
