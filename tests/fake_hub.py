@@ -137,7 +137,7 @@ class FakeHub:
             self._error(request, method, 401, "RepoNotFound")  # the hub says 401 to hide private ones
         elif not is_cdn and self.private.get(repo, token) != token:
             self._error(request, method, 401, "GatedRepo" if token else "RepoNotFound")
-        elif revision not in ("main", self._commit(repo)):
+        elif revision not in ("main", self.commit(repo)):
             self._error(request, method, 404, "RevisionNotFound")
         elif name not in self.repos[repo]:
             self._error(request, method, 404, "EntryNotFound")
@@ -151,7 +151,7 @@ class FakeHub:
         is_large = len(body) > self.lfs
         digest = hashlib.sha256(body) if is_large else hashlib.sha1(b"blob %d\0" % len(body) + body)
         etag = f'"{digest.hexdigest()}"'
-        headers = {"X-Repo-Commit": self._commit(repo), "ETag": etag, "Accept-Ranges": "bytes"}
+        headers = {"X-Repo-Commit": self.commit(repo), "ETag": etag, "Accept-Ranges": "bytes"}
         if is_large and not is_cdn:
             place = f"{self._cdn}/cdn/{repo}/resolve/main/{name}"
             headers |= {"X-Linked-Size": str(len(body)), "X-Linked-Etag": etag, "Location": place}
@@ -210,7 +210,8 @@ class FakeHub:
             headers["Retry-After"] = str(retry_after)
         self._reply(request, method, status, json.dumps({"error": code or str(status)}).encode(), headers)
 
-    def _commit(self, repo: str) -> str:
+    def commit(self, repo: str) -> str:
+        """The commit that `main` of a repository means now."""
         digest = hashlib.sha1()
         for name, body in sorted(self.repos[repo].items()):
             digest.update(name.encode() + hashlib.sha256(body).digest())

@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 
 from core.files import write_atomic
 from core.problems import UserError
+from core.tagging.parts import fetch_large, part_of
 from core.text import human_bytes
 
 _T = TypeVar("_T")
@@ -53,6 +54,10 @@ class _Remote:
     size: int
     etag: str
     commit: str | None
+
+    @property
+    def is_large(self) -> bool:
+        return len(self.etag) == 64
 
 
 def main(request_text: str) -> int:
@@ -96,7 +101,7 @@ def _fetch(wanted: _Wanted, files: list[str], extras: list[str]) -> None:
             wanted = replace(wanted, commit=wanted.commit or remote.commit)
     total = sum(remote.size for remote in remotes)
     base = wanted.local_dir or Path(constants.HF_HUB_CACHE)
-    _check_space(base, sum(remote.size for remote in remotes if wanted.force or not _is_there(wanted, remote)))
+    _check_space(base, sum(_missing(wanted, remote) for remote in remotes))
     done = 0
     for remote in remotes:
         report = _Reporter(remote.name, done, total)
@@ -161,16 +166,37 @@ def _describe(wanted: _Wanted, name: str, *, is_extra: bool) -> _Remote | None:
 
 def _one(wanted: _Wanted, remote: _Remote, report: _Reporter) -> Path:
     """The checked file; fetched when it is missing, and once more when it is not what the hub announces."""
-    for again in (wanted.force, True):
-        path = _download(wanted, remote.name, report, force=again)
-        if _is_right(path, remote):
-            return path
+    if remote.is_large:
+        from huggingface_hub import hf_hub_url
+
+        target = _place(wanted, remote)
+        url = hf_hub_url(wanted.repo_id, remote.name, revision=wanted.exact)
+        check = partial(_is_right, remote=remote)
+        if fetch_large(url, target, remote.etag, remote.size, _bar(report), check, force=wanted.force):
+            return target if wanted.local_dir is not None else _download(wanted, remote.name, report, force=False)
+        path = target
+    else:
+        for again in (wanted.force, True):
+            path = _download(wanted, remote.name, report, force=again)
+            if _is_right(path, remote):
+                return path
     with contextlib.suppress(OSError):
         path.resolve().unlink()
     raise UserError(
         f"{wanted.repo_id}/{remote.name} arrived damaged twice (its checksum is wrong)",
         "A proxy or mirror changes it: try another network, or without HF_ENDPOINT.",
     )
+
+
+def _place(wanted: _Wanted, remote: _Remote) -> Path:
+    """Where the content of a large file lies: in the folder asked for, or in the cache under its checksum."""
+    from huggingface_hub import constants
+    from huggingface_hub.file_download import repo_folder_name
+
+    if wanted.local_dir is not None:
+        return wanted.local_dir / remote.name
+    folder = Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=wanted.repo_id, repo_type="model")
+    return folder / "blobs" / remote.etag
 
 
 def _download(wanted: _Wanted, name: str, report: _Reporter, *, force: bool) -> Path:
@@ -215,7 +241,7 @@ def _is_right(path: Path, remote: _Remote) -> bool:
     size = path.stat().st_size
     if size != remote.size:
         return False
-    if len(remote.etag) == 64:
+    if remote.is_large:
         digest = hashlib.sha256()
     elif len(remote.etag) == 40:
         digest = hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)
@@ -227,20 +253,15 @@ def _is_right(path: Path, remote: _Remote) -> bool:
     return digest.hexdigest() == remote.etag
 
 
-def _is_there(wanted: _Wanted, remote: _Remote) -> bool:
-    """A file of the right length; whether it is right is checked later."""
-    from huggingface_hub import constants
-    from huggingface_hub.file_download import repo_folder_name
-
-    if wanted.local_dir is not None:
-        path = wanted.local_dir / remote.name
-    else:
-        folder = Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=wanted.repo_id, repo_type="model")
-        path = folder / "blobs" / remote.etag
-    try:
-        return path.stat().st_size == remote.size
-    except OSError:
-        return False
+def _missing(wanted: _Wanted, remote: _Remote) -> int:
+    """Bytes that are not there yet; whether what is there is right is checked later."""
+    place = _place(wanted, remote)
+    with contextlib.suppress(OSError):
+        if not wanted.force and place.stat().st_size == remote.size:
+            return 0
+    with contextlib.suppress(OSError):
+        return max(0, remote.size - part_of(place, remote.etag).stat().st_size)
+    return remote.size
 
 
 def _check_space(base: Path, total: int) -> None:

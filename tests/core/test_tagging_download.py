@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import subprocess
@@ -9,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from core.problems import UserError
@@ -143,16 +145,52 @@ def test_no_network_is_told_with_what_helps(monkeypatch: pytest.MonkeyPatch, tmp
     assert "--model" in (caught.value.hint or "")
 
 
-def test_closing_the_iterator_ends_the_download(hub: FakeHub, tmp_path: Path) -> None:
-    """Cancel: the child is gone at once and leaves no litter in the cache."""
-    hub.fault("*/model.onnx", method="GET", rate=300_000, times=9)
+@pytest.mark.parametrize("is_killed", [False, True])
+def test_a_download_that_was_cancelled_or_killed_goes_on_later(hub: FakeHub, tmp_path: Path, is_killed: bool) -> None:
+    """Cancel: the child is gone at once, no model is found; the next download asks for the rest only, and nothing
+    unfinished stays behind.
+    """
+    hub.fault("*/model.onnx", method="GET", rate=600_000)
     steps = download(TaggerModel(REPO))
     for step in steps:
-        if step.done > 0:
+        if step.done > 400_000:
             break
+    if is_killed:
+        for child in psutil.Process().children():
+            child.kill()
+        with pytest.raises(UserError, match="ended early"):
+            list(steps)
     steps.close()
-    assert not list((tmp_path / "hf").rglob("*.incomplete"))
     assert not find_model(REPO, None, Settings()).is_on_disk
+    assert not psutil.Process().children()
+    fetch()
+    asked = hub.sent("model.onnx")[-1][2] or ""
+    assert int(asked.removeprefix("bytes=").rstrip("-")) >= 400_000
+    model = find_model(REPO, None, Settings())
+    assert model.onnx is not None and model.onnx.read_bytes() == MODEL
+    assert not [path for path in (tmp_path / "hf").rglob("*") if path.suffix in (".incomplete", ".part")]
+
+
+def test_a_rest_that_does_not_fit_is_fetched_anew(hub: FakeHub, tmp_path: Path) -> None:
+    """What lies there unfinished is damaged: the checksum tells, and all of it comes again, into a folder as well."""
+    from core.tagging.parts import part_of
+
+    target = tmp_path / "models" / "org_wd-test-tagger" / "model.onnx"
+    target.parent.mkdir(parents=True)
+    part_of(target, hashlib.sha256(MODEL).hexdigest()).write_bytes(b"x" * 900_000)
+    fetch(model_dir=tmp_path / "models")
+    assert target.read_bytes() == MODEL
+    assert sorted(path.name for path in target.parent.iterdir()) == ["model.onnx", "selected_tags.csv"]
+
+
+def test_two_downloads_of_one_file_do_not_mix(hub: FakeHub) -> None:
+    """A run and the app fetch the same model: one waits for the other, and the file comes over the line once."""
+    hub.fault("*/model.onnx", method="GET", rate=2_000_000)
+    first, second = download(TaggerModel(REPO)), download(TaggerModel(REPO))
+    next(first)
+    for steps in (second, first):
+        assert list(steps)[-1].path is not None
+    assert len(hub.sent("model.onnx")) == 1
 
 
 def test_any_file_can_be_fetched_into_a_folder(hub: FakeHub, tmp_path: Path) -> None:
@@ -215,3 +253,102 @@ def test_force_download_without_network_uses_the_copy(
     assert done.returncode == 0, done.stdout + done.stderr
     assert "The copy on this machine is used" in done.stdout
     assert (images / "a.txt").exists()
+
+
+def test_weights_beside_the_model_are_fetched_with_it(hub: FakeHub) -> None:
+    """A model in two files is on disk when both are; what the repository has beyond is taken, what it lacks is not
+    missed.
+    """
+    hub.repos[REPO] |= {"model.onnx.data": b"w" * 50_000, "thresholds.csv": b"category,name,threshold\n0,general,0.2\n"}
+    model = TaggerModel(REPO, sidecars=("model.onnx.data",), extras=("preprocess.json", "thresholds.csv"))
+    steps = list(download(model))
+    assert [Path(step.path or "").name for step in steps if step.path] == [
+        "model.onnx",
+        "selected_tags.csv",
+        "model.onnx.data",
+        "thresholds.csv",
+    ]
+    assert find_model(REPO, None, Settings()).thresholds == {"general": 0.2}
+
+
+def test_all_files_come_from_one_commit(hub: FakeHub) -> None:
+    """While the author uploads a new version, a half-fetched update leaves the old model in use; then all is new."""
+    fetch()
+    old = find_model(REPO, None, Settings())
+    hub.repos[REPO] = {"model.onnx": MODEL[::-1], "selected_tags.csv": LABELS + b"2,solo,0,4\n"}
+    hub.fault("*/selected_tags.csv", method="GET", status=404, code="EntryNotFound")
+    with pytest.raises(UserError):
+        fetch()
+    assert find_model(REPO, None, Settings()).onnx == old.onnx
+    fetch()
+    new = find_model(REPO, None, Settings())
+    assert new.onnx is not None and new.labels is not None and new.onnx.parent == new.labels.parent
+    assert new.onnx.read_bytes() == MODEL[::-1] and new.labels.read_bytes().endswith(b"solo,0,4\n")
+    assert old.onnx is not None and old.onnx.read_bytes() == MODEL
+
+
+def test_a_revision_is_fetched_and_found_by_its_name(hub: FakeHub, tmp_path: Path) -> None:
+    """A pinned commit stays what it is when the author goes on; a --model_dir keeps it apart from the other."""
+    commit = hub.commit(REPO)
+    pinned = find_model(REPO, None, Settings(), revision=commit)
+    list(download(pinned))
+    hub.repos[REPO]["model.onnx"] = MODEL[::-1]
+    fetch()
+    assert find_model(REPO, None, Settings()).folder != find_model(REPO, None, Settings(), revision=commit).folder
+    again = find_model(REPO, None, Settings(), revision=commit)
+    assert again.onnx is not None and again.onnx.read_bytes() == MODEL
+    newer = find_model(REPO, None, Settings(), tmp_path / "models", hub.commit(REPO))
+    list(download(newer, tmp_path / "models"))
+    assert not find_model(REPO, None, Settings(), tmp_path / "models").is_on_disk
+    assert find_model(REPO, None, Settings(), tmp_path / "models", hub.commit(REPO)).is_on_disk
+
+
+def test_a_revision_that_does_not_exist_is_told(hub: FakeHub) -> None:
+    """The sentence names it and the page with the list; one that is no name at all is refused before asking."""
+    with pytest.raises(UserError, match="no branch, tag or commit v9") as caught:
+        list(download(find_model(REPO, None, Settings(), revision="v9")))
+    assert f"{hub.url}/{REPO}/commits/main" in (caught.value.hint or "")
+    with pytest.raises(UserError, match="is no commit, tag or branch"):
+        find_model(REPO, None, Settings(), revision="../../main")
+
+
+@pytest.mark.parametrize(("status", "code"), [(401, ""), (403, ""), (401, "RepoNotFound"), (403, "GatedRepo")])
+def test_a_gated_model_says_so_whatever_the_hub_answers(hub: FakeHub, status: int, code: str) -> None:
+    """Without a token the page to accept the terms on is named, and HF_TOKEN; no other cause is guessed at."""
+    hub.fault("*", status=status, code=code, times=99)
+    with pytest.raises(UserError, match="only given to users who accepted its terms") as caught:
+        list(download(TaggerModel(REPO, is_gated=True)))
+    assert f"{hub.url}/{REPO}" in (caught.value.hint or "") and "HF_TOKEN" in (caught.value.hint or "")
+
+
+def test_a_refusal_names_the_token(hub: FakeHub) -> None:
+    """403 for a repository that is not known to be gated."""
+    hub.fault("*", status=403, times=99)
+    with pytest.raises(UserError, match="does not let you read") as caught:
+        fetch()
+    assert "HF_TOKEN" in (caught.value.hint or "")
+
+
+def test_a_busy_hub_is_given_the_time_it_asks_for(hub: FakeHub) -> None:
+    """429 with Retry-After: waited for, then the download goes on."""
+    hub.fault("*/model.onnx", method="HEAD", status=429, retry_after=1)
+    fetch()
+    assert find_model(REPO, None, Settings()).is_on_disk
+
+
+def test_a_server_without_ranges_sends_all_of_it_again(hub: FakeHub) -> None:
+    """After a cut a mirror answers with the whole file: it is still whole, not longer."""
+    hub.fault("*/model.onnx", method="GET", cut=700_000)
+    hub.fault("*/model.onnx", method="GET", no_range=True)
+    fetch()
+    model = find_model(REPO, None, Settings())
+    assert model.onnx is not None and model.onnx.read_bytes() == MODEL
+
+
+def test_a_line_that_goes_silent_is_given_up_and_taken_up(hub: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing comes for longer than the client waits: the rest is asked for again."""
+    monkeypatch.setenv("HF_HUB_DOWNLOAD_TIMEOUT", "1")
+    hub.fault("*/model.onnx", method="GET", stall=30, at=500_000)
+    fetch()
+    model = find_model(REPO, None, Settings())
+    assert model.onnx is not None and model.onnx.read_bytes() == MODEL
