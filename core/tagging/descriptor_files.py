@@ -23,7 +23,7 @@ LOCAL_FILE = "tagger.toml"
 """One model in its own folder."""
 FORMAT = 1
 _T = TypeVar("_T")
-_REMEDY = "What may stand there: kohya-tui help tagging"
+_REMEDY = "What may stand there: kohya-tui help models"
 _LAYOUTS = ("NHWC", "NCHW")
 _FITS = ("pad", "squash", "pad-after", "crop")
 FILTERS = ("area", "bicubic", "bilinear", "lanczos")

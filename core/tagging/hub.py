@@ -355,7 +355,7 @@ def _in_words(wanted: _Wanted, name: str, error: Exception) -> UserError:
         return UserError(
             f"The repository {repo_id} has no file {name}",
             "It is no tagger of a known form. Known ones: kohya-tui models; how to describe another: kohya-tui help "
-            "tagging",
+            "models",
         )
     if isinstance(error, hub.RevisionNotFoundError):
         return UserError(

@@ -1,8 +1,7 @@
 """Fetching one large file of the hub so that the next attempt goes on where this one ended, also after a kill.
 
 The hub's own client (2.x) begins again: its unfinished file has a new name every time. Ours is called after the
-checksum
-and lies beside the finished one; the client then finds that in its cache and only links to it.
+checksum and lies beside the finished one; the client then finds that in its cache and only links to it.
 """
 
 from __future__ import annotations

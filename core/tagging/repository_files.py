@@ -51,7 +51,7 @@ def read_preprocess(path: Path, form: InputFormat) -> InputFormat:
     except (OSError, ValueError, KeyError, TypeError, AttributeError, ZeroDivisionError) as error:
         raise UserError(
             f"{path} asks for a preparation of the pictures that is not known here: {error}",
-            "Describe the model in a tagger.toml (kohya-tui help tagging), or name another one.",
+            "Describe the model in a tagger.toml (kohya-tui help models), or name another one.",
         ) from error
 
 

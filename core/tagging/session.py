@@ -318,7 +318,7 @@ def _checked(
     assert model.labels is not None
     return TaggerSession(
         model=model,
-        labels=read_labels(model.labels, width if isinstance(width, int) else None),
+        labels=read_labels(model.labels, width if isinstance(width, int) else None, model.categories),
         input_size=size,
         fixed_batch=batch,
         provider=really.word,

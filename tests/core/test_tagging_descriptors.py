@@ -107,7 +107,7 @@ def test_a_mistake_names_file_line_and_remedy(tmp_path: Path, line: str, number:
         read_descriptors(path)
     assert caught.value.message.startswith(f"{path}, line {number}: "), caught.value.message
     assert reason in caught.value.message and "\n" not in caught.value.message
-    assert "kohya-tui help tagging" in (caught.value.hint or "")
+    assert "kohya-tui help models" in (caught.value.hint or "")
 
 
 @pytest.mark.parametrize(
