@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -65,6 +66,19 @@ class Preview:
     _spelled: Sequence[str]
     _gained: NDArray[np.int64]
     _lost: NDArray[np.int64]
+    _now: NDArray[np.int64]
+    _then: NDArray[np.int64]
+
+    def tags(self) -> tuple[TagChange, ...]:
+        """Every tag that a caption has or would have: `changes`, then those whose count stays, the most frequent
+        first.
+        """
+        import numpy as np
+
+        same = np.flatnonzero((self._now == self._then) & (self._now > 0))
+        order = same[np.argsort(-self._now[same], kind="stable")]
+        counts = zip(order.tolist(), self._now[order].tolist(), strict=True)
+        return (*self.changes, *(TagChange(self._spelled[at], count, count) for at, count in counts))
 
     def of(self, image: Path) -> ImageChange:
         """What changes in one image's caption."""
@@ -102,13 +116,16 @@ class Preview:
         return sorted(set((codes // width).tolist()))
 
 
+_known_key = lru_cache(1 << 16)(tag_key)  # a dataset says the same few thousand tags again and again
+
+
 def diff(old: str, new: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The tags that the caption `new` has and `old` has not, and those that it has no more, as they are spelled.
 
     Case, underscores, order and repetitions do not count, and only the first line does, as in `Preview`.
     """
-    before = {tag_key(tag): tag for tag in split(old)}
-    after = {tag_key(tag): tag for tag in split(new)}
+    before = {_known_key(tag): tag for tag in split(old)}
+    after = {_known_key(tag): tag for tag in split(new)}
     return (
         tuple(tag for key, tag in after.items() if key not in before),
         tuple(tag for key, tag in before.items() if key not in after),

@@ -197,6 +197,8 @@ class TagResult:
     dry_run: bool = False
     changes: tuple[TagChange, ...] = ()
     """Of a dry run: the captions that would get other tags."""
+    group: str | None = None
+    """The journal's group of the pass; None for a dry run."""
 
     @property
     def count(self) -> int:
@@ -273,6 +275,7 @@ class ResultsReader:
             limited_by=_text(latest.get("limited_by")),
             dry_run=bool(self._head.get("dry_run")),
             changes=tuple(self._changes),
+            group=_text(self._head.get("group")),
         )
 
     def _line(self, text: bytes) -> None:

@@ -225,6 +225,8 @@ class Rethreshold:
             tuple(spelled),
             gained,
             lost,
+            before,
+            after,
         )
 
     def caption(self, request: TagRequest, image: Path) -> str | None:
@@ -247,6 +249,20 @@ class Rethreshold:
         """
         is_in, _ = self._chosen(request)
         return any(is_in[at] and self._is_writer[at] for at, each in enumerate(self._scored) if each == image)
+
+    def threshold(self, request: TagRequest, tag: str) -> tuple[str, float] | None:
+        """The model's own name of a tag that captions hold, and the threshold in force for it (above 1: never
+        written), the first model's before the others'. None for a tag that no threshold decides.
+
+        Raises UserError for options that cannot be.
+        """
+        key = tag_key(tag)
+        for captioner, table in zip(self._retuned(request.caption), self._tables, strict=True):
+            floors = captioner.thresholds.floors
+            for at, label in enumerate(captioner.labels):
+                if np.isfinite(floors[at]) and any(tag_key(part) == key for part in label.parts):
+                    return table.labels.names[at], float(floors[at])
+        return None
 
     def _retuned(self, options: CaptionOptions) -> tuple[Captioner, ...]:
         if self._captioners:
