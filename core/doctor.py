@@ -9,7 +9,6 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -186,16 +185,19 @@ def _trainer(settings: Settings) -> Iterator[Check]:
 
 
 def _onnxruntime() -> Check:
-    from core.tagging.providers import install_command, repair_command
+    from core.tagging.providers import (
+        CPU,
+        PROVIDERS,
+        available_runtime,
+        install_command,
+        installed_wheels,
+        repair_command,
+    )
 
-    have = [name for name in ("onnxruntime", "onnxruntime-gpu") if _installed(name)]
-    if len(have) == 2:
-        return Check(
-            "onnxruntime",
-            False,
-            "both onnxruntime and onnxruntime-gpu are installed: one hides the other",
-            repair_command(),
-        )
+    have = installed_wheels()
+    if len(have) > 1:
+        names = " and ".join(have)
+        return Check("onnxruntime", False, f"{names} are installed: one hides the other", repair_command())
     if not have:
         return Check(
             "onnxruntime",
@@ -210,18 +212,16 @@ def _onnxruntime() -> Check:
         session = open_session(find_model("demo", None, Settings()), provider="auto")
     except UserError as error:
         return Check("onnxruntime", False, error.message, error.hint)
-    version = metadata.version(have[0])
-    if session.fallback:
-        return Check("onnxruntime", False, f"{have[0]} {version} runs on {session.provider}", session.fallback)
-    return Check("onnxruntime", True, f"{have[0]} {version} runs on {session.provider}")
-
-
-def _installed(name: str) -> bool:
-    try:
-        metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return False
-    return True
+    ((name, version),) = have.items()
+    there = available_runtime().get_available_providers()
+    others = [
+        f"{each.label}{'' if each.is_tested else ' (untested)'}"
+        for each in PROVIDERS.values()
+        if each.engine in there and each.word not in (CPU, session.provider)
+    ]
+    also = f"; --provider can also ask for {', '.join(others)}" if others else ""
+    message = f"{name} {version} runs on {session.device_name}{also}"
+    return Check("onnxruntime", session.fallback is None, message, session.fallback)
 
 
 def _tagger(workspace: Workspace | None, settings: Settings) -> Check:

@@ -113,6 +113,8 @@ def convert(source: Path, target: Path) -> None:
     from onnxruntime.transformers import float16
 
     model = onnx.load(source)
+    if not model.graph.node:
+        raise ValueError("the file has no graph")
     blocked = [*float16.DEFAULT_OP_BLOCK_LIST, *_EXACT]
     onnx.save(float16.convert_float_to_float16(model, keep_io_types=True, op_block_list=blocked), target)
 

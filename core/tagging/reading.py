@@ -7,7 +7,7 @@ import hashlib
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -33,10 +33,12 @@ class ModelInput:
     size: int
 
     @property
-    def pixels(self) -> tuple[object, ...]:
+    def pixels(self) -> ModelInput:
         """What decides the bytes of `preprocess.prepare`; models that agree in it share one picture."""
-        form = self.form
-        return form.channels, form.fit, form.pad, form.resample, self.size
+        form = replace(
+            self.form, layout="", scale=(), shift=(), size=None, output=None, is_logits=False, by_probability=False
+        )
+        return ModelInput(form, self.size)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,12 +125,13 @@ def read_picture(
             with gate.admit(size[0] * size[1]):
                 rgb = decode(image, path, clip_16_bit=clip_16_bit, data=data)
                 del data
-                made: dict[tuple[object, ...], NDArray[np.uint8]] = {}
+                made: dict[ModelInput, NDArray[np.uint8]] = {}
                 wanted = inputs()
-                for item in wanted:
-                    if item.pixels not in made:
-                        made[item.pixels] = prepare(rgb, item.form, item.size)
-            pixels = tuple(made[item.pixels] for item in wanted)
+                keys = [item.pixels for item in wanted]
+                for key in keys:
+                    if key not in made:
+                        made[key] = prepare(rgb, key.form, key.size)
+            pixels = tuple(made[key] for key in keys)
             return Picture(path, content, length, size, pixels, is_turned=is_turned(image))
     except UserError as error:
         return Picture(path, content, length, error=one_line(error))
