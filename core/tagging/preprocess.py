@@ -28,6 +28,8 @@ _NEEDS_NEWER = frozenset({".avif", ".jxl", ".heic"})
 _ORIENTATION = 0x0112
 _LARGE = 8_000_000
 """Pixels from which a picture goes to numpy in strips: 100 megapixels cost 300 MB and 3 s more at once."""
+_CANVAS = 200_000_000
+"""Most pixels of a padded or enlarged picture: one of 1 x 60,000 would become a square of 3.6 gigapixels."""
 _REMEDY = "Open it in an image program and save it again as PNG, or remove it."
 
 
@@ -91,8 +93,10 @@ def prepare(image: Pixels, form: InputFormat, size: int) -> NDArray[np.uint8]:
 
 
 def _padded(image: Image.Image, form: InputFormat, size: int) -> NDArray[np.uint8]:
-    """To a square, then to `size`."""
+    """To a square, then to `size`; one too narrow for its square to fit into memory is made small first."""
     side = max(image.size)
+    if side * side > _CANVAS:
+        return _padded_after(image, form, size)
     canvas = _centred(image, side, form.pad)
     return np.asarray(canvas if side == size else canvas.resize((size, size), _filter(form)))
 
@@ -113,6 +117,9 @@ def _cropped(image: Image.Image, form: InputFormat, size: int) -> NDArray[np.uin
     """The shorter side to `size`, then the middle, as torchvision's Resize and CenterCrop."""
     width, height = image.size
     fitted = (size, int(size * height / width)) if width < height else (int(size * width / height), size)
+    if fitted[0] * fitted[1] > _CANVAS:
+        side, left, top = min(width, height), max(0, width - height) // 2, max(0, height - width) // 2
+        return np.asarray(image.crop((left, top, left + side, top + side)).resize((size, size), _filter(form)))
     small = image if image.size == fitted else image.resize(fitted, _filter(form))
     left, top = (small.width - size) // 2, (small.height - size) // 2
     return np.asarray(small.crop((left, top, left + size, top + size)))

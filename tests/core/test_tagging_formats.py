@@ -223,3 +223,14 @@ def test_another_preprocess_version_or_file_gives_other_score_keys(tmp_path: Pat
     (folder / "tagger.toml").write_text('sidecars = ["weights.bin"]\ninput = "cl2"\n', "utf-8")
     keys.append(score_key(find_model(str(folder), None, Settings())))
     assert len(set(keys)) == 4
+
+
+@pytest.mark.parametrize("fit", ["pad", "squash", "pad-after", "crop"])
+def test_a_very_narrow_picture_needs_no_gigabytes(fit: str) -> None:
+    """One pixel by sixty thousand is prepared like any other, in either direction, with any fit."""
+    from core.tagging.descriptors import InputFormat
+
+    form = InputFormat(fit=fit, resample="bicubic", align=(64, "bilinear") if fit == "squash" else None)
+    for size in ((1, 60_000), (60_000, 1)):
+        pixels = prepare(Image.new("RGB", size, (10, 20, 30)), form, SIDE)
+        assert pixels.shape == (SIDE, SIDE, 3) and pixels.min() < 255
