@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +80,15 @@ class Held:
         self.session.terminate()
 
 
+@contextlib.contextmanager
+def opens_when(gate: threading.Event, condition: Callable[[], bool]) -> Iterator[None]:
+    """Set `gate` once `condition` holds, while the block runs."""
+    watcher = threading.Thread(target=lambda: (until(condition), gate.set()))
+    watcher.start()
+    yield
+    watcher.join(30)
+
+
 def test_scores_do_not_depend_on_the_batch() -> None:
     """One by one, in eights, or filled up to a fixed batch of four: the same numbers, in the order of the files."""
     paths = sorted(GOOD.glob("rgb_*.*"))
@@ -102,8 +112,10 @@ def test_several_models_give_a_row_each_and_share_the_decoding() -> None:
 def test_several_devices_share_the_images_in_order() -> None:
     """Both lanes get work, and the results come in the order of the paths."""
     paths = sorted(GOOD.glob("rgb_*.*")) * 6
-    lanes = [[Held(opened())], [Held(opened())]]
-    items = all_of(paths, lanes, batch=2, threads=3)
+    gate = threading.Event()
+    lanes = [[Held(opened(), gate)], [Held(opened(), gate)]]
+    with opens_when(gate, lambda: all(lane[0].batches for lane in lanes)):
+        items = all_of(paths, lanes, batch=2, threads=3)
     assert [item.path for item in items] == paths
     assert all(lane[0].batches for lane in lanes)
     assert np.allclose(rows(items), rows(all_of(paths, [[opened()]], batch=2)), atol=1e-6)
@@ -112,8 +124,10 @@ def test_several_devices_share_the_images_in_order() -> None:
 def test_a_device_that_fails_leaves_its_images_to_the_others() -> None:
     """Nothing is lost and nothing done twice; it is said once."""
     paths = sorted(GOOD.glob("rgb_*.*")) * 6
-    pace = Pace()
-    items = all_of(paths, [[Held(opened(), fails_after=1)], [opened()]], batch=2, pace=pace)
+    gate, pace = threading.Event(), Pace()
+    failing, other = Held(opened(), fails_after=0), Held(opened(), gate)
+    with opens_when(gate, lambda: bool(failing.batches)):
+        items = all_of(paths, [[failing], [other]], batch=2, pace=pace)
     assert [item.path for item in items] == paths and all(item.scores for item in items)
     (note,) = pace.take_notes()
     assert "CUDA failure 719" in note and "The other GPUs go on" in note
