@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from core.tagging.results import TagResult
 
 STOPPING_SECONDS = 20
+_COMING_UP_SECONDS = 1.0
 FAILED_IMAGES = "KT513"
 """The problem that counts failed images: the report names each."""
 
@@ -61,11 +62,12 @@ def _start(place: Place, request: TagRequest) -> None:
     spec, files = tag_spec(workspace, request)
     if plan.warning:
         say(f"{plan.warning}: to keep what you wrote choose --policy append, skip or only-untagged next time")
-    run = start(create(runs_dir(workspace), spec, files))
-    if request.detach:
-        emit({"run": run.id, "state": str(run.status.state)}, [f"tagging as run {run.id}"], as_json=request.json)
-        return
+    run = create(runs_dir(workspace), spec, files)
     try:
+        run = start(run)
+        if request.detach:
+            emit({"run": run.id, "state": str(run.status.state)}, [f"tagging as run {run.id}"], as_json=request.json)
+            return
         _wait(run)
     except Interrupted as stop:
         if stop.number == signal.SIGHUP:  # the terminal went away: what a detached run is for
@@ -124,6 +126,13 @@ def _leave(run: Run, request: TagRequest) -> None:
     """Ask the run to stop, wait until it did, and say what was done: captions that are written stay."""
     from core.runs.launch import stop
 
+    from core.runs.model import WAITING_STATES
+    from core.runs.store import observe
+
+    deadline = time.monotonic() + _COMING_UP_SECONDS
+    while run.status.state in WAITING_STATES and time.monotonic() < deadline:  # interrupted while it was started
+        run = observe(run.dir)
+        time.sleep(0.02)
     say(f"stopping; what is tagged stays ({_undo(run)} takes it back)")
     with contextlib.suppress(UserError):  # it ended by itself just now
         stop(run, "stop-now")
@@ -167,8 +176,9 @@ def _report(run: Run, request: TagRequest, *, interrupted: bool = False) -> None
             {"path": change.path, "added": list(change.added), "removed": list(change.removed)}
             for change in result.changes
         ]
-    lines = _summary(result)
-    lines += [f"✗ {printable(path)}: {printable(reason)}" for path, reason in failed]
+    root = "" if run.spec.workspace is None else f"{run.spec.workspace}/"
+    lines = _summary(result, root)
+    lines += [f"✗ {printable(path.removeprefix(root))}: {printable(reason)}" for path, reason in failed]
     emit(document, folded(lines), as_json=request.json)
     if run.spec.workspace is None and result.tagged and not result.dry_run and not request.json and not interrupted:
         say(f"To take it back: {_undo(run)}")
@@ -181,7 +191,7 @@ def _report(run: Run, request: TagRequest, *, interrupted: bool = False) -> None
         raise typer.Exit(1)
 
 
-def _summary(result: TagResult) -> list[str]:
+def _summary(result: TagResult, root: str) -> list[str]:
     """What was done, in a few lines; of a dry run the tags that every caption would get and lose."""
     if result.total is None:
         return []
@@ -189,7 +199,7 @@ def _summary(result: TagResult) -> list[str]:
     for change in result.changes:
         pairs = (("+", change.added), ("-", change.removed))
         parts = [f"{sign} {printable(', '.join(tags))}" for sign, tags in pairs if tags]
-        lines.append(f"{printable(change.path)}: {'  '.join(parts)}")
+        lines.append(f"{printable(change.path.removeprefix(root))}: {'  '.join(parts)}")
     by = f" by {printable(result.model or '?')}"
     on = f" on {printable(result.provider)}" if result.provider else ""
     rate = f", {result.images_per_second:.1f} images a second" if result.images_per_second else ""

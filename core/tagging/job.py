@@ -108,8 +108,10 @@ def _conclude(job: Job, results: Results, stop: Stop) -> None:
     rate = f" at {results.rate:.1f} images/s" if results.rate else ""
     limit = f", limited by {results.limited_by}" if results.limited_by else ""
     failed = f", {len(results.failures)} failed (FAILED above)" if results.failures else ""
-    known = f", {results.known:,} of them from stored scores" if results.known else ""
-    verb = "would be tagged; nothing was written" if job.options.get("dry_run") else "tagged"
+    known = f" ({results.known:,} from stored scores)" if results.known else ""
+    if results.known == results.count:
+        rate = ""
+    verb = "would be tagged, nothing was written" if job.options.get("dry_run") else "tagged"
     say(f"{word}: {count_of(results.count, 'image')} {verb}{known}{rate}{limit}{failed}.")
 
 

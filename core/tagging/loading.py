@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,10 +14,16 @@ from core.tagging.models import TaggerModel, find_model
 from core.text import human_bytes
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from core.tagging.pipeline import Lane
+    from core.tagging.reading import ModelInput
     from core.workspace import Workspace
 
 Say = Callable[[str], None]
+_SAMPLE = 32
+"""Images on which half precision is compared."""
 
 
 def find_models(spec: Mapping[str, Any], workspace: Workspace | None, say: Say) -> list[TaggerModel]:
@@ -100,6 +107,39 @@ def load_lanes(
             asked = session.fixed_batch
     loaded(Loaded((on_cpu or sessions[0]).provider, fallback, asked))
     return lanes
+
+
+def tell_flips(
+    lane: Lane,
+    models: Sequence[TaggerModel],
+    images: Sequence[Path],
+    thresholds: Sequence[NDArray[np.float32]],
+    say: Say,
+    *,
+    device: int | None = None,
+) -> None:
+    """Say of each model in half precision which tags of a sample of the images that changes.
+
+    `thresholds`: float32 [labels] of each model. The exact model is loaded beside the other one for it.
+    """
+    from core.tagging.fp16 import flips
+    from core.tagging.reading import PixelGate, read_picture
+    from core.tagging.session import open_session
+
+    step = max(1, len(images) // _SAMPLE)
+    for session, model, floors in zip(lane, models, thresholds, strict=True):
+        if session.model.onnx == model.onnx:
+            continue
+        asked: Callable[[], list[ModelInput]] = partial(list, [session.input])
+        pictures = (read_picture(path, asked, PixelGate()) for path in images[::step][:_SAMPLE])
+        pixels = [picture.pixels[0] for picture in pictures if picture.pixels]
+        if not pixels:
+            continue
+        try:
+            exact = open_session(model, session.provider, device=device)
+            say(flips(exact, session, pixels, floors).sentence())
+        except UserError as error:  # no room for both
+            say(f"Warning: what half precision changes cannot be told: {error.message}")
 
 
 def _fetch(model: TaggerModel, model_dir: Path | None, say: Say) -> None:

@@ -6,7 +6,7 @@ import contextlib
 import json
 import os
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from core.tagging.merging import PassCaptioner
     from core.tagging.models import TaggerModel
     from core.tagging.pace import Pace
-    from core.tagging.pipeline import Lane
+    from core.tagging.pipeline import Lane, Tagged
     from core.tagging.recording import Recorder, Stores
     from core.tagging.results import Results
     from core.tagging.writing import CaptionTable
@@ -45,10 +45,16 @@ class Pass:
     def run(self) -> None:
         """Raises UserError for what keeps it from starting or ends it early; what was written until then stays."""
         from core.tagging.loading import find_models
+        from core.tagging.scores import FLOOR
 
         job = self.job
         models = find_models(job.spec, job.workspace, say)
         captioner, stores = self._captioner(models)
+        if job.options.get("from_scores") and captioner.lowest < FLOOR:
+            raise UserError(
+                f"Scores under {FLOOR} are not stored, so a threshold of {captioner.lowest:g} needs the model",
+                f"Leave out --from-scores, or ask for {FLOOR} at least.",
+            )
         with contextlib.ExitStack() as closing:
             closing.callback(stores.close)
             recorder, table, group = self._recorder(closing)
@@ -171,13 +177,7 @@ class Pass:
     def _without_model(self, images: list[Path], captioner: PassCaptioner, recorder: Recorder, stores: Stores) -> None:
         """`--from-scores` for images that were moved or touched: known by their content, or not at all."""
         from core.tagging.reading import content_of, one_line
-        from core.tagging.scores import FLOOR
 
-        if captioner.lowest < FLOOR:
-            raise UserError(
-                f"Scores under {FLOOR} are not stored, so a threshold of {captioner.lowest:g} needs the model",
-                f"Leave out --from-scores, or ask for {FLOOR} at least.",
-            )
         for image in images:
             if self.stop.asked():
                 return
@@ -202,7 +202,7 @@ class Pass:
         table: CaptionTable | None,
     ) -> None:
         from core.tagging.engines import physical_cores
-        from core.tagging.loading import load_lanes
+        from core.tagging.loading import load_lanes, tell_flips
         from core.tagging.pipeline import tag_images
         from core.tagging.scores import FLOOR
         from core.tagging.session import expected_input
@@ -212,7 +212,11 @@ class Pass:
         stores.expect(images)
 
         def load() -> list[Lane]:
-            return load_lanes(job.spec, models, say, self._loaded, self.stop.asked)
+            lanes = load_lanes(job.spec, models, say, self._loaded, self.stop.asked)
+            if options.get("fp16") and not self.stop.asked():
+                floors = [each.thresholds.floors for each in captioner.captioners]
+                tell_flips(lanes[0], models, images, floors, say, device=next(iter(options.get("devices") or ()), None))
+            return lanes
 
         self.results.working()
         inputs = [expected_input(model) for model in models]
@@ -227,24 +231,31 @@ class Pass:
             lookup=stores.lookup if use_stored else None,
             pace=self.pace,
         )
-        with contextlib.closing(batches):
-            for batch in batches:
-                stores.keep(batch)
-                for item in batch:
-                    if item.scores is None:
-                        recorder.failed(item.path, item.error or "unreadable")
-                        continue
-                    recorder.tagged(item.path, captioner.tags(item.scores), item.size, is_known=item.is_known)
-                    if item.is_turned:
-                        recorder.turned(item.path)
-                    if self._is_cut_short():
-                        break
-                if table is not None:
-                    table.flush()
-                for note in self.pace.take_notes():
-                    say(note)
-                self.results.pace(self.pace)
-                self.results.save()
+        try:
+            with contextlib.closing(batches):
+                for batch in batches:
+                    stores.keep(batch)
+                    self._record(batch, captioner, recorder)
+                    if table is not None:
+                        table.flush()
+                    for note in self.pace.take_notes():
+                        say(note)
+                    self.results.pace(self.pace)
+                    self.results.save()
+        except UserError:
+            if not self.stop.asked() or self.pace.images:
+                raise  # else the model was broken off while it loaded
+
+    def _record(self, batch: Sequence[Tagged], captioner: PassCaptioner, recorder: Recorder) -> None:
+        for item in batch:
+            if item.scores is None:
+                recorder.failed(item.path, item.error or "unreadable")
+                continue
+            recorder.tagged(item.path, captioner.tags(item.scores), item.size, is_known=item.is_known)
+            if item.is_turned:
+                recorder.turned(item.path)
+            if self._is_cut_short():
+                return
 
     def _loaded(self, loaded: Loaded) -> None:
         self.results.working()

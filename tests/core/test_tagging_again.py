@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -313,3 +314,26 @@ def test_several_models_in_one_pass(workspace: Workspace, subset: Path, tmp_path
         assert all(set(smaller[name].strip().split(", ")) <= {*union[name].strip().split(", "), ""} for name in union)
     code, log, _ = tag(workspace, tmp_path / "twice", "rinni", "--model", "demo", "--also", "demo")
     assert code == 1 and "named twice" in log
+
+
+def test_half_precision_says_what_it_changes(workspace: Workspace, subset: Path) -> None:
+    """One sentence a model, over a sample of the images; nothing for a model that runs as it is."""
+    import numpy as np
+
+    from core.settings import load
+    from core.tagging.loading import tell_flips
+    from core.tagging.models import find_model
+    from core.tagging.session import open_session
+
+    model = find_model("demo", workspace, load(workspace.root))
+    assert model.onnx is not None
+    copy = workspace.root / "copy.onnx"
+    shutil.copyfile(model.onnx, copy)
+    half = open_session(replace(model, onnx=copy), "cpu")
+    said: list[str] = []
+    images = sorted(subset.iterdir())
+    floors = [np.full(len(half.labels), 0.35, np.float32)]
+    tell_flips([half], [model], images, floors, said.append)
+    assert len(said) == 1 and said[0].startswith("Half precision changes 0 of ") and "in 6 images" in said[0]
+    tell_flips([half], [half.model], images, floors, said.append)
+    assert len(said) == 1
