@@ -164,7 +164,7 @@ def _request(values: argparse.Namespace, target: str) -> TagRequest:
     if values.fresh and values.from_scores:
         raise UserError("--fresh and --from-scores exclude each other", "Leave one of them out.")
     check_options(caption)
-    extension = _extension(values.caption_extention or values.caption_extension)
+    extension = caption_extension(values.caption_extention or values.caption_extension)
     if values.trigger is not None:
         from core.dataset.captions import trigger_tags
 
@@ -199,7 +199,8 @@ def _request(values: argparse.Namespace, target: str) -> TagRequest:
     )
 
 
-def _extension(text: str) -> str:
+def caption_extension(text: str) -> str:
+    """The ending of caption files, with its dot. Raises UserError for one that cannot be."""
     from core.tagging.listing import EXTENSIONS
 
     if "/" in text or not text.strip(". "):

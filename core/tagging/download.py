@@ -9,9 +9,11 @@ hub announces.
 from __future__ import annotations
 
 import json
+import os
+import select
 import subprocess
 import sys
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,7 +34,11 @@ class DownloadProgress:
 
 
 def download(
-    model: TaggerModel, model_dir: Path | None = None, *, force: bool = False
+    model: TaggerModel,
+    model_dir: Path | None = None,
+    *,
+    force: bool = False,
+    should_stop: Callable[[], bool] = lambda: False,
 ) -> Generator[DownloadProgress, None, None]:
     """Fetch the files of `model` into the Hugging Face cache, or below `model_dir` as sd-scripts lays them out.
 
@@ -47,6 +53,7 @@ def download(
         extras=model.extras,
         revision=model.revision,
         is_gated=model.is_gated,
+        should_stop=should_stop,
     )
 
 
@@ -59,16 +66,16 @@ def fetch(
     extras: Sequence[str] = (),
     revision: str | None = None,
     is_gated: bool = False,
+    should_stop: Callable[[], bool] = lambda: False,
 ) -> Generator[DownloadProgress, None, None]:
     """Fetch files of a repository into the Hugging Face cache, or into `folder` under their names in the repository.
 
     All come from one commit: the one that `revision` (None: `main`) means when the download begins. `extras` are left
     out where the repository does not have them. What is there is compared with the hub's checksum and fetched again
     when it differs, or with `force`. `HF_ENDPOINT`, `HF_TOKEN`, `HF_HOME` and `HF_HUB_OFFLINE` count. Closing the
-    iterator ends the download. Raises UserError with the reason and the remedy.
+    iterator ends the download, and `should_stop` within 0.2 s, also while nothing arrives. Raises UserError with the
+    reason and the remedy.
     """
-    import os
-
     target = None if folder is None else str(folder)
     request = json.dumps(
         {
@@ -89,12 +96,11 @@ def fetch(
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         env=environment,
-        text=True,
     )
     assert child.stdout is not None and child.stderr is not None
     try:
         ended = False
-        for line in child.stdout:
+        for line in _lines(child.stdout.fileno(), should_stop):
             try:
                 event = json.loads(line)
             except ValueError:
@@ -105,8 +111,11 @@ def fetch(
             if "done" in event:
                 path = event.get("path")
                 yield DownloadProgress(event["file"], event["done"], event["total"], Path(path) if path else None)
+        if should_stop() and not ended:
+            return
         if child.wait() != 0 or not ended:
-            last = (child.stderr.read().strip().splitlines() or ["no reason given"])[-1]
+            said = child.stderr.read().decode("utf-8", "replace")
+            last = (said.strip().splitlines() or ["no reason given"])[-1]
             raise UserError(f"The download of {repo_id} ended early: {last}", "Try it again.")
     finally:
         if child.poll() is None:
@@ -118,6 +127,18 @@ def fetch(
             child.wait()
         child.stdout.close()
         child.stderr.close()
+
+
+def _lines(descriptor: int, should_stop: Callable[[], bool]) -> Iterator[bytes]:
+    rest = b""
+    while not should_stop():
+        if not select.select([descriptor], [], [], 0.2)[0]:
+            continue
+        data = os.read(descriptor, 1 << 16)
+        if not data:
+            return
+        *lines, rest = (rest + data).split(b"\n")
+        yield from lines
 
 
 if __name__ == "__main__":

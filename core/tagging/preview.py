@@ -82,29 +82,35 @@ class Preview:
 
     def of(self, image: Path) -> ImageChange:
         """What changes in one image's caption."""
-        import numpy as np
-
         try:
-            at = self._paths.index(image)
+            return self._at(self._paths.index(image))
         except ValueError:
             return ImageChange(image, (), ())
+
+    def _at(self, at: int) -> ImageChange:
+        import numpy as np
+
         width = max(1, len(self._spelled))
 
         def mine(codes: NDArray[np.int64]) -> tuple[str, ...]:
             start, end = np.searchsorted(codes, (at * width, (at + 1) * width))
             return tuple(self._spelled[code] for code in (codes[start:end] % width).tolist())
 
-        return ImageChange(image, mine(self._gained), mine(self._lost))
+        return ImageChange(self._paths[at], mine(self._gained), mine(self._lost))
 
     def images_with(self, tag: str) -> tuple[ImageChange, ...]:
         """The images whose caption would gain or lose `tag`, in the dataset's order, each with all that changes."""
         key = tag_key(tag)
         wanted = [number for number, spelled in enumerate(self._spelled) if tag_key(spelled) == key]
-        return tuple(self.of(self._paths[at]) for at in self._touched(wanted))
+        return tuple(self._at(at) for at in self._touched(wanted))
 
     def changed_images(self) -> tuple[Path, ...]:
         """The images whose caption would get other tags, in the dataset's order."""
         return tuple(self._paths[at] for at in self._touched(None))
+
+    def image_changes(self) -> tuple[ImageChange, ...]:
+        """`of` each of the `changed_images`."""
+        return tuple(self._at(at) for at in self._touched(None))
 
     def _touched(self, tags: Sequence[int] | None) -> list[int]:
         import numpy as np

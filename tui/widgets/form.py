@@ -22,8 +22,8 @@ from tui.widgets.line import cut
 from tui.widgets.path_input import PathInput, Paths
 from tui.wiring import OurApp
 
-Kind = Literal["text", "path", "choice", "flag", "head", "blank"]
-
+Kind = Literal["text", "path", "choice", "flag", "group", "head", "blank"]
+"""`group` is a heading that opens and folds: its `raw` is the mark before it, its value what is folded away."""
 
 _TYPED = frozenset({"text", "path"})
 
@@ -45,7 +45,7 @@ class Field:
 
     @property
     def editable(self) -> bool:
-        return self.kind in _TYPED or self.kind in {"choice", "flag"}
+        return self.kind in _TYPED or self.kind in {"choice", "flag", "group"}
 
     @property
     def typed(self) -> bool:
@@ -69,6 +69,8 @@ class FieldRows:
         if field.kind == "head":
             return [(f" {field.label}", "text bold"), *field.value]
         label = fit(field.label, self._label_width, middle=True)
+        if field.kind == "group":
+            return cut([(field.raw, "accent"), (f"{label}  ", "text bold"), *field.value], width)
         cells: Cells = [(f" {label}  ", "muted"), *field.value]
         if field.note:
             cells.append(("   " + field.note, "muted"))
