@@ -53,7 +53,7 @@ class Tags:
 @dataclass(frozen=True, slots=True)
 class Picked:
     """What one model says of one image, before it is put in a row: labels by index in the caption's order and in the
-    model's, their scores beside the latter.
+    model's, their scores beside the latter, and the rating and quality where the options ask for them.
     """
 
     ranked: Sequence[int]
@@ -90,9 +90,15 @@ class Captioner:
         kept = None if like is None else like._spelled(self)
         self.labels = kept or rewrite(labels, options, self._blacklisted, by_probability=by_probability)
         """The outputs as they are written, in the model's order."""
+        self._parts = [label.parts for label in self.labels]
         categories = np.array(labels.categories, np.intp)
         self.placed = {category: np.flatnonzero(categories == category) for category in PLACED}
         """The labels that are ratings and qualities."""
+        is_rated = options.use_rating_tags or options.use_rating_tags_as_last_tag or options.debug
+        is_judged = options.use_quality_tags or options.use_quality_tags_as_last_tag
+        self._asked = tuple(
+            category for category, is_asked in zip(PLACED, (is_rated, is_judged), strict=True) if is_asked
+        )
         self._first = _first_tags(options)
 
     def retuned(self, options: CaptionOptions) -> Captioner:
@@ -130,7 +136,7 @@ class Captioner:
     def pick(self, scores: NDArray[np.float32]) -> Picked:
         """What the model says of one image. `scores`: float32 [len(labels)], probabilities."""
         chosen = self.thresholds.passing(scores)
-        placed = {category: scores[self.placed[category]].tolist() for category in PLACED}
+        placed = {category: scores[self.placed[category]].tolist() for category in self._asked}
         return self._picked(chosen.tolist(), scores[chosen].tolist(), placed)
 
     def picks(self, table: ScoreTable) -> Iterator[Picked]:
@@ -138,7 +144,7 @@ class Captioner:
         passing = self.thresholds.passing_of(table)
         ends = np.searchsorted(passing, table.offsets).tolist()
         chosen, scores = table.indices[passing].tolist(), table.values[passing].tolist()
-        placed = {category: table.dense(self.placed[category]).tolist() for category in PLACED}
+        placed = {category: table.dense(self.placed[category]).tolist() for category in self._asked}
         for at in range(len(table.images)):
             mine = slice(ends[at], ends[at + 1])
             yield self._picked(chosen[mine], scores[mine], {category: rows[at] for category, rows in placed.items()})
@@ -167,9 +173,10 @@ class Captioner:
             if options.sd_compat and not self.by_probability and options.tag_order == "auto":
                 characters.reverse()
         else:
-            others = [part for index in picked.ranked for part in labels[index].parts]
+            parts = self._parts
+            others = [part for index in picked.ranked for part in parts[index]]
         combined = characters + others
-        counted = [part for index in picked.chosen for part in labels[index].parts]
+        counted = [part for index in picked.chosen for part in self._parts[index]]
         if options.drop_overlap:
             general = (labels[index] for index in picked.chosen)
             dropped = overlapped(part for each in general if each.category is Category.GENERAL for part in each.parts)
@@ -204,11 +211,12 @@ class Captioner:
             ranked = [chosen[i] for i in sorted(range(len(chosen)), key=lambda i: -scores[i])]
         elif order == "name":
             ranked = sorted(chosen, key=lambda index: self.labels[index].parts)
-        found = (self.best(category, placed[category]) for category in PLACED)
-        rating, quality = (
-            None if at is None or not self.labels[at].parts else self.labels[at].parts[0] for at in found
-        )
-        return Picked(ranked, chosen, scores, rating, quality)
+        words: dict[Category, str] = {}
+        for category, values in placed.items():
+            at = self.best(category, values)
+            if at is not None and self._parts[at]:
+                words[category] = self._parts[at][0]
+        return Picked(ranked, chosen, scores, words.get(Category.RATING), words.get(Category.QUALITY))
 
     def _first_moved(self, combined: list[str]) -> list[str]:
         if self.options.sd_compat:

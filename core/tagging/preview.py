@@ -130,12 +130,11 @@ def diff(old: str, new: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
 
     Case, underscores, order and repetitions do not count, and only the first line does, as in `Preview`.
     """
-    before = {_known_key(tag): tag for tag in split(old)}
-    after = {_known_key(tag): tag for tag in split(new)}
-    return (
-        tuple(tag for key, tag in after.items() if key not in before),
-        tuple(tag for key, tag in before.items() if key not in after),
-    )
+    before, after = split(old), split(new)
+    keys_before, keys_after = set(map(_known_key, before)), set(map(_known_key, after))
+    added = {key: tag for tag in after if (key := _known_key(tag)) not in keys_before}
+    removed = {key: tag for tag in before if (key := _known_key(tag)) not in keys_after}
+    return tuple(added.values()), tuple(removed.values())
 
 
 def open_preview(
