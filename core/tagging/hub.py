@@ -318,7 +318,7 @@ def _may_pass(error: Exception) -> bool:
 
 
 def _in_words(wanted: _Wanted, name: str, error: Exception) -> UserError:
-    from huggingface_hub import constants
+    from huggingface_hub import constants, get_token
     from huggingface_hub import errors as hub
 
     repo_id, where = wanted.repo_id, constants.ENDPOINT
@@ -341,9 +341,10 @@ def _in_words(wanted: _Wanted, name: str, error: Exception) -> UserError:
             f"Accept them on {where}/{repo_id}, then log in: hf auth login (or set HF_TOKEN).",
         )
     if isinstance(error, hub.RepositoryNotFoundError):
+        token = " Or the token that is used (HF_TOKEN, hf auth login) is no longer valid." if get_token() else ""
         return UserError(
             f"{where} has no repository {repo_id}, or it is private",
-            "Check the spelling (kohya-tui models lists the known ones); for a private one: hf auth login.",
+            f"Check the spelling (kohya-tui models lists the known ones); for a private one: hf auth login.{token}",
         )
     if isinstance(error, hub.LocalEntryNotFoundError) or (_status(error) is None and _is_network(error)):
         return UserError(

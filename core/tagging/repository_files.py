@@ -48,9 +48,10 @@ def read_preprocess(path: Path, form: InputFormat) -> InputFormat:
         stages = data if isinstance(data, list) else data.get("stages") or data["test"]
         form = replace(form, layout="NCHW", channels="RGB", fit="squash", align=None, scale=(255.0,), shift=(0.0,))
         return _staged(stages, form)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, ZeroDivisionError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, ZeroDivisionError, RecursionError) as error:
+        reason = f"{error.args[0]!r} is missing" if isinstance(error, KeyError) else error
         raise UserError(
-            f"{path} asks for a preparation of the pictures that is not known here: {error}",
+            f"{path} asks for a preparation of the pictures that is not known here: {reason}",
             "Describe the model in a tagger.toml (kohya-tui help models), or name another one.",
         ) from error
 
@@ -127,6 +128,7 @@ def _thresholds(model: TaggerModel) -> dict[str, float]:
         return found
     try:
         data = json.loads(model.beside(_in_subfolder(model, "threshold.json")).read_text("utf-8-sig"))
-        return {str(word): float(modes["balanced"]["threshold"]) for word, modes in data.items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        balanced = {str(word).lower(): float(modes["balanced"]["threshold"]) for word, modes in data.items()}
+        return {word: value for word, value in balanced.items() if 0 <= value <= 1}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return {}

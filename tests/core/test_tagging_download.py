@@ -114,7 +114,15 @@ def test_an_unknown_repository_is_named(hub: FakeHub) -> None:
     """A typing mistake in the name gives one sentence with the name in it."""
     with pytest.raises(UserError, match="no repository org/wd-tset") as caught:
         fetch("org/wd-tset")
-    assert "kohya-tui models" in (caught.value.hint or "")
+    assert "kohya-tui models" in (caught.value.hint or "") and "no longer valid" not in (caught.value.hint or "")
+
+
+def test_an_old_token_is_thought_of(hub: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The hub answers an expired token as if the repository were not there: the token is named as a cause."""
+    monkeypatch.setenv("HF_TOKEN", "hf_old")
+    with pytest.raises(UserError, match="no repository org/wd-tset") as caught:
+        fetch("org/wd-tset")
+    assert "HF_TOKEN" in (caught.value.hint or "")
 
 
 def test_a_gated_repository_says_where_to_accept(hub: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -165,7 +173,7 @@ def test_a_download_that_was_cancelled_or_killed_goes_on_later(hub: FakeHub, tmp
     assert not psutil.Process().children()
     fetch()
     asked = hub.sent("model.onnx")[-1][2] or ""
-    assert int(asked.removeprefix("bytes=").rstrip("-")) >= 400_000
+    assert int(asked.removeprefix("bytes=").rstrip("-")) >= 200_000  # the last piece is told before it is written
     model = find_model(REPO, None, Settings())
     assert model.onnx is not None and model.onnx.read_bytes() == MODEL
     assert not [path for path in (tmp_path / "hf").rglob("*") if path.suffix in (".incomplete", ".part")]

@@ -225,6 +225,19 @@ def test_another_preprocess_version_or_file_gives_other_score_keys(tmp_path: Pat
     assert len(set(keys)) == 4
 
 
+def test_padding_of_any_colour_is_part_of_the_area_filter() -> None:
+    """A picture on a coloured square gives the same bytes whether the square is built or only thought of."""
+    from core.tagging.descriptors import InputFormat
+
+    noise = np.random.default_rng(2)
+    for width, height in ((301, 77), (64, 500), (48, 31), (96, 90)):
+        image = Image.fromarray(noise.integers(0, 256, (height, width, 3), np.uint8))
+        for colour in ((124, 116, 104), (0, 0, 0), (7, 7, 7)):
+            form = InputFormat(pad=colour)
+            whole = prepare(padded(image, colour), form, 48)
+            assert np.array_equal(prepare(image, form, 48), whole), (width, height, colour)
+
+
 @pytest.mark.parametrize("fit", ["pad", "squash", "pad-after", "crop"])
 def test_a_very_narrow_picture_needs_no_gigabytes(fit: str) -> None:
     """One pixel by sixty thousand is prepared like any other, in either direction, with any fit."""
