@@ -9,8 +9,8 @@ OpenCV's order. The products are tiny: run with OPENBLAS_NUM_THREADS=1, threads 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import lru_cache
+from collections.abc import Callable, Sequence
+from functools import lru_cache, partial
 from typing import NamedTuple
 
 import numpy as np
@@ -18,6 +18,9 @@ from numpy.typing import NDArray
 
 BLOCK = 16
 """Output rows per matrix product: 16 rows at a shrink of 2-4 keep the operands inside the L2 cache."""
+GROUP = 4
+"""Blocks that go through both axes together: what lies between the axes stays below 2 MB, in the cache, instead of 11.
+"""
 TIE = 3e-4
 """Distance from a half below which the order of additions may decide: 255 times float32's rounding, a few additions
 long.
@@ -59,29 +62,34 @@ def _bands(length: int, padded: int, offset: int, out: int) -> tuple[tuple[Band,
 
 def _shrink_rows(
     rows: Callable[[int, int], NDArray[np.generic]],
-    length: int,
-    width: int,
+    bands: Sequence[Band],
+    padding: NDArray[np.float64],
     pad: NDArray[np.float64],
-    padded: int,
-    offset: int,
-    out: int,
+    width: int,
 ) -> NDArray[np.float32]:
-    """`rows(start, stop)` of [length, width] values, three per pixel, as float32 [out, width]."""
-    bands, padding = _bands(length, padded, offset, out)
-    result = np.empty((out, width), np.float32)
+    """The output rows of neighbouring `bands`, float32 [count, width]; `rows(start, stop)` gives source rows of `width`
+    values, three per pixel.
+    """
+    first, last = bands[0].out_start, bands[-1].out_stop
+    result = np.empty((last - first, width), np.float32)
     for band in bands:
-        target = result[band.out_start : band.out_stop]
+        target = result[band.out_start - first : band.out_stop - first]
         if band.stop > band.start:
             np.matmul(band.weights, rows(band.start, band.stop).astype(np.float32, copy=False), out=target)
         else:
             target[...] = 0
-    outside = np.flatnonzero(padding)
+    share = padding[first:last]
+    outside = np.flatnonzero(share)
     # The padding lies before and behind. One grey needs one number a row, which is three times as fast as three.
     for run in np.split(outside, np.flatnonzero(np.diff(outside) > 1) + 1) if len(outside) else ():
         part = slice(run[0], run[-1] + 1)
-        shade = (padding[part, None] * (pad[:1] if (pad == pad[0]).all() else pad)).astype(np.float32)
+        shade = (share[part, None] * (pad[:1] if (pad == pad[0]).all() else pad)).astype(np.float32)
         result[part] += shade if shade.shape[1] == 1 else np.tile(shade, width // 3)
     return result
+
+
+def _between(values: NDArray[np.float32], start: int, stop: int) -> NDArray[np.float32]:
+    return values[start:stop]
 
 
 def shrink_to_square(
@@ -109,14 +117,17 @@ def shrink_to_square(
         return rows(start, stop).reshape(stop - start, width * 3)
 
     colour = np.array(pad, np.float64)
-    narrow = _shrink_rows(flat, height, width * 3, colour, side, top, size)
-    narrow = narrow.reshape(size, width, 3)
-
-    def columns(start: int, stop: int) -> NDArray[np.generic]:
-        # Turned piece by piece: it stays in the cache, and there is no second copy of the whole.
-        return narrow[:, start:stop].transpose(1, 0, 2).reshape(stop - start, size * 3)
-
-    shrunk = _shrink_rows(columns, width, size * 3, colour, side, left, size)
+    down, above = _bands(height, side, top, size)
+    across, beside = _bands(width, side, left, size)
+    turned = np.empty((size, size, 3), np.float32)
+    for at in range(0, size, BLOCK * GROUP):
+        some = down[at // BLOCK : at // BLOCK + GROUP]
+        narrow = _shrink_rows(flat, some, above, colour, width * 3)
+        count = len(narrow)
+        columns = narrow.reshape(count, width, 3).transpose(1, 0, 2).reshape(width, count * 3)
+        part = _shrink_rows(partial(_between, columns), across, beside, colour, count * 3)
+        turned[:, at : at + count] = part.reshape(size, count, 3)
+    shrunk = turned.reshape(size, size * 3)
     # From here on [x, y, 3], as it lies in memory. OpenCV's path for an exact half rounds half up, all others half to
     # even.
     if side == 2 * size:
