@@ -35,7 +35,7 @@ from core.tagging.spelling import Label, fold, rewrite, spelling_of
 from core.tagging.thresholds import PLACED, Thresholds
 
 if TYPE_CHECKING:
-    from core.tagging.scores import ScoreTable
+    from core.tagging.score_table import ScoreTable
 
 
 @dataclass(frozen=True, slots=True)

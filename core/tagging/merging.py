@@ -15,7 +15,7 @@ from core.tagging.cleaning import overlapped
 from core.tagging.labels import Category
 
 if TYPE_CHECKING:
-    from core.tagging.scores import ScoreTable
+    from core.tagging.score_table import ScoreTable
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,16 +15,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from core.dataset.captions import decode, read_bytes, split, tag_key, trigger_tags
+from core.dataset.captions import decode, read_bytes, tag_key, trigger_tags
 from core.problems import UserError
 from core.tagging.captioning import Captioner
-from core.tagging.cleaning import check_options, implied_by
+from core.tagging.cleaning import check_options
 from core.tagging.labels import Category
 from core.tagging.listing import caption_path, find_images, last_of_each, wanted
 from core.tagging.merging import PassCaptioner
 from core.tagging.options import CaptionOptions, TagRequest
 from core.tagging.preview import LIMIT, Preview, TagChange
-from core.tagging.scores import ScoreTable, model_key, read_table, scores_folder
+from core.tagging.score_table import ScoreTable
+from core.tagging.scores import model_key, read_table, scores_folder
+from core.tagging.tagsets import Codes, Tagbook, TagSets, Vocabulary, ascending, differences
 from core.tagging.thresholds import author_thresholds
 from core.tagging.writing import CaptionFiles
 
@@ -32,78 +34,7 @@ if TYPE_CHECKING:
     from core.tagging.descriptors import TaggerModel
     from core.workspace import Workspace
 
-Codes = NDArray[np.int64]
 APPENDING = ("append", "only-untagged")
-
-
-class Tagbook:
-    """Numbers for tags: two spellings of one tag (`tag_key`) have one number."""
-
-    def __init__(self) -> None:
-        self.spelled: list[str] = []
-        """By number, as the tag was first seen."""
-        self.keys: list[str] = []
-        """By number, what all spellings of the tag have in common."""
-        self._numbers: dict[str, int] = {}
-        self._by_text: dict[str, int] = {}
-        self._implied: tuple[int, Codes, Codes] | None = None
-
-    def number(self, tag: str) -> int:
-        """The number of a tag, a new one when it was never seen."""
-        found = self._by_text.get(tag)
-        if found is None:
-            key = tag_key(tag)
-            found = self._numbers.setdefault(key, len(self.spelled))
-            if found == len(self.spelled):
-                self.spelled.append(tag)
-                self.keys.append(key)
-            self._by_text[tag] = found
-        return found
-
-    def implied(self) -> tuple[Codes, Codes]:
-        """Every pair of tags of which the first implies the second (core.tagging.cleaning), the first ascending."""
-        if self._implied is None or self._implied[0] != len(self.keys):
-            numbers = self._numbers
-            pairs = sorted(
-                (number, numbers[other])
-                for number, key in enumerate(self.keys)
-                for other in implied_by(key)
-                if other in numbers
-            )
-            specific, general = np.array(pairs, np.int64).reshape(-1, 2).T
-            self._implied = len(self.keys), specific, general
-        return self._implied[1:]
-
-
-class Vocabulary:
-    """What the labels of one captioner are as numbers; made anew only when the spelling changes."""
-
-    def __init__(self, captioner: Captioner, table: ScoreTable, book: Tagbook) -> None:
-        self.labels = captioner.labels
-        count = len(self.labels)
-        self.one = np.full(count, -1, np.int64)
-        """By label: its number when it is one tag; -1 when it is none or several."""
-        self.several: list[tuple[int, tuple[int, ...]]] = []
-        seen = np.zeros(count, np.bool_)
-        seen[table.indices] = True
-        for columns in captioner.placed.values():
-            seen[columns] = True
-        for index in np.flatnonzero(seen).tolist():
-            numbers = tuple(book.number(tag) for part in self.labels[index].parts for tag in split(part))
-            if len(numbers) == 1:
-                self.one[index] = numbers[0]
-            elif numbers:
-                self.several.append((index, numbers))
-        self.is_general = np.array([label.category is Category.GENERAL for label in self.labels], np.bool_)
-
-    def numbers(self, labels: NDArray[np.integer], owners: NDArray[np.integer], width: int) -> Codes:
-        """The codes of labels and the images that have them, unsorted, some perhaps twice."""
-        one = self.one[labels]
-        found = [owners[one >= 0].astype(np.int64) * width + one[one >= 0]]
-        for index, numbers in self.several:
-            mine = owners[labels == index].astype(np.int64) * width
-            found += [mine + number for number in numbers]
-        return np.concatenate(found)
 
 
 class Rethreshold:
@@ -164,7 +95,7 @@ class Rethreshold:
 
     def read_captions(self, stop: Callable[[], bool] = lambda: False) -> bool:
         """Read the captions as they are now, after somebody changed some. False when `stop` said so."""
-        now, lines = _Sets(self._book), _Sets(self._book)
+        now, lines = TagSets(self._book), TagSets(self._book)
         texts: list[str] = []
         for at, (image, path) in enumerate(zip(self._scored, self._paths, strict=True)):
             if at % 200 == 0 and stop():
@@ -205,14 +136,14 @@ class Rethreshold:
         now = self._now[0] * width + self._now[1]
         then = new(width)
         now, then = now[may[now // width]], then[may[then // width]]
-        gained, lost = _differences(now, then)
+        gained, lost = differences(now, then)
         before, after = (np.bincount(codes % width, minlength=width) for codes in (now, then))
         spelled = self._book.spelled
         changes = [
             TagChange(spelled[at], int(before[at]), int(after[at])) for at in np.flatnonzero(before != after).tolist()
         ]
         changes.sort(key=lambda each: (-abs(each.change), each.tag))
-        touched = len(_sorted(np.concatenate([gained, lost]) // width))
+        touched = len(ascending(np.concatenate([gained, lost]) // width))
         return Preview(
             int(is_in.sum()),
             unscored,
@@ -309,13 +240,13 @@ class Rethreshold:
                 labels, owners = table.indices[passing], table.owners[passing]
                 is_general = book.is_general[labels] if options.drop_overlap else np.zeros(len(labels), np.bool_)
                 general = book.numbers(labels[is_general], owners[is_general], width)
-                found.append((_sorted(book.numbers(labels, owners, width)), _sorted(general)))
+                found.append((ascending(book.numbers(labels, owners, width)), ascending(general)))
             tags, general = found[0]
             for others, others_general in found[1:]:
                 if options.merge == "union":
                     new = np.setdiff1d(others, tags, True)
-                    general = _sorted(np.concatenate([general, np.intersect1d(others_general, new, True)]))
-                    tags = _sorted(np.concatenate([tags, new]))
+                    general = ascending(np.concatenate([general, np.intersect1d(others_general, new, True)]))
+                    tags = ascending(np.concatenate([tags, new]))
                 elif options.merge == "intersection":
                     tags = np.intersect1d(tags, others, True)
                 else:
@@ -327,7 +258,7 @@ class Rethreshold:
             extra += [every + number for number in first]
             if request.policy in APPENDING:
                 extra += [owners * width + numbers for owners, numbers in (self._now, self._lines)]
-            return _sorted(np.concatenate([tags, *extra])) if extra else tags
+            return ascending(np.concatenate([tags, *extra])) if extra else tags
 
         return made
 
@@ -339,7 +270,7 @@ class Rethreshold:
         counts = ends - starts
         at = np.repeat(starts - np.cumsum(counts) + counts, counts) + np.arange(counts.sum())
         codes = np.repeat(image, counts) * width + implied[at]
-        return np.intersect1d(_sorted(codes), general, True)
+        return np.intersect1d(ascending(codes), general, True)
 
     def _placed(self, captioners: Sequence[Captioner], options: CaptionOptions, width: int) -> list[Codes]:
         """The ratings and qualities that are written: of each image that of the first model that gives one."""
@@ -372,7 +303,7 @@ class Rethreshold:
         """The captions as the run writes them, image by image: 0.1 ms each."""
         recorder = _Recorder()
         files = self._files(recorder, request)
-        sets = _Sets(self._book)
+        sets = TagSets(self._book)
         for at, (image, tags) in enumerate(zip(self._scored, passed.each(self._tables), strict=True)):
             with contextlib.suppress(UserError):  # a caption that is not UTF-8: the run names it and leaves it
                 files.write(image, tags.tags, None)
@@ -395,43 +326,6 @@ class _Recorder:
 
     def write(self, path: Path, data: bytes | str) -> None:
         self.texts[path] = data if isinstance(data, str) else data.decode("utf-8")
-
-
-class _Sets:
-    """Collects the tags of captions, image by image; every tag once, in the order of their codes."""
-
-    def __init__(self, book: Tagbook) -> None:
-        self._number = book.number
-        self._owners: list[int] = []
-        self._numbers: list[int] = []
-
-    def add(self, owner: int, *lines: str) -> None:
-        """The tags of these lines belong to the image `owner`; images come in ascending order."""
-        numbers = sorted({self._number(tag) for line in lines for tag in split(line)})
-        self._numbers += numbers
-        self._owners += [owner] * len(numbers)
-
-    def arrays(self) -> tuple[Codes, Codes]:
-        """Images and numbers side by side: `image * width + number` ascends for every width."""
-        return np.array(self._owners, np.int64), np.array(self._numbers, np.int64)
-
-
-def _sorted(codes: Codes) -> Codes:
-    """Ascending, each once: numpy's unique takes twenty times as long where it hashes (2.3 and later)."""
-    codes = np.sort(codes, kind="stable")
-    return codes[np.append(True, codes[1:] != codes[:-1])] if len(codes) else codes
-
-
-def _differences(now: Codes, then: Codes) -> tuple[Codes, Codes]:
-    """What only `then` has and what only `now` has; both ascend, so that one merge tells (a third of setdiff1d)."""
-    both = np.concatenate([now * 2, then * 2 + 1])
-    both.sort(kind="stable")
-    codes = both >> 1
-    is_twin = np.zeros(len(codes), np.bool_)
-    is_twin[1:] = codes[1:] == codes[:-1]
-    is_twin[:-1] |= is_twin[1:]
-    is_new = (both & 1).astype(np.bool_)
-    return codes[is_new & ~is_twin], codes[~is_new & ~is_twin]
 
 
 def _asked(request: TagRequest) -> TagRequest:

@@ -17,7 +17,7 @@ from core.tagging.scores import FLOOR
 
 if TYPE_CHECKING:
     from core.tagging.descriptors import TaggerModel
-    from core.tagging.scores import ScoreTable
+    from core.tagging.score_table import ScoreTable
 
 CHARACTER_MCUT_FLOOR = 0.15
 """MCut never goes lower for characters (dghs-imgutils, imgutils/tagging/wd14.py, after the WD models' author)."""

@@ -24,7 +24,8 @@ from core.tagging.listing import caption_path, find_images
 from core.tagging.merging import PassCaptioner
 from core.tagging.options import MERGES, ORDERS, CaptionOptions, TagRequest
 from core.tagging.preview import diff, open_preview
-from core.tagging.scores import FLOOR, ScoreStore, ScoreTable, content_of, read_table, scores_folder, stamp_of
+from core.tagging.score_table import ScoreTable
+from core.tagging.scores import FLOOR, ScoreStore, content_of, read_table, scores_folder, stamp_of
 from core.workspace import Workspace, create
 
 NAMES: dict[str, Category] = {
@@ -139,7 +140,7 @@ def test_several_models_from_stored_scores_give_the_same(
 
 def test_a_threshold_under_the_floor_needs_the_model() -> None:
     """Stored scores say so themselves, for a category, a single tag, and for MCut, which never goes there."""
-    table = ScoreTable(LABELS, (), (), np.zeros(1, np.intp), np.zeros(0, np.int32), np.zeros(0, np.float32))
+    table = ScoreTable(LABELS, (), (), np.zeros(1, np.intp), np.zeros(0, np.int32), np.zeros(0, np.float32), FLOOR)
     for options, is_covered in (
         (CaptionOptions(), True),
         (CaptionOptions(thresh=FLOOR), True),
