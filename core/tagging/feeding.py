@@ -126,6 +126,7 @@ class BoundFeed:
         head, body = slot.bindings
         try:
             self._head.run_with_iobinding(head, options)
+            head.synchronize_outputs()  # two sessions, two CUDA streams
             self._session.run_with_iobinding(body, options)
             return np.array(body.copy_outputs_to_cpu()[0], np.float32)
         finally:

@@ -178,10 +178,10 @@ class _Pass:
 
     def _batch_of(self, lane: Lane) -> int:
         """Images that the lane takes at once; less when one of its models ran out of memory."""
-        asked = max((session.best_batch for session in lane), default=1) if self._batch is None else self._batch
+        best = min((session.best_batch for session in lane), default=1)
         fixed = max((session.fixed_batch or 0 for session in lane), default=0)
         limits = [session.batch_limit for session in lane if session.batch_limit is not None]
-        return max(1, min([max(asked, fixed), *limits]))
+        return max(1, min([fixed or self._batch or best, *limits]))
 
     def take(self, should_stop: Callable[[], bool]) -> list[Tagged]:
         """The next results; [] when there are none any more. After `should_stop` those that are finished."""
