@@ -46,6 +46,8 @@ class Settings:
     quick_tags: tuple[str, ...] = ("smile", "open mouth", "closed eyes", "blush", "looking at viewer")
     blacklists: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Sets of tags by name, for `kohya-tui tag --blacklist`; taken from the user's file only."""
+    tag_csv: Path | None = None
+    """A list of tags with counts and aliases (danbooru.csv) for the completion."""
     keys: Mapping[str, str] = field(default_factory=dict)
     """Binding id → key(s), for Textual's keymap."""
     problems: tuple[Problem, ...] = ()
@@ -192,7 +194,7 @@ def _from_text(key: str, text: str) -> Any:
 
 
 def _checked(key: str, value: Any) -> Any:
-    if key in {"sd_scripts", "sd_python"}:
+    if key in {"sd_scripts", "sd_python", "tag_csv"}:
         if not isinstance(value, str | Path) or not str(value):
             raise ValueError("it must be a path")
         return Path(value).expanduser().absolute()

@@ -23,7 +23,7 @@ from core.workspace import Workspace, open_workspace
 PROGRAM = "kohya-tui"
 ORDER = (
     *("demo", "init", "setup", "doctor"),
-    *("import", "tag", "models", "trigger", "upright"),
+    *("import", "tag", "models", "trigger", "upright", "tags"),
     *("undo", "redo", "history"),
     *("check", "config", "plan", "train", "runs", "status", "log", "stop", "metrics", "checkpoints"),
     *("help", "gpu"),
@@ -132,9 +132,9 @@ def _register() -> None:
     """Load the groups, once a process."""
     if app.registered_commands:
         return
-    from core.cli import config, dataset, journal, machine, models, runs, tagging, workspace
+    from core.cli import config, dataset, journal, machine, models, runs, tagging, tags, workspace
 
-    for group in (workspace, machine, dataset, tagging, models, journal, config, runs):
+    for group in (workspace, machine, dataset, tagging, models, tags, journal, config, runs):
         group.register(app)
 
 

@@ -19,7 +19,7 @@ from core.problems import Problem, Severity, UserError
 from core.text import human_seconds, printable
 
 _COMMANDS = re.compile(
-    r"\bkohya-tui (?=(?:import|tag|models|trigger|undo|redo|history|check|config|plan|train|runs|status|log|stop"
+    r"\bkohya-tui (?=(?:import|tags?|models|trigger|undo|redo|history|check|config|plan|train|runs|status|log|stop"
     r"|metrics|checkpoints|setup|doctor)\b)"
 )
 _acts_in: Path | None = None
