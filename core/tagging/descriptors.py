@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 TAGGER_FILES = ("model.onnx", "selected_tags.csv")
@@ -102,13 +102,15 @@ class TaggerModel:
         return (self.onnx, self.labels, *(self.beside(name) for name in self.sidecars))
 
     def beside(self, name: str) -> Path:
-        """Where the file `name` of the repository lies when the model is on disk (sd-scripts' folders drop the
-        repository's subfolder).
+        """Where the file `name` of the repository lies when the model is on disk (sd-scripts' folders may lack the
+        repository's subfolder). The label file is what it lies beside: `onnx` may be a converted copy elsewhere.
         """
-        assert self.onnx is not None
-        above = Path(self.files[0]).parent
-        inner = Path(name)
-        return self.onnx.parent / (inner.relative_to(above) if inner.is_relative_to(above) else inner)
+        assert self.labels is not None
+        inner, label = PurePath(name), PurePath(self.files[1])
+        count = len(label.parts)
+        if self.labels.parts[-count:] == label.parts:
+            return self.labels.parents[count - 1] / inner
+        return self.labels.parent / (inner.relative_to(label.parent) if inner.is_relative_to(label.parent) else inner)
 
     @property
     def repo_id(self) -> str:
