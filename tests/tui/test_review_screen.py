@@ -75,6 +75,21 @@ async def test_the_cursor_stays_where_the_hand_is(workspace: Workspace) -> None:
         assert screen._row.tags[screen.tags.place or 0] == "solo" and screen.tags.place == 2
 
 
+async def test_the_cursor_waits_on_the_first_tag(workspace: Workspace) -> None:
+    """Opened before the image was read: the first key goes to its first tag, not to the line that adds one."""
+    make_dataset(workspace)
+    app = app_on(workspace)
+    async with app.run_test(size=(120, 40)) as pilot:
+        screen = await review(pilot, app)
+        row = screen._row
+        assert row is not None
+        read, row.tags, row.is_read = row.tags, (), False
+        screen.side.show(row)
+        row.tags, row.is_read = read, True
+        screen.side.take(row)
+        assert screen.side.tags.place == 0
+
+
 async def test_going_through_the_images(workspace: Workspace) -> None:
     """`l h` step, `]` finds the one without tags, `"` takes the tags of the one before, `m` marks it and goes on."""
     folder = make_dataset(workspace)

@@ -47,6 +47,8 @@ class TagSide(Vertical):
         self._tokens: int | None = None
         self._suggested: list[tuple[str, float]] = []
         self._renaming: int | None = None
+        self._was_read = False
+        """What is drawn came from the files: with no tags on it, the cursor stands where one is added."""
 
     def compose(self) -> Iterable[Widget]:
         yield TagEditor(id="tags")
@@ -70,16 +72,17 @@ class TagSide(Vertical):
 
     def take(self, row: Row) -> None:
         """The same image with other facts; the cursor stays on its place."""
-        place, self.row = self.tags.place, row
+        place, was_read, self.row = self.tags.place, self._was_read, row
         self.draw()
-        if place is None:
+        if place is None and was_read:
             self.tags.rows_changed(len(self.tags.tag_rows) - 1)
         else:
-            self.tags.put(place)
+            self.tags.put(place or 0)
 
     def draw(self) -> None:
         """What is known of the image, for the width there is."""
         if self.row is not None:
+            self._was_read = self.row.is_read
             tags = self.tags.tag_rows
             tags.tags = self.row.tags
             tags.trigger = frozenset(map(captions.tag_key, captions.split(self.app.settings.trigger or "")))
