@@ -213,9 +213,8 @@ async def test_a_run_folder_that_is_deleted_leads_back_to_the_list(workspace: Wo
     async with app_for(workspace).run_test(size=(120, 40)) as pilot:
         screen = await monitor(pilot, finished)
         shutil.rmtree(workspace.runs / finished)
+        await until(pilot, lambda: any("is gone" in str(note.message) for note in pilot.app._notifications))
         await until(pilot, lambda: bool(screen.query_one("#runs").display))
-        said = [note.message for note in pilot.app._notifications]
-        assert any("is gone" in message for message in said)
 
 
 async def test_a_live_run_is_followed_and_its_end_is_seen(workspace: Workspace, live: Runs) -> None:
