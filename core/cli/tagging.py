@@ -61,7 +61,7 @@ def _start(place: Place, request: TagRequest) -> None:
     plan = plan_tagging(workspace, request)
     spec, files = tag_spec(workspace, request)
     if plan.warning:
-        say(f"{plan.warning}: to keep what you wrote choose --policy append, skip or only-untagged next time")
+        say(f"{plan.warning}; kohya-tui undo brings them back, --policy append, skip or only-untagged keeps them")
     run = create(runs_dir(workspace), spec, files)
     try:
         run = start(run)
@@ -125,7 +125,6 @@ def _pace(seen: RunSnapshot) -> str:
 def _leave(run: Run, request: TagRequest) -> None:
     """Ask the run to stop, wait until it did, and say what was done: captions that are written stay."""
     from core.runs.launch import stop
-
     from core.runs.model import WAITING_STATES
     from core.runs.store import observe
 

@@ -26,6 +26,7 @@ from core.dataset.model import IMAGE_EXTENSIONS
 from core.dataset.sources import CAPTION_EXTENSIONS, CONVERTED
 from core.files import locked, sync_folder, write_error
 from core.problems import UserError
+from core.settings import state_dir
 from core.workspace import Workspace
 
 VERSION = 1
@@ -33,7 +34,7 @@ OPEN = ".open.jsonl"
 DONE = ".jsonl"
 _TAIL = 1024
 _CHUNK = 1 << 20
-_OUTSIDE = IMAGE_EXTENSIONS | CONVERTED | frozenset(CAPTION_EXTENSIONS)
+_OUTSIDE = IMAGE_EXTENSIONS | CONVERTED | frozenset((*CAPTION_EXTENSIONS, ".npz"))
 _CONFIG_FILES = frozenset({"train.toml", "dataset.toml"})
 """`configs/` may be a link to another place; no other file that is read as a setting has these names."""
 _NAME = re.compile(r"(\d{8}T\d{6}-\d{6})(?:\.open)?\.jsonl")
@@ -293,9 +294,14 @@ def read_body(path: Path, workspace: Workspace) -> Body:
 def _check_places(changes: Iterable[Change], journal: Path, root: Path) -> None:
     """A workspace that somebody shared brings its journal along, which must not replace ~/.bashrc at the next start.
 
-    Outside of the workspace a group touches images and captions only: an import moves them, a tag run writes them.
+    Outside of the workspace a group touches images, what the trainer caches of them, and captions only: an import moves
+    them, a tag run writes them. What is no usual caption lies beside an image of its name. A tag run outside of any
+    workspace keeps its journal in the user's own state folder, which nobody shares.
     """
+    if root.parent == state_dir() / "runs":
+        return
     folders: dict[Path, bool] = {}
+    stems: dict[Path, set[str]] = {}
     for change in changes:
         if isinstance(change, Folder):
             continue
@@ -305,11 +311,27 @@ def _check_places(changes: Iterable[Change], journal: Path, root: Path) -> None:
                 continue
             if real.parent not in folders:
                 folders[real.parent] = real.parent.resolve().is_relative_to(root.resolve())
-            if not folders[real.parent]:
+                stems[real.parent] = set() if folders[real.parent] else _image_stems(real.parent)
+            if not folders[real.parent] and not any(name in stems[real.parent] for name in _stems(real.name)):
                 raise UserError(
                     f"The journal file {journal} would change {real}, which is no file of this workspace",
                     "Nothing was done. Move that journal file away, unless you know who wrote it.",
                 )
+
+
+def _image_stems(folder: Path) -> set[str]:
+    try:
+        names = os.listdir(folder)  # noqa: PTH208
+    except OSError:
+        return set()
+    return {stem for stem, suffix in map(os.path.splitext, names) if suffix.lower() in IMAGE_EXTENSIONS}
+
+
+def _stems(name: str) -> Iterator[str]:
+    """`a.b`, `a` of `a.b.tags`: the images that a caption of this name may belong to."""
+    while "." in name:
+        name = name.rpartition(".")[0]
+        yield name
 
 
 def refused_line(places: Iterable[int]) -> bytes:

@@ -108,10 +108,10 @@ def tag_spec(workspace: Workspace | None, request: TagRequest) -> tuple[RunSpec,
     check_free(map(Path, asked["folders"]))
     created = time.time()
     runs = store.runs_dir(workspace)
-    dataset = Path(request.target).parts[0] if request.target else ""
+    dataset = next(iter(Path(request.target).parts), "")
     if workspace is None or dataset not in workspace.dataset_names():
         dataset = ""
-    name = f"tag-{dataset or Path(request.target).name or 'images'}"
+    name = f"tag-{dataset or Path(request.target).absolute().name or 'images'}"
     run_id = store.new_id(runs, name, created)
     spec = RunSpec(
         id=run_id,

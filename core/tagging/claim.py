@@ -23,7 +23,7 @@ _JOB = b"core.tagging.job"
 def claimed(folders: Iterable[Path]) -> Iterator[None]:
     """Hold these folders. Raises UserError that names the run which has one of them."""
     with contextlib.ExitStack() as held:
-        for folder in sorted(set(folders))[:_MOST]:
+        for folder in _distinct(folders)[:_MOST]:
             descriptor = _take(folder)
             if descriptor is not None:
                 held.callback(os.close, descriptor)
@@ -34,6 +34,16 @@ def check_free(folders: Iterable[Path]) -> None:
     """Raises UserError when a tag run works in one of these folders just now."""
     with claimed(folders):
         pass
+
+
+def _distinct(folders: Iterable[Path]) -> list[Path]:
+    """Each folder once, also where a link leads to another of them: a second lock would meet the first."""
+    found: dict[tuple[int, int], Path] = {}
+    for folder in sorted(set(folders)):
+        with contextlib.suppress(OSError):
+            state = folder.stat()
+            found.setdefault((state.st_dev, state.st_ino), folder)
+    return list(found.values())
 
 
 def _take(folder: Path) -> int | None:

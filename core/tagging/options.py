@@ -164,7 +164,7 @@ class TagRequest:
         from core.settings import load
 
         trigger = self.trigger or load(None if workspace is None else workspace.root).trigger
-        name = Path(self.target).parts[0] if self.target and workspace is not None else ""
+        name = next(iter(Path(self.target).parts), "")
         is_dataset = workspace is not None and name in workspace.dataset_names()
         return [word for word in (trigger, name if is_dataset else None) if word]
 

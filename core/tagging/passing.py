@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from core.files import read_json
+from core.files import read_json, write_atomic
 from core.problems import UserError
 from core.tagging.asked import Job, Stop, say
 from core.tagging.listing import last_of_each
@@ -71,7 +71,9 @@ class Pass:
                 else:
                     self._with_model(rest, models, captioner, recorder, stores, table)
             if table is not None and group is not None:
-                table.finish(group)
+                target = Path(job.options["output_path"])
+                is_ours = job.workspace is None or target.is_relative_to(job.workspace.root)
+                table.finish(group if is_ours else _Plain())
         if stores.failure:
             say(f"Warning: the scores are not kept for later ({stores.failure}); the captions are not affected.")
         recorder.warn(shlex.quote(str(job.spec.get("target"))), can_be_turned=job.workspace is not None)
@@ -267,6 +269,13 @@ class Pass:
             return False
         self.results.save()
         return self.stop.event.wait(self.pause)
+
+
+class _Plain:
+    """For an output file outside of the workspace: a journal that could write there could write anywhere."""
+
+    def write(self, path: Path, data: bytes | str) -> None:
+        write_atomic(path, data)
 
 
 def _begin(job: Job, journal: Journal) -> OpenGroup:

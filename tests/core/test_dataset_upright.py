@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -186,6 +188,35 @@ def test_a_full_disk_leaves_the_old_pictures(workspace: Workspace, subset: Path)
     assert turned == 0 and len(skipped) == 5 and "Cannot write" in skipped[0][1]
     assert {path.name: path.read_bytes() for path in subset.iterdir()} == before
     assert Journal(workspace).history() == []
+
+
+def test_a_kill_in_the_middle_loses_no_picture(workspace: Workspace, subset: Path) -> None:
+    """At any moment each name leads to a whole picture; what was turned is one undoable group at the next start."""
+    before = {path.name: path.read_bytes() for path in subset.iterdir()}
+    program = """
+import os, sys
+from pathlib import Path
+from core.dataset.upright import plan_upright, run_upright
+from core.workspace import Workspace
+workspace = Workspace(Path(sys.argv[1]))
+real, calls = Path.replace, []
+def replace(path, target):
+    calls.append(path)
+    if len(calls) == 3:
+        os.kill(os.getpid(), 9)
+    return real(path, target)
+Path.replace = replace
+for _ in run_upright(workspace, plan_upright(workspace, "rinni")):
+    pass
+"""
+    done = subprocess.run([sys.executable, "-P", "-c", program, str(workspace.root)], check=False, timeout=60)
+    assert done.returncode == -9
+    names = {path.name for path in subset.iterdir() if not path.name.startswith(".")}
+    assert names == set(before)
+    assert sum(orientation(subset / name) > 1 for name in TURNED) == 3
+    journal = Journal(workspace)
+    journal.undo()
+    assert {name: (subset / name).read_bytes() for name in names} == before
 
 
 def test_a_link_is_replaced_and_its_picture_elsewhere_is_not(

@@ -141,7 +141,7 @@ def test_reviewed_captions_are_named_before_they_are_replaced(cli: Cli, demo: Wo
     folder = demo.train_data / "mika" / "10_mika"
     mark_reviewed(demo, [demo.key_of(path) for path in folder.glob("mika_0[12].[pj]*")])
     err = cli("tag", "mika").err
-    assert err.startswith("2 reviewed captions are overwritten: ") and "--policy append" in err
+    assert err.startswith("2 reviewed captions are overwritten; ") and "--policy append" in err
     for policy in ("append", "skip", "only-untagged"):
         assert "reviewed" not in cli("tag", "mika", "--policy", policy).err
     assert "reviewed" not in cli("tag", "mika", "--dry-run").err
@@ -230,7 +230,9 @@ def test_a_run_that_starts_at_the_same_moment_is_refused_by_its_job(
         assert code == 1 and "is being tagged by another run" in log and texts(subset) == {}
         code, log, _ = tag(workspace, tmp_path / "2", str(workspace.train_data), *MODEL, "--recursive")
         assert code == 1 and "is being tagged by another run" in log
-    assert tag(workspace, tmp_path / "3", "rinni", *MODEL)[0] == 0
+    (workspace.train_data / "rinni" / "5_again").symlink_to(subset)
+    code, log, _ = tag(workspace, tmp_path / "3", "rinni", *MODEL)
+    assert code == 0, log
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -337,3 +339,26 @@ def test_half_precision_says_what_it_changes(workspace: Workspace, subset: Path)
     assert len(said) == 1 and said[0].startswith("Half precision changes 0 of ") and "in 6 images" in said[0]
     tell_flips([half], [half.model], images, floors, said.append)
     assert len(said) == 1
+
+
+def test_whatever_a_run_wrote_can_be_taken_back(
+    workspace: Workspace, bare: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Captions with an ending of one's own beside images elsewhere, and an output file: also outside a workspace."""
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    shutil.copyfile(GOOD / "rgb_square.jpg", folder / "a.b.jpg")
+    monkeypatch.chdir(folder)
+    for words in (("--caption_extension", ".my.tags"), ("--output_path", "out.json")):
+        answer = bare("tag", ".", "--model", "demo", *words)
+        run_dir = answer.err.splitlines()[-1].removeprefix("To take it back: kohya-tui -C ").removesuffix(" undo")
+        assert len(list(folder.iterdir())) == 2
+        bare("-C", run_dir, "undo")
+        assert len(list(folder.iterdir())) == 1
+    inside = Cli(bare._capsys, workspace.root)
+    inside("tag", folder, "--model", "demo", "--caption_extension", ".my.tags")
+    assert (folder / "a.b.my.tags").exists()
+    inside("undo")
+    assert not (folder / "a.b.my.tags").exists()
+    inside("tag", folder, "--model", "demo", "--output_path", folder / "out.json")
+    assert (folder / "out.json").exists() and Journal(workspace).next_undo() is None
