@@ -12,13 +12,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from core.dataset.captions import CaptionError, decode, split, tag_key
 from core.tagging import rethreshold
 from core.tagging.captioning import Captioner
-from core.tagging.descriptors import TaggerModel
+from core.tagging.descriptors import CL, TaggerModel
 from core.tagging.labels import Category, LabelSet
 from core.tagging.listing import caption_path, find_images
 from core.tagging.merging import PassCaptioner
@@ -49,7 +49,9 @@ NAMES: dict[str, Category] = {
     "": Category.OTHER,
 }
 LABELS = LabelSet(tuple(NAMES), tuple(NAMES.values()))
-OTHER = LabelSet(("1girl", "Long Hair", "hair", "solo", "safe"), (*[Category.GENERAL] * 4, Category.RATING))
+OTHER = LabelSet(
+    ("1girl", "Long Hair", "hair", "solo", "nier", "old nier", "safe"), (*[Category.GENERAL] * 6, Category.RATING)
+)
 
 thresholds = st.one_of(st.none(), st.floats(0.015625, 1, width=32), st.sampled_from([FLOOR, 0.35, 0.5, 1.1]))
 caption_options = st.builds(
@@ -194,28 +196,27 @@ MODELS = [TaggerModel(name, onnx=Path(name), labels=Path(name)) for name in ("fi
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
-    caption_options,
-    st.sampled_from(["overwrite", "append", "skip", "only-untagged"]),
-    st.sampled_from([None, "rinni", "Fate, rinni"]),
-    st.integers(1, 2),
+    options=caption_options,
+    policy=st.sampled_from(["overwrite", "append", "skip", "only-untagged"]),
+    trigger=st.sampled_from([None, "rinni", "Fate, rinni"]),
+    models=st.sampled_from([MODELS[:1], MODELS, [replace(MODELS[0], format=CL)], MODELS[::-1]]),
 )
+@example(options=CaptionOptions(thresh=0.05, drop_overlap=True), policy="overwrite", trigger=None, models=MODELS)
 def test_a_preview_counts_what_would_be_written(
     scene: tuple[Workspace, list[Path]],
     monkeypatch: pytest.MonkeyPatch,
     options: CaptionOptions,
     policy: str,
     trigger: str | None,
-    count: int,
+    models: list[TaggerModel],
 ) -> None:
     """Every count is that of the captions as the run's own code writes them: per tag, per image, in total."""
     monkeypatch.setattr(rethreshold, "model_key", lambda model, **_: model.name)
     workspace, images = scene
     before = {path: path.read_bytes() for path in images[0].parent.glob("*.txt")}
     request = TagRequest("rinni", options, policy=policy, trigger=trigger)
-    kept = open_preview(
-        workspace, replace(request, caption=CaptionOptions(sd_compat=options.sd_compat)), MODELS[:count]
-    )
-    assert kept is not None and kept.is_for(request, MODELS[:count])
+    kept = open_preview(workspace, replace(request, caption=CaptionOptions(sd_compat=options.sd_compat)), models)
+    assert kept is not None and kept.is_for(request, models)
     told = kept.preview(request)
     now: Counter[str] = Counter()
     then: Counter[str] = Counter()
