@@ -368,7 +368,8 @@ def _input_shape(model: TaggerModel, inputs: Any) -> tuple[int, int | None]:
     planar = model.format.layout == "NCHW"
     sides = shape[2:4] if planar else shape[1:3]
     depth = (shape[1] if planar else shape[3]) if len(shape) == 4 else None
-    if len(shape) != 4 or depth != 3 or inputs[0].type != "tensor(float)" or sides[0] != sides[1]:
+    is_square = len({side for side in sides if isinstance(side, int)}) < 2  # a side that is left open has a name
+    if len(shape) != 4 or depth != 3 or inputs[0].type != "tensor(float)" or not is_square:
         found = ", ".join(f"{item.type} {item.shape}" for item in inputs)
         wanted = "[N, 3, S, S]" if planar else "[N, S, S, 3]"
         raise UserError(
@@ -380,8 +381,8 @@ def _input_shape(model: TaggerModel, inputs: Any) -> tuple[int, int | None]:
 
 
 def _side(form: InputFormat, shape: Sequence[Any]) -> int:
-    side = shape[2]  # the second side of one layout, the first of the other
-    return side if isinstance(side, int) and side > 0 else form.size or _USUAL_SIDE
+    sides = shape[2:4] if form.layout == "NCHW" else shape[1:3]
+    return next((side for side in sides if isinstance(side, int) and side > 0), form.size or _USUAL_SIDE)
 
 
 def _advice(error: BaseException) -> str:

@@ -247,3 +247,66 @@ def test_a_very_narrow_picture_needs_no_gigabytes(fit: str) -> None:
     for size in ((1, 60_000), (60_000, 1)):
         pixels = prepare(Image.new("RGB", size, (10, 20, 30)), form, SIDE)
         assert pixels.shape == (SIDE, SIDE, 3) and pixels.min() < 255
+
+
+def folder_of(path: Path, labels: str = "selected_tags.csv", text: str = CSV, **network: Any) -> Path:
+    path.mkdir()
+    (path / labels).write_text(text, "utf-8")
+    write_model(path / "model.onnx", **({"shape": NHWC} | network))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("network", "said"),
+    [
+        ({"more_inputs": ("padding_mask",)}, "takes tensor"),
+        ({"shape": NCHW}, "takes tensor"),
+        ({"shape": (SIDE, 12, 6)}, "takes tensor"),
+        ({"shape": (SIDE, SIDE // 2, 3)}, "takes tensor"),
+    ],
+    ids=["two inputs", "planes first", "six channels", "not square"],
+)
+def test_a_network_with_other_inputs_is_refused(tmp_path: Path, network: dict[str, Any], said: str) -> None:
+    """What it takes and what a model with these labels takes stand in one sentence; nothing is tagged with nonsense."""
+    folder = folder_of(tmp_path / "m", **network)
+    with pytest.raises(UserError, match=said) as caught:
+        open_session(find_model(str(folder), None, Settings()), "cpu")
+    assert "\n" not in caught.value.message and caught.value.hint
+
+
+def test_an_output_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    """The descriptor names `logits`, the model has others: told, instead of taking the first."""
+    folder = folder_of(tmp_path / "m", shape=NCHW, outputs=("embedding", "scores"))
+    (folder / "tagger.toml").write_text('input = { like = "cl", output = "logits" }\n', "utf-8")
+    with pytest.raises(UserError, match="no output logits, only embedding, scores"):
+        open_session(find_model(str(folder), None, Settings()), "cpu")
+
+
+def test_the_descriptor_gives_the_size_where_the_model_leaves_it_open(tmp_path: Path) -> None:
+    """A model for pictures of any size is fed the size that its descriptor names."""
+    folder = folder_of(tmp_path / "m", shape=(3, "height", "width"))
+    (folder / "tagger.toml").write_text(f'input = {{ like = "cl", size = {SIDE} }}\n', "utf-8")
+    session = open_session(find_model(str(folder), None, Settings()), "cpu")
+    assert session.input_size == SIDE
+    assert session.run([np.full((SIDE, SIDE, 3), 255, np.uint8)])[0] == pytest.approx(sigmoid(np.ones(WIDTH)), abs=1e-6)
+
+
+@pytest.mark.parametrize("part", [0.0, 0.02, 0.5, 0.97])
+def test_a_cut_off_model_is_one_sentence(tmp_path: Path, part: float) -> None:
+    """Empty, cut off in the head, in the middle, near the end: the file is named, with the remedy."""
+    folder = folder_of(tmp_path / "m", "tag_mapping.json", MAPPING, shape=NCHW)
+    onnx = folder / "model.onnx"
+    onnx.write_bytes(onnx.read_bytes()[: int(onnx.stat().st_size * part)])
+    with pytest.raises(UserError) as caught:
+        open_session(find_model(str(folder), None, Settings()), "cpu")
+    assert "\n" not in caught.value.message and caught.value.hint
+
+
+def test_weights_that_are_too_short_are_one_sentence(tmp_path: Path) -> None:
+    """A half-copied model.onnx.data: the model is not loaded, and its file is named."""
+    folder = folder_of(tmp_path / "v2_01a", "model_vocabulary.json", json.dumps(VOCABULARY), shape=NCHW)
+    write_model(folder / "model.onnx", NCHW, outputs=("logits",), external="model.onnx.data")
+    (folder / "model.onnx.data").write_bytes(b"\0" * 100)
+    with pytest.raises(UserError, match="Cannot load the model") as caught:
+        open_session(find_model(str(folder), None, Settings()), "cpu")
+    assert "\n" not in caught.value.message
