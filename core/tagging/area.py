@@ -2,25 +2,26 @@
 square of one colour (white, as sd-scripts).
 
 Every output pixel is the average of the source pixels that it covers, weighted by coverage. The weights of one axis
-form a banded matrix, so the work is a few small matrix products. A product adds in another order than OpenCV does,
-which shows where a sum lies within float32's error of a half: those few pixels are added up again, one by one, in
-OpenCV's order. The products are tiny: run with OPENBLAS_NUM_THREADS=1, threads belong to the decoding.
+form a banded matrix, so the work is small matrix products: first down the rows, strip by strip, then across, with each
+weight three times on a diagonal, so that red, green and blue stay side by side and nothing is turned. A product adds in
+another order than OpenCV does, which shows where a sum lies within float32's error of a half: those few pixels are
+added up again, one by one, in OpenCV's order. The products are tiny: run with OPENBLAS_NUM_THREADS=1, threads belong to
+the decoding.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import lru_cache, partial
+from collections.abc import Callable
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-BLOCK = 16
-"""Output rows per matrix product: 16 rows at a shrink of 2-4 keep the operands inside the L2 cache."""
-GROUP = 4
-"""Blocks that go through both axes together: what lies between the axes stays below 2 MB, in the cache, instead of 11.
-"""
+BLOCK = 4
+"""Output rows or columns per matrix product: more multiply more zeros, fewer cost more calls."""
+STRIP = 112
+"""Output rows that go down and across together: what lies between stays in the cache, 3 MB instead of 11."""
 TIE = 3e-4
 """Distance from a half below which the order of additions may decide: 255 times float32's rounding, a few additions
 long.
@@ -30,7 +31,9 @@ TIE_PIXELS = 8_000_000
 
 
 class Band(NamedTuple):
-    """Output rows [out_start, out_stop) need the source rows [start, stop), with these weights."""
+    """Output rows [out_start, out_stop) need the source rows [start, stop), with these weights, a row for each; across,
+    the same of values (three a pixel), with a column for each.
+    """
 
     out_start: int
     out_stop: int
@@ -60,36 +63,54 @@ def _bands(length: int, padded: int, offset: int, out: int) -> tuple[tuple[Band,
     return tuple(bands), 1 - (high - low) / scale
 
 
-def _shrink_rows(
-    rows: Callable[[int, int], NDArray[np.generic]],
-    bands: Sequence[Band],
-    padding: NDArray[np.float64],
-    pad: NDArray[np.float64],
+@lru_cache(maxsize=256)
+def _bands_across(length: int, padded: int, offset: int, out: int) -> tuple[tuple[Band, ...], NDArray[np.float64]]:
+    """As `_bands`, for three values a pixel."""
+    bands, padding = _bands(length, padded, offset, out)
+    colours = np.eye(3, dtype=np.float32)
+    spread = [
+        Band(3 * low, 3 * high, 3 * start, 3 * stop, np.ascontiguousarray(np.kron(weights, colours).T))
+        for low, high, start, stop, weights in bands
+    ]
+    return tuple(spread), padding
+
+
+def _shrunk(
+    rows: Callable[[int, int], NDArray[np.uint8]],
+    height: int,
     width: int,
+    side: int,
+    size: int,
+    pad: NDArray[np.float64],
 ) -> NDArray[np.float32]:
-    """The output rows of neighbouring `bands`, float32 [count, width]; `rows(start, stop)` gives source rows of `width`
-    values, three per pixel.
-    """
-    first, last = bands[0].out_start, bands[-1].out_stop
-    result = np.empty((last - first, width), np.float32)
-    for band in bands:
-        target = result[band.out_start - first : band.out_stop - first]
-        if band.stop > band.start:
-            np.matmul(band.weights, rows(band.start, band.stop).astype(np.float32, copy=False), out=target)
-        else:
-            target[...] = 0
-    share = padding[first:last]
-    outside = np.flatnonzero(share)
-    # The padding lies before and behind. One grey needs one number a row, which is three times as fast as three.
-    for run in np.split(outside, np.flatnonzero(np.diff(outside) > 1) + 1) if len(outside) else ():
-        part = slice(run[0], run[-1] + 1)
-        shade = (share[part, None] * (pad[:1] if (pad == pad[0]).all() else pad)).astype(np.float32)
-        result[part] += shade if shade.shape[1] == 1 else np.tile(shade, width // 3)
+    """The square before it is rounded, float32 [size, size * 3]."""
+    down, above = _bands(height, side, (side - height) // 2, size)
+    across, beside = _bands_across(width, side, (side - width) // 2, size)
+    result = np.empty((size, size * 3), np.float32)
+    strip = np.empty((min(STRIP, size), width * 3), np.float32)
+    is_grey = bool((pad == pad[0]).all())
+    for first in range(0, size, STRIP):
+        some = down[first // BLOCK : (first + STRIP) // BLOCK]
+        last = some[-1].out_stop
+        part = strip[: last - first]
+        for low, high, start, stop, weights in some:
+            if stop > start:
+                values = rows(start, stop).reshape(stop - start, width * 3).astype(np.float32)
+                np.matmul(weights, values, out=strip[low - first : high - first])
+            else:
+                strip[low - first : high - first] = 0
+        if above[first:last].any():
+            # One number a row for a grey is three times as fast as three.
+            shade = (above[first:last, None] * (pad[:1] if is_grey else pad)).astype(np.float32)
+            part += shade if is_grey else np.tile(shade, width)
+        for low, high, start, stop, weights in across:
+            if stop > start:
+                np.matmul(part[:, start:stop], weights, out=result[first:last, low:high])
+            else:
+                result[first:last, low:high] = 0
+    if beside.any():
+        result += (beside[:, None] * pad).astype(np.float32).ravel()
     return result
-
-
-def _between(values: NDArray[np.float32], start: int, stop: int) -> NDArray[np.float32]:
-    return values[start:stop]
 
 
 def shrink_to_square(
@@ -113,23 +134,9 @@ def shrink_to_square(
         square[top : top + height, left : left + width] = rows(0, height)
         return square
 
-    def flat(start: int, stop: int) -> NDArray[np.generic]:
-        return rows(start, stop).reshape(stop - start, width * 3)
-
     colour = np.array(pad, np.float64)
-    down, above = _bands(height, side, top, size)
-    across, beside = _bands(width, side, left, size)
-    turned = np.empty((size, size, 3), np.float32)
-    for at in range(0, size, BLOCK * GROUP):
-        some = down[at // BLOCK : at // BLOCK + GROUP]
-        narrow = _shrink_rows(flat, some, above, colour, width * 3)
-        count = len(narrow)
-        columns = narrow.reshape(count, width, 3).transpose(1, 0, 2).reshape(width, count * 3)
-        part = _shrink_rows(partial(_between, columns), across, beside, colour, count * 3)
-        turned[:, at : at + count] = part.reshape(size, count, 3)
-    shrunk = turned.reshape(size, size * 3)
-    # From here on [x, y, 3], as it lies in memory. OpenCV's path for an exact half rounds half up, all others half to
-    # even.
+    shrunk = _shrunk(rows, height, width, side, size, colour)
+    # OpenCV's path for an exact half rounds half up, all others half to even.
     if side == 2 * size:
         rounded = np.floor(shrunk + 0.5)
     else:
@@ -137,7 +144,7 @@ def shrink_to_square(
         if side % size:  # whole factors are sums of integers there, too
             _settle_ties(shrunk, rounded, rows, (height, width), side, colour.astype(np.float32))
     square = np.empty((size, size, 3), np.uint8)
-    np.clip(rounded.reshape(size, size, 3).transpose(1, 0, 2), 0, 255, out=square, casting="unsafe")
+    np.clip(rounded.reshape(size, size, 3), 0, 255, out=square, casting="unsafe")
     return square
 
 
@@ -163,7 +170,7 @@ def _settle_ties(
 ) -> None:
     """Put right, in `rounded`, the values of `shrunk` that lie so near a half that the order of additions decides.
 
-    Both are [size, size * 3], columns of the picture first.
+    Both are [size, size * 3].
     """
     height, width = shape
     size = len(shrunk)
@@ -172,7 +179,7 @@ def _settle_ties(
     distance = shrunk - rounded
     np.abs(distance, out=distance)
     found = np.flatnonzero(distance > 0.5 - TIE)
-    xs, ys, channels = np.unravel_index(found, (size, size, 3))
+    ys, xs, channels = np.unravel_index(found, (size, size, 3))
     step = max(1, int(TIE_PIXELS / width * size / side))
     for begin in range(0, size, step):
         chosen = slice(None) if step >= size else np.flatnonzero((ys >= begin) & (ys < begin + step))
