@@ -86,12 +86,13 @@ class Captioner:
         self._known = labels
         self._published = thresholds
         self._blacklisted = tuple(find_sets(options.blacklist))
-        self.thresholds = Thresholds(labels, options, thresholds)
+        self._categories: NDArray[np.intp] = like._categories if like else np.array(labels.categories, np.intp)
+        categories = self._categories
+        self.thresholds = Thresholds(labels, options, thresholds, categories)
         kept = None if like is None else like._spelled(self)
         self.labels = kept or rewrite(labels, options, self._blacklisted, by_probability=by_probability)
         """The outputs as they are written, in the model's order."""
-        self._parts = [label.parts for label in self.labels]
-        categories = np.array(labels.categories, np.intp)
+        self._parts: list[tuple[str, ...]] = [label.parts for label in self.labels]
         self.placed = {category: np.flatnonzero(categories == category) for category in PLACED}
         """The labels that are ratings and qualities."""
         is_rated = options.use_rating_tags or options.use_rating_tags_as_last_tag or options.debug

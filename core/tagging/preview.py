@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from core.tagging.rethreshold import Rethreshold
     from core.workspace import Workspace
 
-LIMIT = 200_000
-"""More images than this are not previewed: each takes about 4 kB of memory for as long as the preview is kept."""
+LIMIT = 100_000
+"""More images than this are not previewed: each takes about 3.5 kB of memory for as long as the preview is kept."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,7 +60,6 @@ class Rethreshold:
         self._captioners: tuple[Captioner, ...] = ()
         self._vocabularies: dict[int, Vocabulary] = {}
         self._included: dict[tuple[str, tuple[str, ...]], tuple[NDArray[np.bool_], int]] = {}
-        self._texts: list[str] = []
         self._now = self._lines = (np.zeros(0, np.int64), np.zeros(0, np.int64))
         """Images and the tags on the first line of their captions; those on all lines, where there are several."""
         self._is_text = np.ones(len(self._scored), np.bool_)
@@ -96,23 +95,16 @@ class Rethreshold:
     def read_captions(self, stop: Callable[[], bool] = lambda: False) -> bool:
         """Read the captions as they are now, after somebody changed some. False when `stop` said so."""
         now, lines = TagSets(self._book), TagSets(self._book)
-        texts: list[str] = []
         for at, (image, path) in enumerate(zip(self._scored, self._paths, strict=True)):
             if at % 200 == 0 and stop():
                 return False
             self._is_writer[at] = self._writers[path] == image
-            text = ""
-            self._is_text[at] = True
-            try:
-                text = decode(read_bytes(path) or b"", path)
-            except UserError:
-                self._is_text[at] = False
-            texts.append(text)
+            text, self._is_text[at] = _read(path)
             now.add(at, text)
             further = text.splitlines()
             if len(further) > 1:
                 lines.add(at, *further)
-        self._texts, self._now, self._lines = texts, now.arrays(), lines.arrays()
+        self._now, self._lines = now.arrays(), lines.arrays()
         self._included.clear()
         return True
 
@@ -307,8 +299,8 @@ class Rethreshold:
         for at, (image, tags) in enumerate(zip(self._scored, passed.each(self._tables), strict=True)):
             with contextlib.suppress(UserError):  # a caption that is not UTF-8: the run names it and leaves it
                 files.write(image, tags.tags, None)
-            text = recorder.texts.pop(caption_path(image, request.caption_extension), None)
-            sets.add(at, self._texts[at] if text is None else text)
+            text = recorder.texts.pop(self._paths[at], None)
+            sets.add(at, _read(self._paths[at])[0] if text is None else text)
         owners, numbers = sets.arrays()
         return lambda width: owners * width + numbers
 
@@ -326,6 +318,14 @@ class _Recorder:
 
     def write(self, path: Path, data: bytes | str) -> None:
         self.texts[path] = data if isinstance(data, str) else data.decode("utf-8")
+
+
+def _read(path: Path) -> tuple[str, bool]:
+    """The caption in a file, and whether it is text at all."""
+    try:
+        return decode(read_bytes(path) or b"", path), True
+    except UserError:
+        return "", False
 
 
 def _asked(request: TagRequest) -> TagRequest:

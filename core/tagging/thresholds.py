@@ -61,9 +61,15 @@ class Cut:
 class Thresholds:
     """What `options` ask of the scores of one model."""
 
-    def __init__(self, labels: LabelSet, options: CaptionOptions, published: Mapping[str, float] | None = None) -> None:
+    def __init__(
+        self,
+        labels: LabelSet,
+        options: CaptionOptions,
+        published: Mapping[str, float] | None,
+        categories: NDArray[np.intp],
+    ) -> None:
         """`published`: the author's thresholds by the word of the category, for `options.author_thresholds`; those of
-        single tags are in the labels and come before them.
+        single tags are in the labels and come before them. `categories`: those of the labels, as numbers.
 
         Raises UserError for a malformed threshold of a tag.
         """
@@ -72,7 +78,6 @@ class Thresholds:
         of_category = np.full(max(Category) + 1, np.inf, np.float32)
         for category, value in by_category.items():
             of_category[category] = value
-        categories = np.array(labels.categories, np.intp)
         self.floors: NDArray[np.float32] = of_category[categories]
         """float32 [labels]: the lowest score with which each is written; infinite for one that never is."""
         if options.author_thresholds and labels.thresholds is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -154,3 +155,31 @@ def test_a_table_of_some_images(workspace: Workspace, image: Path) -> None:
     assert table is not None
     some = table.of([others[2], others[0]])
     assert some.row(0).tolist() == table.row(2).tolist() and some.row(1).tolist() == table.row(0).tolist()
+
+
+def test_threads_may_ask_while_scores_are_added(workspace: Workspace, image: Path) -> None:
+    """The threads that read images ask for known ones while the run keeps new ones."""
+    store = ScoreStore(scores_folder(workspace), "key", "a model", LABELS)
+    store.add("0", ROW)
+
+    def asked(number: int) -> bool:
+        store.place(image, str(number), "0")
+        found = store.get("0")
+        return found is not None and store.content_of(image, str(number)) in ("0", None)
+
+    with ThreadPoolExecutor(4) as threads:
+        answers = threads.map(asked, range(1, 200))
+        for number in range(1, 200):
+            store.add(str(number), ROW)
+        assert all(answers)
+    store.close()
+    assert store.failure is None and store.get("0") is None, "closed: nothing is known any more"
+
+
+def test_a_folder_that_cannot_be_written_keeps_nothing_and_says_why(tmp_path: Path) -> None:
+    """The tags do not depend on it: `failure` is for the log."""
+    (tmp_path / "file").write_bytes(b"")
+    store = ScoreStore(tmp_path / "file" / "scores", "key", "a model", LABELS)
+    store.add("0", ROW)
+    assert store.failure and store.get("0") is None
+    store.close()
