@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from core.workspace import Workspace
 
 LIMIT = 100_000
-"""More images than this are not previewed: each takes about 3.5 kB of memory for as long as the preview is kept."""
+"""More images than this are not previewed: each takes about 5 kB of memory for as long as the preview is kept."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -211,6 +212,18 @@ def test_blacklists_leave_tags_out() -> None:
     user_file().parent.mkdir(parents=True, exist_ok=True)
     user_file().write_text('[blacklists]\nmine = ["Solo", "long hair"]\n', "utf-8")
     assert left("mine,text") == "virtual_youtuber, simple_background, pink_background"
+
+
+def test_sets_of_tags_are_the_users_own(tmp_path: Path) -> None:
+    """A workspace that somebody shared cannot bring sets along, and a malformed table is named, not used."""
+    from core.settings import load, user_file
+
+    (tmp_path / "kohya-tui.toml").write_text('[blacklists]\ntheirs = ["solo"]\n', "utf-8")
+    found = load(tmp_path)
+    assert not found.blacklists and "blacklists is ignored here" in found.problems[0].message
+    user_file().parent.mkdir(parents=True, exist_ok=True)
+    user_file().write_text('[blacklists]\nmine = "solo"\n', "utf-8")
+    assert not load().blacklists and "table of name = [tags]" in load().problems[0].message
 
 
 def test_traits_are_what_a_character_always_looks_like() -> None:
