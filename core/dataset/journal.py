@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from core.dataset.changes import Added, Change, Edit, Folder, Move
-from core.dataset.model import IMAGE_EXTENSIONS
+from core.dataset.model import IMAGE_EXTENSIONS, parse_folder_name
 from core.dataset.sources import CAPTION_EXTENSIONS, CONVERTED
 from core.files import locked, sync_folder, write_error
 from core.problems import UserError
@@ -303,7 +303,7 @@ def _check_places(changes: Iterable[Change], journal: Path, root: Path) -> None:
     folders: dict[Path, bool] = {}
     stems: dict[Path, set[str]] = {}
     for change in changes:
-        if isinstance(change, Folder):
+        if isinstance(change, Folder) or _is_renamed_subset(change, root):
             continue
         for path in (change.source, change.target) if isinstance(change, Move) else (change.path,):
             real = path.resolve() if path.is_symlink() else path
@@ -317,6 +317,14 @@ def _check_places(changes: Iterable[Change], journal: Path, root: Path) -> None:
                     f"The journal file {journal} would change {real}, which is no file of this workspace",
                     "Nothing was done. Move that journal file away, unless you know who wrote it.",
                 )
+
+
+def _is_renamed_subset(change: Change, root: Path) -> bool:
+    """`10_rinni` → `5_rinni` of a dataset, which may be a link to another place."""
+    if not isinstance(change, Move) or change.source.parent != change.target.parent:
+        return False
+    names = (parse_folder_name(change.source.name), parse_folder_name(change.target.name))
+    return change.source.parent.parent == root / "train_data" and None not in names
 
 
 def _image_stems(folder: Path) -> set[str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import zlib
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -64,6 +64,37 @@ def mark_reviewed(workspace: Workspace, keys: Iterable[str], reviewed: bool = Tr
     raise UserError(f"{group.conflicts[0].path} {group.conflicts[0].reason}", "Mark the images once more.")
 
 
+def moved_marks(workspace: Workspace, moved: Callable[[str], str | None]) -> list[Edit]:
+    """What keeps the marks of images that get other names: `moved` gives the new key of one, None where it goes.
+
+    The edits belong into the group that moves the files. Marks of a newer version are let be.
+    """
+    from core.dataset.captions import read_bytes
+    from core.dataset.changes import Edit
+
+    old: dict[Path, tuple[bytes, set[str]]] = {}
+    for path in marks_folder(workspace).glob("*.json"):
+        if (data := read_bytes(path)) is not None and _document(data).get("v", FORMAT) == FORMAT:
+            old[path] = (data, _keys(_document(data)))
+    new: defaultdict[Path, set[str]] = defaultdict(set)
+    for path, (_, keys) in old.items():
+        for key in keys:
+            if (target := moved(key)) is not None:
+                new[path if target == key else marks_file(workspace, target)].add(target)
+    edits = []
+    for path in old.keys() | new.keys():
+        before, keys = old.get(path, (None, set()))
+        if keys != new[path]:
+            edits.append(Edit(path, before, _written(new[path])))
+    return edits
+
+
+def _written(keys: set[str]) -> bytes | None:
+    if not keys:
+        return None
+    return (json.dumps({"v": FORMAT, "reviewed": sorted(keys)}, indent=1) + "\n").encode("ascii")
+
+
 def _edits(workspace: Workspace, keys: Iterable[str], reviewed: bool) -> list[Edit]:
     from core.dataset.captions import read_bytes
     from core.dataset.changes import Edit
@@ -81,8 +112,7 @@ def _edits(workspace: Workspace, keys: Iterable[str], reviewed: bool) -> list[Ed
         old = _keys(document)
         new = old | some if reviewed else old - some
         if new != old:
-            after = json.dumps({"v": FORMAT, "reviewed": sorted(new)}, indent=1) + "\n" if new else None
-            edits.append(Edit(path, before, None if after is None else after.encode("ascii")))
+            edits.append(Edit(path, before, _written(new)))
     return edits
 
 
