@@ -112,13 +112,13 @@ def _wait(run: Run, seconds: float | None = None) -> None:
 
 
 def _pace(seen: RunSnapshot) -> str:
-    """`12.3 img/s  410 tags/s  limited by decoding (8 threads)`, as far as it is known."""
+    """`12.3 img/s  limit: decoding (8 threads)  410 tags/s`, as far as it is known."""
     parts = [f"{seen.rate:.1f} img/s"] if seen.rate else []
     if seen.results is not None:
+        if seen.results.limited_by:
+            parts.append(f"limit: {seen.results.limited_by}")
         if seen.results.tags_per_second:
             parts.append(f"{seen.results.tags_per_second:,.0f} tags/s")
-        if seen.results.limited_by:
-            parts.append(f"limited by {seen.results.limited_by}")
     return "  ".join(parts)
 
 
@@ -214,7 +214,10 @@ def _summary(result: TagResult, root: str) -> list[str]:
     if result.known and result.known < result.tagged:
         lines.append(f"{result.known:,} of them from stored scores: unchanged since the model saw them")
     if result.limited_by and result.tagged > result.known:
-        lines.append(f"limited by {result.limited_by}")
+        busy = ""
+        if result.decode_share is not None and result.model_share is not None:
+            busy = f": decoding was busy {result.decode_share:.0%} of the time, the model {result.model_share:.0%}"
+        lines.append(f"limited by {result.limited_by}{busy}")
     if result.skipped:
         lines.append(f"{result.skipped:,} left as they are: they have a caption")
     return lines

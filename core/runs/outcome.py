@@ -59,6 +59,9 @@ def _lost(cause: str | None) -> str:
     return f"{sentence} {cause}" if cause else f"{sentence} Its checkpoints are kept."
 
 
+_GOES_ON = "Tag again: it goes on where it was."
+
+
 def _judge_tagging(run_dir: Path, returncode: int | None, stop_reason: str | None) -> tuple[RunState, str | None]:
     last = _last_result(run_dir / "results.jsonl")
     if last.get("done") is True:
@@ -75,8 +78,10 @@ def _judge_tagging(run_dir: Path, returncode: int | None, stop_reason: str | Non
     if returncode is None:
         return (
             RunState.LOST,
-            f"The supervisor was killed, and the tag run did not come to its end. {cause or ''}".strip(),
+            f"The supervisor was killed, and the tag run did not come to its end. {cause or _GOES_ON}",
         )
+    if returncode < 0 and cause:
+        cause = f"{cause} {_GOES_ON}"
     return RunState.FAILED, cause or f"The tagger ended with code {returncode} before its end. Read the end of the log."
 
 

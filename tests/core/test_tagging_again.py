@@ -17,12 +17,13 @@ import pytest
 from core.dataset.edits import Journal
 from core.dataset.marks import mark_reviewed
 from core.problems import UserError
+from core.runs.model import RunState
 from core.tagging.claim import check_free, claimed
 from core.tagging.command import parse_command
 from core.tagging.plan import plan_tagging
 from core.tagging.results import read_results
 from core.workspace import Workspace
-from tests.core.cli_kit import Cli, captions, program, until
+from tests.core.cli_kit import Cli, captions, only_run, program, until
 from tests.core.tagging_kit import GOOD, MODEL, SOME, images, kill_after, results, start, tag
 
 pytest.importorskip("onnxruntime")
@@ -168,6 +169,20 @@ def test_after_a_kill_nothing_is_looked_at_twice(workspace: Workspace, subset: P
     assert not undone.conflicts and texts(subset) == {"cmyk.txt": "mine\n"}
     journal.redo()
     assert len(texts(subset)) == len(SOME)
+
+
+def test_a_killed_run_says_that_it_goes_on(demo: Workspace) -> None:
+    """Its supervisor tells what happened and what to do; the same command then finishes it."""
+    program("tag", "mika", "--batch_size", "1", "--detach", cwd=demo.root, **SLOW)
+    until(lambda: images(only_run(demo).dir))
+    pid = only_run(demo).status.pid
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)
+    until(lambda: only_run(demo).state is RunState.FAILED)
+    assert (only_run(demo).status.reason or "").endswith("Tag again: it goes on where it was.")
+    program("tag", "mika", "--batch_size", "1", cwd=demo.root)
+    (group,) = Journal(demo).history()
+    assert group.files == 12 == len(captions(demo, "mika"))
 
 
 def test_a_kill_during_the_second_half_is_one_group_still(workspace: Workspace, subset: Path, tmp_path: Path) -> None:
