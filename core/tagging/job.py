@@ -92,9 +92,11 @@ def _announce(job: Job) -> None:
 
 def _leave(code: int) -> NoReturn:
     """End the process. A thread that still sits in a model or a large picture is not waited for."""
+    try:
+        sys.stdout.flush()
+    except OSError:  # a full disk: Python would make it 120
+        os._exit(code)
     if threading.active_count() > 1:
-        with contextlib.suppress(OSError):
-            sys.stdout.flush()
         os._exit(code)
     sys.exit(code)
 

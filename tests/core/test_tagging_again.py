@@ -377,3 +377,14 @@ def test_whatever_a_run_wrote_can_be_taken_back(
     assert not (folder / "a.b.my.tags").exists()
     inside("tag", folder, "--model", "demo", "--output_path", folder / "out.json")
     assert (folder / "out.json").exists() and Journal(workspace).next_undo() is None
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+def test_a_log_that_cannot_be_written_costs_no_caption(workspace: Workspace, subset: Path, tmp_path: Path) -> None:
+    """A full disk under the log: the captions are written, and the run is a success."""
+    tag(workspace, tmp_path / "1", "rinni", *MODEL)
+    Journal(workspace).undo()
+    with Path("/dev/full").open("w") as full:
+        command = [sys.executable, "-P", "-m", "core.tagging.job", str(tmp_path / "1")]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, timeout=60, check=False)
+    assert done.returncode == 0 and done.stderr == b"" and len(texts(subset)) == len(SOME)
