@@ -76,7 +76,7 @@ def _make(path: Path, box: tuple[int, int]) -> Image.Image:
         decode(image, path)
         picture: Image.Image = image
         if picture.mode.startswith(("I", "F")):
-            picture = _eight_bits(picture)
+            picture = eight_bits(picture)
         if picture.mode == "P" or "transparency" in picture.info:
             picture = picture.convert("RGBA")
         if picture.mode in {"LA", "PA", "La", "RGBa"}:
@@ -89,7 +89,7 @@ def _make(path: Path, box: tuple[int, int]) -> Image.Image:
         return _on_checks(small) if small.mode == "RGBA" else small.convert("RGB")
 
 
-def _eight_bits(picture: Image.Image) -> Image.Image:
+def eight_bits(picture: Image.Image) -> Image.Image:
     """16-bit and float greys at their own range; Pillow would cut them at 255."""
     low, high = picture.convert("F").getextrema()
     if not isinstance(low, float) or not isinstance(high, float):
