@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from core.problems import UserError
 from core.settings import cache_dir
 from core.tagging.descriptors import TaggerModel
-from core.tagging.models import fingerprint
+from core.tagging.models import score_key
 from core.text import count_of
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def converted(model: TaggerModel) -> Path:
     converted.
     """
     assert model.onnx is not None
-    target = cache_dir() / "fp16" / f"{fingerprint(model.onnx)}-{_VERSION}.onnx"
+    target = cache_dir() / "fp16" / f"{score_key(model)}-{_VERSION}.onnx"
     if target.is_file():
         return target
     if find_spec("onnx") is None:

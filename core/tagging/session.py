@@ -17,7 +17,7 @@ from core.tagging.engines import physical_cores as physical_cores
 from core.tagging.feeding import BoundFeed, Feed, PlainFeed, Slot
 from core.tagging.graph import input_shape
 from core.tagging.labels import LabelSet, read_labels
-from core.tagging.models import TaggerModel, fingerprint
+from core.tagging.models import TaggerModel, score_key
 from core.tagging.providers import (
     CPU,
     CUDA,
@@ -220,7 +220,7 @@ def open_session(
         if why is None:
             preload(wanted, runtime)
             halved = _half(model) if fp16 else model
-            cache = cache_dir() / wanted.word / fingerprint(halved.onnx or model.onnx)
+            cache = cache_dir() / wanted.word / score_key(halved)
             options = engine_options(wanted, device=device, vram_limit=vram_limit, cache=cache, fp16=fp16)
             reason = None
             try:
