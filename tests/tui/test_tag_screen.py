@@ -19,6 +19,8 @@ from tests.tui.kit import app_on, make_dataset, toasts, until
 from tui.app import KohyaApp
 from tui.screens.dialogs import Ask, Choose, ProblemList
 from tui.screens.tag import TagScreen
+from tui.screens.tag_form import group_of
+from tui.screens.tag_models import ModelList
 from tui.screens.tag_parts import Machine
 
 pytest.importorskip("onnxruntime")
@@ -41,6 +43,9 @@ async def over(pilot: Pilot[None], screen: TagScreen, workspace: Workspace) -> N
 
 
 async def go_to(pilot: Pilot[None], screen: TagScreen, key: str) -> None:
+    group = group_of(key)
+    if group is not None:
+        screen._fold(group, True)
     screen.form.go_to(key)
     await pilot.pause()
 
@@ -159,38 +164,8 @@ async def test_x_stops_a_run(workspace: Workspace, monkeypatch: pytest.MonkeyPat
         assert "stopped" in screen.progress.plain
 
 
-async def test_the_preview_follows_the_thresholds(workspace: Workspace) -> None:
-    """After a first run a lower threshold shows what it would add, and nothing is written by looking."""
-    shutil.copytree(TINY, workspace.models / "tiny")
-    folder = make_dataset(workspace, captions={f"rinni_{number}.png": None for number in range(3)})
-    app = app_on(workspace, tagger="models/tiny")
-    async with app.run_test(size=(80, 24)) as pilot:
-        screen = await opened(pilot, app)
-        await pilot.press("tab")
-        assert screen.form.display, "there is nothing to go to before the first run"
-        await pilot.press("R")
-        await over(pilot, screen, workspace)
-        before = {path: path.read_bytes() for path in folder.glob("*.txt")}
-        await until(pilot, lambda: screen._preview is not None)
-        assert screen._preview is not None and screen._preview.captions == 0
-        await go_to(pilot, screen, "general")
-        await pilot.press(*["left"] * 6)
-        await until(pilot, lambda: screen._preview is not None and screen._preview.added > 0)
-        await pilot.press("tab")
-        await until(pilot, lambda: screen.side.display and not screen.form.display)
-        assert any("tags in 3 captions" in text for text, _ in _cells(screen))
-        await pilot.press("escape")
-        assert screen.form.display and app.screen is screen
-        assert {path: path.read_bytes() for path in folder.glob("*.txt")} == before
-
-
 def _step(screen: TagScreen) -> int:
     return (screen.run.seen[0].step or 0) if screen.run.seen is not None else 0
-
-
-def _cells(screen: TagScreen) -> list[tuple[str, str]]:
-    rows = screen.side.rows
-    return [piece for index in range(len(rows)) for piece in rows.cells(index, 80)]
 
 
 async def test_another_model_can_be_named(workspace: Workspace) -> None:
@@ -202,7 +177,7 @@ async def test_another_model_can_be_named(workspace: Workspace) -> None:
         screen = await opened(pilot, app)
         await go_to(pilot, screen, "model")
         await pilot.press("enter")
-        await until(pilot, lambda: isinstance(app.screen, Choose))
+        await until(pilot, lambda: isinstance(app.screen, ModelList))
         await pilot.press("G", "enter")
         await until(pilot, lambda: isinstance(app.screen, Ask))
         line = app.screen.query_one(Input)
@@ -211,9 +186,9 @@ async def test_another_model_can_be_named(workspace: Workspace) -> None:
         assert isinstance(app.screen, Ask)
         line.value = "models/tiny"
         await pilot.press("enter")
-        await until(pilot, lambda: app.screen is screen and screen._model() is not None)
+        await until(pilot, lambda: app.screen is screen and screen._known.model("models/tiny") is not None)
         assert screen.request is not None and screen.request.model == "models/tiny"
-        model = screen._model()
+        model = screen._known.model("models/tiny")
         assert model is not None and model.is_on_disk
 
 

@@ -1,42 +1,36 @@
-"""What the Tag screen shows beside its form: the run, the preview, and what is known of the machine."""
+"""What the Tag screen knows of the machine, the datasets and the models, found out on a thread."""
 
 from __future__ import annotations
 
-import contextlib
-from dataclasses import dataclass
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from textual.strip import Strip
-
-from core.text import count_of, human_seconds, printable
-from tui.screens.tag_form import POLICY_NOTES
-from tui.theme import Cells, fit
-from tui.widgets.item_list import ItemList, Texts
-from tui.widgets.line import cut
+from core.problems import UserError
+from core.text import count_of, printable
 
 if TYPE_CHECKING:
-    from core.runs.watch import RunSnapshot
     from core.settings import Settings
-    from core.tagging.models import TaggerModel
+    from core.tagging.descriptors import TaggerModel
     from core.tagging.options import TagRequest
-    from core.tagging.preview import Preview
-    from core.tagging.results import TagResult
+    from core.tagging.probe import Probe
     from core.workspace import Workspace
-    from tui.screens.tag_run import WatchedRun
 
-BAR = 36
 NO_IMAGES = "There are no images yet: import some in Dataset (1, then i)."
+_REMEDY = re.compile(r"\s*(?:Repair|For the GPU|Check it with): ")
 
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """What is installed, as far as the tagger minds."""
+    """What is installed, as far as the tagger minds, and what a trial on a provider showed."""
 
-    wheels: dict[str, str]
+    wheels: Mapping[str, str]
     driver: int | None
     gpu: str
     install: str
     repair: str
+    tried: Mapping[str, Probe | UserError] = field(default_factory=dict)
 
     def says(self, provider: str) -> tuple[str, str]:
         """Where the model will run, and the role of these words: `bad` when it is not what the machine could do."""
@@ -45,6 +39,18 @@ class Machine:
             return "onnxruntime is not installed", "bad"
         if provider == "cpu":
             return f"CPU, as asked · onnxruntime {version}", "muted"
+        tried = self.tried.get(provider)
+        if isinstance(tried, UserError):
+            return tried.message, "bad"
+        if tried is not None and tried.fallback:
+            return _REMEDY.split(tried.fallback)[0].rstrip("."), "bad"
+        if tried is not None and not tried.is_gpu:
+            return f"CPU · onnxruntime {version}", "muted"
+        gpu = f" · {printable(self.gpu)}" if self.gpu else ""
+        if tried is not None:
+            return f"{tried.device}{gpu} · onnxruntime {version}", "good"
+        if provider not in {"auto", "cuda"}:
+            return "being tried …", "muted"
         if self.driver is None:
             return (
                 ("CPU: no NVIDIA driver is loaded", "bad")
@@ -63,7 +69,22 @@ class Machine:
             return self.install
         if self.says(provider)[1] != "bad":
             return None
+        tried = self.tried.get(provider)
+        if isinstance(tried, UserError):
+            return tried.hint or self.repair
+        if tried is not None and tried.fallback:
+            command = _REMEDY.split(tried.fallback)[1:]
+            return command[0] if command else self.repair
         return "nvidia-smi" if self.driver is None else self.repair
+
+    def wants_trial(self, provider: str) -> bool:
+        """Whether only a trial can tell what a model would run on."""
+        if provider == "cpu" or not self.wheels or provider in self.tried:
+            return False
+        is_amd = any(name in self.wheels for name in ("onnxruntime-migraphx", "onnxruntime-rocm"))
+        if provider not in {"auto", "cuda"}:
+            return True
+        return (self.driver is not None or is_amd) and self.says(provider)[1] != "bad"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,13 +95,23 @@ class Known:
     counts: dict[str, int]
     models: tuple[TaggerModel, ...]
     machine: Machine | None
+    problem: UserError | None = None
+    """Why the models cannot be listed: a descriptor of the user's is broken."""
+
+    def model(self, name: str | None) -> TaggerModel | None:
+        """The model of that name, when it is known."""
+        return next((model for model in self.models if model.name == name), None)
+
+    def models_of(self, request: TagRequest) -> tuple[TaggerModel, ...] | None:
+        """All models of a request, the first one first; None when one is not known or not on disk."""
+        found = [self.model(name) for name in (request.model, *request.more_models)]
+        on_disk = [model for model in found if model is not None and model.is_on_disk]
+        return tuple(on_disk) if len(on_disk) == len(found) else None
 
 
-def look_around(workspace: Workspace | None, settings: Settings, model: str | None) -> Known:
+def look_around(workspace: Workspace | None, settings: Settings, request: TagRequest | None) -> Known:
     """Datasets, models and the machine; reads folders: on a thread."""
     from core.hardware import read_gpus
-    from core.problems import UserError
-    from core.tagging.models import find_model, list_models
     from core.tagging.providers import driver_version, install_command, installed_wheels, repair_command
 
     notes: dict[str, str] = {}
@@ -94,128 +125,37 @@ def look_around(workspace: Workspace | None, settings: Settings, model: str | No
             without = f", {uncaptioned:,} without caption" if uncaptioned else ", all with a caption"
             counts[name] = len(dataset.items)
             notes[name] = f"{count_of(len(dataset.items), 'image')}{without}" if dataset.items else "no image in it yet"
-    models = sorted(list_models(workspace, settings), key=lambda each: not each.is_on_disk)
-    if model and model not in {each.name for each in models}:
-        with contextlib.suppress(UserError):
-            models.append(find_model(model, workspace, settings))
+    models, problem = _models(workspace, settings, request)
     driver = driver_version()
     gpus = read_gpus().gpus if driver is not None else ()
     machine = Machine(
         installed_wheels(), driver, next((gpu.name or "" for gpu in gpus), ""), install_command(), repair_command()
     )
-    return Known(notes, counts, tuple(models), machine)
+    return Known(notes, counts, models, machine, problem)
 
 
-class Changes(ItemList):
-    """The preview: tags that captions would gain or lose. The cursor is seen only with the focus."""
+def _models(
+    workspace: Workspace | None, settings: Settings, request: TagRequest | None
+) -> tuple[tuple[TaggerModel, ...], UserError | None]:
+    from pathlib import Path
 
-    def tell(self, preview: Preview | None, threshold: str) -> None:
-        """Show it; None empties the panel."""
-        if preview is None:
-            self.set_rows(Texts())
-            return
-        width = max(20, self.size.width - 1)
-        room = max(8, width - 24)
-        rows: list[Cells] = [
-            [(" Preview from stored scores", "accent")],
-            [(f" {'tag':<{room}}{'now':>6}{threshold:>8}{'change':>8}", "muted")],
-        ]
-        for change in preview.changes[:500]:
-            role = "good" if change.change > 0 else "bad"
-            rows.append(
-                [
-                    (f" {fit(printable(change.tag), room)}", "text"),
-                    (f"{change.now:>6,}{change.then:>8,}", "muted"),
-                    (f"{change.change:>+8,}", role),
-                ]
-            )
-        if not preview.changes:
-            rows.append([(" the captions have these very tags", "muted")])
-        else:
-            parts = [f"+{preview.added:,}"] if preview.added else []
-            parts += [f"−{preview.removed:,}"] if preview.removed else []
-            rows.insert(1, [(f" {' '.join(parts)} tags in {count_of(preview.captions, 'caption')}", "text")])
-        if preview.unscored:
-            rows.insert(1, [(f" {count_of(preview.unscored, 'image')} more without stored scores", "muted")])
-        self.set_rows(Texts(rows), 0)
+    from core.tagging.models import find_model, list_models
 
-    def render_line(self, y: int) -> Strip:
-        index = y + self.scroll_offset.y
-        cells = self.rows.cells(index, self.size.width) if index < len(self.rows) else []
-        on = "cursor" if self.has_focus and index == self.cursor else "background"
-        return self.app.paint.strip(cells, self.size.width, on).simplify()
-
-
-def below(
-    request: TagRequest | None, known: Known, run: WatchedRun, starting: str | None, width: int, height: int
-) -> list[Cells]:
-    """The lines under the form: the run of this dataset or the one that goes on, or else what R would do."""
-    lines: list[Cells] = []
-    machine, seen = known.machine, run.seen
-    if starting is not None:
-        lines = [[(f" {starting}", "accent")]]
-    elif request is None or not request.target:
-        lines = [[(f" {NO_IMAGES}", "text")]] if machine is not None else []
-    elif seen is not None and (run.is_live or seen[0].run.spec.dataset == request.target):
-        lines = run_lines(*seen, run.last_line, width, height)
-    else:
-        count = known.counts.get(request.target)
-        told = f" tags {count_of(count, 'image')}" if count else " starts"
-        lines = [[(" R", "accent"), (f"{told}; existing captions: {POLICY_NOTES[request.policy]}", "text")]]
-    if machine is not None and request is not None and starting is None and not run.is_live:
-        remedy = machine.remedy(request.provider)
-        if remedy is not None:
-            lines[1:1] = [[(f" ✗ {machine.says(request.provider)[0]}. ", "bad"), (remedy, "text")]]
-    return [cut(line, width) for line in lines[:height]]
-
-
-def run_lines(seen: RunSnapshot, results: TagResult, last_line: str, width: int, height: int) -> list[Cells]:
-    """A tag run: bar and numbers, what it does or what comes next, where it ran, the files that failed."""
-    state = str(seen.run.status.state)
-    done, total = seen.step or 0, seen.total_steps or 0
-    going = state in {"queued", "prepared", "running", "stopping"}
-    role = {"running": "accent", "finished": "good", "failed": "bad", "lost": "bad", "stopped": "caution"}.get(
-        state, "muted"
-    )
-    room = min(BAR, max(10, width - 66))
-    filled = int(room * done / total) if total else 0
-    line: Cells = [(" ", "text"), ("█" * filled, role), ("░" * (room - filled), "rule")]
-    line += [(f"  {done:,}/{total:,}" if total else "", "text"), (f"  {state}", role)]
-    if seen.rate:
-        line.append((f"  {seen.rate:.1f} img/s", "muted"))
-    if seen.eta_seconds is not None and state == "running":
-        line.append((f"  {human_seconds(seen.eta_seconds)} left", "muted"))
-    if results.failed:
-        line.append((f"  {len(results.failed):,} failed: !", "bad"))
-    if results.skipped:
-        line.append((f"  {results.skipped:,} skipped", "muted"))
-    lines: list[Cells] = [line]
-    if going and not total:
-        lines.append([(f" {printable(last_line) or 'starting …'}", "text")])
-    elif going:
-        lines.append([(" It goes on without the app. ", "muted"), ("X", "accent"), (" stops it.", "muted")])
-    elif state == "finished" or (state == "failed" and results.tagged):
-        lines.append(
-            [
-                (" Next: ", "text"),
-                *_key("3", "review the captions"),
-                *_key("4", "make a config"),
-                *_key("u", "takes this pass back"),
-            ]
-        )
-    elif seen.reason:
-        lines.append([(f" {printable(seen.reason)}", "bad" if state in {"failed", "lost"} else "text")])
-        if state == "stopped" and results.tagged:
-            lines[-1].append(("  What was written stays; u takes it back.", "muted"))
-    if results.fallback:
-        lines.append([(" ✗ ", "bad"), (printable(results.fallback), "bad")])
-    for path, reason in results.failed[-max(1, height - len(lines) - 1) :]:
-        lines.append([(f" ✗ {printable(path.rsplit('/', 1)[-1])}  ", "bad"), (printable(reason), "muted")])
-    if results.provider and len(lines) < height:
-        told = [seen.run.id, results.provider.upper(), results.model or ""]
-        lines.append([(" " + printable(" · ".join(filter(None, told))), "muted")])
-    return lines
-
-
-def _key(key: str, text: str) -> Cells:
-    return [(key, "accent"), (f" {text}   ", "muted")]
+    problem = None
+    found: dict[str, TaggerModel] = {}
+    try:
+        listed = list_models(workspace, settings)
+    except UserError as error:
+        listed, problem = [], error
+    for model in sorted(listed, key=lambda each: not each.is_on_disk):
+        found.setdefault(model.name, model)
+    if request is not None:
+        folder = None if request.model_dir is None else Path(request.model_dir).expanduser()
+        for number, name in enumerate((request.model, *request.more_models)):
+            revision = request.revision if number == 0 else None
+            if name and (name not in found or folder is not None or revision is not None):
+                try:
+                    found[name] = find_model(name, workspace, settings, folder, revision)
+                except UserError as error:
+                    problem = problem or error
+    return tuple(found.values()), problem

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from core.tagging.results import TagResult
     from core.workspace import Workspace
 
+_RECENT = 40
+"""Groups of the journal among which the pass of a run is looked for."""
+
 
 @dataclass(frozen=True, slots=True)
 class Reading:
@@ -21,6 +24,8 @@ class Reading:
     watch: RunWatch
     seen: RunSnapshot
     results: TagResult
+    undo: str
+    """`next`: `u` takes the pass back; `undone`: that was done; `` : neither."""
 
 
 class WatchedRun:
@@ -30,6 +35,7 @@ class WatchedRun:
         self.seen: tuple[RunSnapshot, TagResult] | None = None
         self.last_line = ""
         self.is_live = False
+        self.undo = ""
         self._watch: RunWatch | None = None
         self._turn = 0
 
@@ -37,6 +43,11 @@ class WatchedRun:
     def failed(self) -> tuple[tuple[str, str], ...]:
         """(path, reason) of the images that could not be tagged."""
         return tuple(self.seen[1].failed) if self.seen is not None else ()
+
+    @property
+    def name(self) -> str:
+        """The run's id, once it was read."""
+        return self.seen[0].run.id if self.seen is not None and self._watch is not None else "a tag run"
 
     @property
     def stoppable(self) -> Run | None:
@@ -51,14 +62,14 @@ class WatchedRun:
     def begun(self) -> None:
         """A run was started: it is live before anything of it was read."""
         self.look_anew()
-        self.last_line, self.is_live = "", True
+        self.last_line, self.is_live, self.undo = "", True, ""
 
     def read(self, workspace: Workspace | None) -> Reading | None:
         """Look at the files; None when nothing was tagged here yet."""
-        from core.runs.model import RunKind
+        from core.runs.model import LIVE_STATES, RunKind
         from core.runs.store import list_runs
         from core.runs.watch import RunWatch
-        from core.tagging.results import read_results
+        from core.tagging.results import TagResult
 
         turn, watch = self._turn, self._watch
         if watch is None:
@@ -67,7 +78,9 @@ class WatchedRun:
                 return None
             watch = RunWatch(newest.dir)
         seen = watch.poll()
-        return Reading(turn, watch, seen, read_results(seen.run.dir))
+        results = seen.results or TagResult()
+        undo = "" if seen.run.status.state in LIVE_STATES else undo_state(workspace, results.group)
+        return Reading(turn, watch, seen, results, undo)
 
     def is_stale(self, reading: Reading) -> bool:
         """Whether `look_anew` came while it was read."""
@@ -80,12 +93,26 @@ class WatchedRun:
         was_live, self.is_live = self.is_live, reading.seen.run.status.state in LIVE_STATES
         said = [line.plain() for line in reading.seen.log_lines_new]
         self.last_line = next((line for line in reversed(said) if line.strip()), self.last_line)
-        self.seen = reading.seen, reading.results
+        self.seen, self.undo = (reading.seen, reading.results), reading.undo
         self._watch = reading.watch
         if was_live and not self.is_live:
             self.look_anew()
             return True
         return False
+
+
+def undo_state(workspace: Workspace | None, group: str | None) -> str:
+    """`next` when `u` would take this group back now, `undone` when it was taken back, else ""."""
+    if workspace is None or group is None or not (workspace.own / "journal").is_dir():
+        return ""
+    from core.dataset.edits import Journal
+
+    is_first = True
+    for each in Journal(workspace).history(_RECENT):
+        if each.id == group:
+            return "undone" if each.state == "undone" else "next" if is_first else ""
+        is_first = is_first and each.state == "undone"
+    return ""
 
 
 def start_run(workspace: Workspace | None, request: TagRequest) -> str:
