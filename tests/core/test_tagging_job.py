@@ -201,7 +201,7 @@ def test_a_broken_score_file_is_begun_anew(workspace: Workspace, subset: Path, t
     code, _, _ = tag(workspace, tmp_path / "run", "rinni", *MODEL)
     (store,) = (workspace.own / "scores").iterdir()
     store.write_bytes(b"no database" * 1000)
-    code, log, lines = tag(workspace, tmp_path / "run2", "rinni", *MODEL, "--thresh", "0.5")
+    code, _log, lines = tag(workspace, tmp_path / "run2", "rinni", *MODEL, "--thresh", "0.5")
     assert code == 0 and (lines[-1]["tagged"], lines[-1]["known"]) == (len(SOME), 0)
     image = subset / "all_black.png"
     assert read_scores(workspace, workspace.key_of(image), stamp_of(image)) != []
