@@ -259,6 +259,19 @@ def _count(
         return None
 
 
+def bucket_settings(dataset: ResolvedDataset, resolution: Size) -> BucketSettings:
+    """The bucket options of one `[[datasets]]`."""
+    values = dataset.values
+    return BucketSettings(
+        resolution,
+        bool(values["enable_bucket"]),
+        _whole(values["min_bucket_reso"]) or 0,
+        _whole(values["max_bucket_reso"]) or 0,
+        _whole(values["bucket_reso_steps"]) or 0,
+        bool(values["bucket_no_upscale"]),
+    )
+
+
 def _sizes(
     dataset: ResolvedDataset, train: Mapping[str, Any], workspace: Workspace, problems: list[Problem]
 ) -> DatasetSizes | None:
@@ -270,14 +283,7 @@ def _sizes(
         hint = "Add resolution = 768 (SD1.5) or 1024 (SDXL) below [[datasets]]."
         problems.append(Problem(Severity.ERROR, "KT210", f"dataset.toml: {dataset.where}", "has no resolution", hint))
         return None
-    settings = BucketSettings(
-        resolution,
-        bool(values["enable_bucket"]),
-        _whole(values["min_bucket_reso"]) or 0,
-        _whole(values["max_bucket_reso"]) or 0,
-        _whole(values["bucket_reso_steps"]) or 0,
-        bool(values["bucket_no_upscale"]),
-    )
+    settings = bucket_settings(dataset, resolution)
     # train_util.py, __getitem__: without buckets and without cached latents a picture is only cropped, never scaled
     uncropped = not settings.enable and not train.get("cache_latents") and not train.get("cache_latents_to_disk")
     subsets: list[SubsetSizes] = []

@@ -59,11 +59,12 @@ class CopyProgress:
 
 @dataclass(frozen=True, slots=True)
 class RepeatsPlan:
-    """Subset folders to rename: (old, new). Those that have these repeats already are left out."""
+    """A subset folder under another name; `old` and `new` are the same when it has these repeats already."""
 
     label: str
     repeats: int
-    folders: tuple[tuple[Path, Path], ...]
+    old: Path
+    new: Path
 
 
 def target_folder(workspace: Workspace, text: str) -> Path:
@@ -168,7 +169,7 @@ def copy(workspace: Workspace, plan: Relocation) -> Generator[CopyProgress, None
 
 
 def plan_repeats(workspace: Workspace, target: str, repeats: int) -> RepeatsPlan:
-    """The folders of `NAME` (when it has one subset) or `NAME/SUBSET` under their names with other repeats.
+    """The folder of `NAME` (when it has one subset) or `NAME/SUBSET` under its name with other repeats.
 
     Raises UserError when it is not clear which subset is meant, or the new name is taken.
     """
@@ -186,30 +187,29 @@ def plan_repeats(workspace: Workspace, target: str, repeats: int) -> RepeatsPlan
     (subset,) = chosen
     new = _with_repeats(subset, repeats)
     label = f"set the repeats of {name}/{subset.name} to {repeats}"
-    if new == subset.path:
-        return RepeatsPlan(label, repeats, ())
-    if os.path.lexists(new):
+    if new != subset.path and os.path.lexists(new):
         raise UserError(f"{new} exists already", "Move the images of one folder into the other: kohya-tui move.")
-    return RepeatsPlan(label, repeats, ((subset.path, new),))
+    return RepeatsPlan(label, repeats, subset.path, new)
 
 
 def change_repeats(workspace: Workspace, plan: RepeatsPlan, configs: Sequence[Edit] = ()) -> EditGroup:
-    """Rename the folders, with `configs` (the files that name them, changed) in the same group.
+    """Rename the folder, with `configs` (the files that name it, changed) in the same group.
 
-    All of it or nothing: raises UserError when a folder or a config was changed meanwhile.
+    All of it or nothing: raises UserError when the folder or a config was changed meanwhile.
     """
     from core.dataset.edits import Journal
 
     journal = Journal(workspace)
-    renamed = [(f"{workspace.key_of(old)}/", f"{workspace.key_of(new)}/") for old, new in plan.folders]
+    old, new = (f"{workspace.key_of(path)}/" for path in (plan.old, plan.new))
 
     def moved(key: str) -> str:
-        return next((new + key.removeprefix(old) for old, new in renamed if key.startswith(old)), key)
+        return new + key.removeprefix(old) if key.startswith(old) else key
 
-    changes: list[Change] = [Move(old, new) for old, new in plan.folders]
-    changes += [*configs, *moved_marks(workspace, moved)]
+    changes: list[Change] = [*configs]
+    if plan.old != plan.new:
+        changes = [Move(plan.old, plan.new), *changes, *moved_marks(workspace, moved)]
     group = journal.apply(plan.label, changes, kind="repeats")
-    needed = {path for pair in plan.folders for path in pair} | {edit.path for edit in configs}
+    needed = {plan.old, plan.new, *(edit.path for edit in configs)}
     refused = [conflict for conflict in group.conflicts if conflict.path in needed]
     if refused:
         if group.id:

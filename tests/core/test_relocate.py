@@ -222,13 +222,14 @@ def test_repeats_rename_the_folder_and_fix_the_configs(workspace: Workspace, sub
     before = content(workspace)
     plan = plan_repeats(workspace, "rinni", 5)
     new = subset.with_name("5_rinni")
-    assert plan.folders == ((subset, new),)
+    assert (plan.old, plan.new) == (subset, new)
     edit = Edit(config, config.read_bytes(), config.read_bytes().replace(b"10_", b"5_"))
     group = change_repeats(workspace, plan, [edit])
     assert group.label == "set the repeats of rinni/10_rinni to 5"
     assert names(new) == set(FILES) and not subset.exists() and b"5_rinni" in config.read_bytes()
     assert read_reviewed(workspace) == {workspace.key_of(new / "a.png")}
-    assert plan_repeats(workspace, "rinni", 5).folders == ()
+    again = plan_repeats(workspace, "rinni", 5)
+    assert again.old == again.new == new and change_repeats(workspace, again).id == ""
     Journal(workspace).undo()
     assert content(workspace) == before
     assert read_reviewed(workspace) == {workspace.key_of(subset / "a.png")}
@@ -259,7 +260,7 @@ def test_repeats_that_cannot_be(workspace: Workspace, subset: Path) -> None:
     fill(subset.parent / "alt")
     with pytest.raises(UserError, match="2 subsets"):
         plan_repeats(workspace, "rinni", 2)
-    assert plan_repeats(workspace, "rinni/alt", 2).folders == ((subset.parent / "alt", subset.parent / "2_alt"),)
+    assert plan_repeats(workspace, "rinni/alt", 2).new == subset.parent / "2_alt"
     subset.with_name("2_rinni").mkdir()
     with pytest.raises(UserError, match="exists already"):
         plan_repeats(workspace, "rinni/10_rinni", 2)

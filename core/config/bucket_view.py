@@ -1,0 +1,85 @@
+"""The buckets of a dataset under a config."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from core.config.plan import beyond_reason, bucket_settings
+from core.config.resolved import ResolvedDataset, images_in, resolve
+from core.dataset.bucket_report import BucketReport, report
+from core.dataset.buckets import BucketSettings, Size
+from core.dataset.sizes import image_size
+from core.problems import UserError
+from core.text import printable
+
+if TYPE_CHECKING:
+    from core.config.documents import Config
+    from core.workspace import Workspace
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetBuckets:
+    """The buckets of one `[[datasets]]`; `unread` are images whose size cannot be told."""
+
+    where: str
+    settings: BucketSettings
+    report: BucketReport
+    unread: tuple[Path, ...]
+
+
+def config_buckets(config: Config, workspace: Workspace, folder: Path) -> list[DatasetBuckets]:
+    """The buckets of every `[[datasets]]` that has a subset in `folder`, with all of its subsets: they share batches.
+
+    Raises UserError when there is none, BucketError where the trainer would stop. Reads the header of every image.
+    """
+    found = [dataset for dataset in resolve(config, workspace) if _is_in(dataset, folder)]
+    if not found:
+        raise UserError(
+            f"The config {printable(config.name)} does not train on {printable(workspace.key_of(folder))}",
+            "Name another one with --config, or a resolution with --resolution.",
+        )
+    return [_buckets(dataset) for dataset in found]
+
+
+def configs_of(workspace: Workspace, folder: Path) -> list[str]:
+    """The configs that train on images in `folder`; that of the same name first."""
+    from core.config.documents import Config
+
+    names = [
+        name
+        for name in workspace.config_names()
+        if any(_is_in(dataset, folder) for dataset in resolve(Config.load(workspace.configs / name), workspace))
+    ]
+    return sorted(names, key=lambda name: name != folder.name)
+
+
+def _is_in(dataset: ResolvedDataset, folder: Path) -> bool:
+    real = folder.resolve()
+    return any(each.folder is not None and each.folder.resolve().is_relative_to(real) for each in dataset.subsets)
+
+
+def _buckets(dataset: ResolvedDataset) -> DatasetBuckets:
+    resolution = dataset.resolution
+    if resolution is None or beyond_reason(dataset):
+        raise UserError(
+            f"{dataset.where} has no resolution to sort by", "Set resolution below [[datasets]]: 768, or 1024 for SDXL."
+        )
+    images: list[tuple[Path, Size, int]] = []
+    unread: list[Path] = []
+    seen: set[Path] = set()
+    for subset in dataset.subsets:
+        if subset.folder is None or subset.folder in seen:
+            continue  # sd-scripts drops a folder that comes twice
+        seen.add(subset.folder)
+        for name in images_in(subset.folder) or []:
+            size = image_size(subset.folder / name)
+            if size is None:
+                unread.append(subset.folder / name)
+            else:
+                images.append((subset.folder / name, size, subset.repeats))
+    settings = bucket_settings(dataset, resolution)
+    batch = dataset.values["batch_size"]
+    placed = report(images, settings, batch if isinstance(batch, int) and batch > 0 else 1)
+    return DatasetBuckets(dataset.where, settings, placed, tuple(unread))
