@@ -24,6 +24,7 @@ PROGRAM = "kohya-tui"
 ORDER = (
     *("demo", "init", "setup", "doctor"),
     *("import", "tag", "models", "trigger", "upright", "tags"),
+    *("move", "trash", "repeats", "resize", "buckets", "duplicates"),
     *("undo", "redo", "history"),
     *("check", "config", "plan", "train", "runs", "status", "log", "stop", "metrics", "checkpoints"),
     *("help", "gpu"),
@@ -132,9 +133,9 @@ def _register() -> None:
     """Load the groups, once a process."""
     if app.registered_commands:
         return
-    from core.cli import config, dataset, journal, machine, models, runs, tagging, tags, workspace
+    from core.cli import config, dataset, files, journal, machine, models, pictures, runs, tagging, tags, workspace
 
-    for group in (workspace, machine, dataset, tagging, models, tags, journal, config, runs):
+    for group in (workspace, machine, dataset, tagging, models, tags, files, pictures, journal, config, runs):
         group.register(app)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -66,20 +67,26 @@ def _buckets(dataset: ResolvedDataset) -> DatasetBuckets:
         raise UserError(
             f"{dataset.where} has no resolution to sort by", "Set resolution below [[datasets]]: 768, or 1024 for SDXL."
         )
-    images: list[tuple[Path, Size, int]] = []
-    unread: list[Path] = []
-    seen: set[Path] = set()
+    folders: dict[Path, int] = {}
     for subset in dataset.subsets:
-        if subset.folder is None or subset.folder in seen:
-            continue  # sd-scripts drops a folder that comes twice
-        seen.add(subset.folder)
-        for name in images_in(subset.folder) or []:
-            size = image_size(subset.folder / name)
-            if size is None:
-                unread.append(subset.folder / name)
-            else:
-                images.append((subset.folder / name, size, subset.repeats))
+        if subset.folder is not None:  # sd-scripts drops a folder that comes twice
+            folders.setdefault(subset.folder, subset.repeats)
+    images, unread = sized_images(folders.items())
     settings = bucket_settings(dataset, resolution)
     batch = dataset.values["batch_size"]
     placed = report(images, settings, batch if isinstance(batch, int) and batch > 0 else 1)
     return DatasetBuckets(dataset.where, settings, placed, tuple(unread))
+
+
+def sized_images(folders: Iterable[tuple[Path, int]]) -> tuple[list[tuple[Path, Size, int]], list[Path]]:
+    """(path, size, repeats) of every image in `folders` (path, repeats), and those whose size cannot be told."""
+    images: list[tuple[Path, Size, int]] = []
+    unread: list[Path] = []
+    for folder, repeats in folders:
+        for name in images_in(folder) or []:
+            size = image_size(folder / name)
+            if size is None:
+                unread.append(folder / name)
+            else:
+                images.append((folder / name, size, repeats))
+    return images, unread
