@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +12,22 @@ from textual.pilot import Pilot
 from textual.widgets import Input
 
 from core.dataset.captions import split
+from core.dataset.marks import mark_reviewed
 from core.runs.model import LIVE_STATES, RunKind
 from core.runs.store import list_runs
+from core.tagging.options import TagRequest
+from core.tagging.probe import Probe
 from core.workspace import Workspace
 from tests.fake_hub import FakeHub
 from tests.tui.kit import app_on, make_dataset, toasts, until
 from tui.app import KohyaApp
+from tui.screens import tag_values
 from tui.screens.dialogs import Ask, Choose, ProblemList
 from tui.screens.tag import TagScreen
-from tui.screens.tag_form import group_of
+from tui.screens.tag_form import GROUPS, Facts, group_of
 from tui.screens.tag_models import ModelList
 from tui.screens.tag_parts import Machine
+from tui.widgets.line import Lines
 
 pytest.importorskip("onnxruntime")
 SETTINGS: dict[str, Any] = {"tagger": "demo"}
@@ -233,3 +239,169 @@ def test_where_the_model_runs_is_known_before(
     said, found = machine.says(provider)
     assert words in said and found == role
     assert (machine.remedy(provider) is not None) == (role == "bad")
+
+
+async def test_a_model_is_fetched_from_the_list(
+    workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """i on a model: bytes and time left, X ends it at once, i again completes it and says "on disk"."""
+    make_dataset(workspace)
+    name = "SmilingWolf/tiny"
+    files = {path.name: path.read_bytes() for path in TINY.iterdir() if path.is_file()}
+    with FakeHub({name: files}) as hub:
+        for key, value in hub.env(tmp_path).items():
+            monkeypatch.setenv(key, value)
+        hub.fault("*/model.onnx", method="GET", rate=len(files["model.onnx"]) // 20)
+        app = app_on(workspace, tagger=name)
+        async with app.run_test(size=(80, 24)) as pilot:
+            screen = await opened(pilot, app)
+            await go_to(pilot, screen, "model")
+            await pilot.press("enter")
+            await until(pilot, lambda: isinstance(app.screen, ModelList))
+            await pilot.press("i")
+            await until(pilot, lambda: screen.outlook.fetching is not None and screen.outlook.fetching.done, 30)
+            assert "fetching tiny" in app.screen.query_one("#plan", Lines).plain
+            await pilot.press("X")
+            await until(pilot, lambda: screen.outlook.fetching is None, 1)
+            hub.faults.clear()
+            await pilot.press("i")
+            await until(pilot, lambda: screen.outlook.fetching is None and toasts(app), 60)
+            await until(pilot, lambda: (model := screen._known.model(name)) is not None and model.is_on_disk)
+            await pilot.press("escape")
+            assert "on disk" in "".join(text for text, _ in screen.form.fields[1].value)
+
+
+async def test_reviewed_captions_are_counted_before_they_are_overwritten(workspace: Workspace) -> None:
+    """Two reviewed ones: the line says so, R asks; without a yes nothing starts, and untagged images alone can be."""
+    folder = make_dataset(workspace)
+    mark_reviewed(workspace, [workspace.key_of(folder / name) for name in ("rinni_1.png", "rinni_2.png")])
+    before = (folder / "rinni_1.txt").read_bytes()
+    app = app_on(workspace, **SETTINGS)
+    async with app.run_test(size=(80, 24)) as pilot:
+        screen = await opened(pilot, app)
+        await until(pilot, lambda: "4 captions are written anew, 2 of them reviewed" in screen.progress.plain)
+        await pilot.press("R")
+        await until(pilot, lambda: isinstance(app.screen, Choose))
+        await pilot.press("escape")
+        await until(pilot, lambda: app.screen is screen and screen.outlook.starting is None)
+        assert not list_runs(workspace)
+        await pilot.press("R")
+        await until(pilot, lambda: isinstance(app.screen, Choose))
+        await pilot.press("j", "enter")
+        await over(pilot, screen, workspace)
+        assert (folder / "rinni_1.txt").read_bytes() == before and (folder / "rinni_3.txt").exists()
+
+
+async def test_a_dataset_that_is_being_tagged_is_refused(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody else's run is on it: the line and R name that run; one's own is named, too."""
+    monkeypatch.setenv("KOHYA_TUI_DEMO_TAG_SECONDS", "0.5")
+    make_dataset(workspace, captions={f"rinni_{number:02}.png": None for number in range(40)})
+    app = app_on(workspace, **SETTINGS)
+    async with app.run_test(size=(80, 24)) as pilot:
+        screen = await opened(pilot, app)
+        await pilot.press("R")
+        await until(pilot, lambda: screen.run.stoppable is not None and _step(screen) > 0, 60)
+        run = list_runs(workspace)[0]
+        await pilot.press("R")
+        await until(pilot, lambda: any(run.id in text for text in toasts(app)))
+        screen.run.is_live, screen.run.seen = False, None  # as if it were another machine's: only the lock tells
+        await pilot.press("R")
+        await until(pilot, lambda: any("is being tagged" in text and run.id in text for text in toasts(app)))
+        assert len(list_runs(workspace)) == 1
+        screen._tick()
+        await until(pilot, lambda: screen.run.stoppable is not None)
+        await pilot.press("X")
+        await over(pilot, screen, workspace)
+
+
+async def test_after_u_the_pass_is_not_said_to_be_there(workspace: Workspace) -> None:
+    """u takes the pass back: the line says so and offers U, and what R would do stands there again."""
+    folder = make_dataset(workspace, captions={"rinni_1.png": None})
+    app = app_on(workspace, **SETTINGS)
+    async with app.run_test(size=(120, 40)) as pilot:
+        screen = await opened(pilot, app)
+        await pilot.press("R")
+        await over(pilot, screen, workspace)
+        await until(pilot, lambda: "u takes this pass back" in screen.progress.plain)
+        await pilot.press("u")
+        await until(pilot, lambda: "taken back" in screen.progress.plain)
+        assert "finished" not in screen.progress.plain and "R tags 1 image" in screen.progress.plain
+        assert not list(folder.glob("*.txt"))
+        await pilot.press("U")
+        await until(pilot, lambda: "u takes this pass back" in screen.progress.plain)
+
+
+async def test_the_provider_is_red_before_the_start(workspace: Workspace) -> None:
+    """CUDA on a machine without it: the field and the line below are in the colour for bad, with a command."""
+    make_dataset(workspace)
+    app = app_on(workspace, **SETTINGS)
+    async with app.run_test(size=(80, 24)) as pilot:
+        screen = await opened(pilot, app)
+        await until(pilot, lambda: "R tags" in screen.progress.plain)
+        wheels = {"onnxruntime-gpu": "1.27.0"}
+        reason = "The GPU cannot be used: libcudnn.so.9 is missing. Repair: pip install 'kohya-tui[cuda]'"
+        screen._tried["cuda"] = Probe("CPU", False, reason)
+        screen._known = replace(screen._known, machine=Machine(wheels, 580, "RTX 4090", "install", "repair"))
+        screen._known = screen._with_trials(screen._known)
+        await go_to(pilot, screen, "provider")
+        await pilot.press("right")
+        await until(pilot, lambda: "libcudnn.so.9 is missing" in screen.progress.plain)
+        assert "pip install 'kohya-tui[cuda]'" in screen.progress.plain
+        roles = {role for text, role in screen.form.fields[2].value if "libcudnn" in text}
+        assert roles == {"bad"}
+        await go_to(pilot, screen, "gpu")
+        await pilot.press("space", "R")
+        await until(pilot, lambda: any("A GPU is required" in text for text in toasts(app)))
+        assert not list_runs(workspace)
+
+
+async def test_every_option_of_the_tagger_has_a_field(workspace: Workspace) -> None:
+    """A field for each option of the command line, but for those that only a command line has."""
+    keys = {field.key for group in GROUPS for field in group.fields(TagRequest(""), Facts())}
+    changed = set()
+    for key in [*keys, "policy", "trigger", "provider"]:
+        request = TagRequest("", output_path=None)
+        if key in tag_values.CAPTION_FLAGS or key in tag_values.REQUEST_FLAGS:
+            found = tag_values.switched(request, key)
+        elif key in tag_values.CHOICES:
+            found = request
+            for value in tag_values.CHOICES[key]:
+                other = tag_values.chosen(request, key, value)
+                changed |= {name for name in flat(request) if flat(request)[name] != flat(other)[name]}
+        elif key == "also":
+            found = replace(request, more_models=("demo",))
+        else:
+            typed = {
+                "single": "a=0.5",
+                "sets": "colab",
+                "replacement": "a,b",
+                "extension": ".caption",
+                "separator": " ",
+            }
+            found = tag_values.changed(request, key, typed.get(key, "1"))
+        changed |= {name for name in flat(request) if flat(request)[name] != flat(found)[name]}
+    elsewhere = {"target", "model", "dry_run", "detach", "json", "caption"}
+    assert set(flat(TagRequest(""))) - changed == elsewhere - {"caption"}
+
+
+def flat(request: TagRequest) -> dict[str, Any]:
+    """All options by name."""
+    values = asdict(request)
+    return values.pop("caption") | values
+
+
+@pytest.mark.parametrize(
+    ("value", "by", "then"),
+    [
+        (0.35, 1, 0.4),
+        (0.35, -1, 0.3),
+        (0.37, 1, 0.4),
+        (0.37, -1, 0.35),
+        (1.0, 1, 1.1),
+        (1.1, -1, 1.0),
+        (0.05, -1, 0.05),
+    ],
+)
+def test_a_threshold_steps_by_a_twentieth(value: float, by: int, then: float) -> None:
+    """From a value in between to the next round one; above 1 it is off, and never 0."""
+    assert tag_values.stepped_threshold(value, by) == then

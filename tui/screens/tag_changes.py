@@ -43,7 +43,7 @@ class TagRows:
 
     def __init__(self, tags: Sequence[TagChange], own: dict[str, float]) -> None:
         self.tags, self._own = tags, own
-        self._most = max((abs(each.change) for each in tags[:1]), default=0)
+        self._most = max((abs(each.change) for each in tags), default=0)
 
     def __len__(self) -> int:
         return len(self.tags)
@@ -179,6 +179,7 @@ class Changes(Vertical):
         self.tag: str | None = None
         self.began: Answer | None = None
         """The first answer since the last run: what other thresholds make of it is told beside the sums."""
+        self._shown: Answer | None = None
         self._dry: tuple[str, Sequence[DryChange]] | None = None
 
     def compose(self) -> Iterable[Widget]:
@@ -225,11 +226,25 @@ class Changes(Vertical):
 
     def _show_tags(self, answer: Answer) -> None:
         at, before = self.rows.cursor, self.tag_at_cursor
+        tags = self._in_place(answer)
         if before is not None and (self.is_focused or at > 0):
-            at = next((index for index, each in enumerate(answer.tags) if each.tag == before), at)
+            at = next((index for index, each in enumerate(tags) if each.tag == before), at)
         else:
             at = 0
-        self.rows.set_rows(TagRows(answer.tags, answer.own), at if answer.tags else None)
+        self.rows.set_rows(TagRows(tags, answer.own), at if tags else None)
+
+    def _in_place(self, answer: Answer) -> Sequence[TagChange]:
+        """The tags in their order, or where they stood before when only a tag's own threshold is another."""
+        shown, self._shown = self._shown, answer
+        rows = self.rows.rows
+        if shown is None or not isinstance(rows, TagRows) or shown.own == answer.own:
+            return answer.tags
+        if dataclasses.replace(shown.request.caption, tag_thresholds="") != dataclasses.replace(
+            answer.request.caption, tag_thresholds=""
+        ):
+            return answer.tags
+        places = {each.tag: place for place, each in enumerate(rows.tags)}
+        return sorted(answer.tags, key=lambda each: places.get(each.tag, len(places)))
 
     def show_images(self, images: Sequence[ImageChange], tag: str | None) -> None:
         """The images of a tag, or all that change."""
@@ -244,8 +259,8 @@ class Changes(Vertical):
         self.view, self.tag = "tags", None
         if self.answer is not None:
             self._show_tags(self.answer)
-            at = next((index for index, each in enumerate(self.answer.tags) if each.tag == back_to), 0)
-            self.rows.move(at)
+            tags = self.rows.rows.tags if isinstance(self.rows.rows, TagRows) else ()
+            self.rows.move(next((index for index, each in enumerate(tags) if each.tag == back_to), 0))
         self.show_head()
 
     def show_head(self) -> None:

@@ -27,7 +27,7 @@ class Answer:
     preview: Preview
     tags: tuple[TagChange, ...]
     own: dict[str, float]
-    """Those among the tags that have a threshold of their own."""
+    """The tags that have a threshold of their own; they are among `tags` also when no caption has them."""
 
     @property
     def total(self) -> int:
@@ -41,6 +41,8 @@ class Previewer:
     def __init__(self) -> None:
         self._kept: Rethreshold | None = None
         self._lock = threading.Lock()
+        self._spelled: dict[str, str] = {}
+        """How a tag with its own threshold is spelled in captions, by what its spellings have in common."""
         self._are_captions_old = self._are_scores_old = False
 
     def captions_changed(self) -> None:
@@ -60,7 +62,7 @@ class Previewer:
     ) -> Answer | None:
         """None when there are no scores, or when `stop` said so. Raises UserError when the target is no dataset."""
         from core.tagging.cleaning import parse_tag_thresholds
-        from core.tagging.preview import open_preview
+        from core.tagging.preview import TagChange, open_preview
 
         with self._lock:
             kept = self._kept
@@ -78,8 +80,12 @@ class Previewer:
             preview = kept.preview(asked)
             tags = preview.tags()
             own = parse_tag_thresholds(request.caption.tag_thresholds)
-            mine = {each.tag: own[key] for each in tags if (key := folded(each.tag)) in own} if own else {}
-            return Answer(request, preview, tags, mine)
+            if own:
+                self._spelled |= {key: each.tag for each in tags if (key := folded(each.tag)) in own}
+            mine = {self._spelled.get(key, key): value for key, value in own.items()}
+            seen = {each.tag for each in tags} if mine else set()
+            unseen = tuple(TagChange(tag, 0, 0) for tag in mine if tag not in seen)
+            return Answer(request, preview, (*tags, *unseen), mine)
 
     def images(self, answer: Answer, tag: str | None) -> tuple[ImageChange, ...]:
         """The images whose captions change in this tag (None: in any)."""
@@ -94,4 +100,7 @@ class Previewer:
     def threshold(self, request: TagRequest, tag: str) -> tuple[str, float] | None:
         """The model's name of a tag of a caption, and the threshold in force for it."""
         with self._lock:
-            return None if self._kept is None else self._kept.threshold(request, tag)
+            found = None if self._kept is None else self._kept.threshold(request, tag)
+            if found is not None:
+                self._spelled[folded(found[0])] = tag
+            return found
