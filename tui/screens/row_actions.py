@@ -40,21 +40,16 @@ async def ask_to_trash(app: KohyaApp, rows: Sequence[Row]) -> bool:
 
 
 def _trash(app: KohyaApp, rows: Sequence[Row]) -> None:
-    """To `.kohya-tui/trash/` with their captions, as one group that `u` brings back.
+    """To `.kohya-tui/trash/` with their captions and caches, as one group that `u` brings back.
 
     They leave the screen at once; what cannot be moved comes back and is told.
     """
-    from core.dataset.changes import Move
+    from core.dataset.relocate import plan_trash, relocate
     from tui import opening
 
-    workspace, collection, journal = app.workspace, app.collection, app.journal
+    workspace, collection = app.workspace, app.collection
     assert workspace is not None and collection is not None
-    moves = []
-    for row in rows:
-        for path in (row.item.path, row.item.caption_path):
-            if path.exists():
-                moves.append(Move(path, workspace.own / "trash" / "images" / workspace.key_of(path).lstrip("/")))
-    label = f"move {count_of(len(rows), 'image')} to the trash"
+    images = [row.item.path for row in rows]
     collection.drop(rows)
     app.collection_signal.publish("rows")
 
@@ -69,4 +64,4 @@ def _trash(app: KohyaApp, rows: Sequence[Row]) -> None:
         app.report(error)
         opening.reload(app)
 
-    app.writer.submit(lambda: journal.apply(label, moves, kind="trash"), done, failed)
+    app.writer.submit(lambda: relocate(workspace, plan_trash(workspace, images)), done, failed)
