@@ -226,7 +226,8 @@ def test_the_pipeline_against_the_bare_large_model(tmp_path: Path, note: Note) -
         check=True,
         capture_output=True,
         text=True,
-        env=os.environ | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
+        env=os.environ
+        | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])},
     )
     ratios = json.loads(done.stdout.splitlines()[-1])
     middle = statistics.median(ratios)
