@@ -180,12 +180,17 @@ def read_tags(path: Path, *, underscores: bool = False) -> Source:
     A head line names the columns; without one they are those of `danbooru.csv`. Tags are written with blanks unless
     `underscores`; emoticons keep theirs. Raises UserError when the file cannot be read as such a list.
     """
-    return Source(_entries(path, underscores))
+    return Source(read_entries(path, underscores=underscores))
 
 
 def spaced(tag: str) -> str:
     """A tag of Danbooru as captions have it: blanks for underscores, but for emoticons (`^_^`, `o_o`)."""
     return tag.replace("_", " ") if len(tag) > 3 and _LETTERS.search(tag) else tag
+
+
+def read_entries(path: Path, *, underscores: bool = False) -> list[Entry]:
+    """The tags in such a file as they stand there (see `read_tags`)."""
+    return list(_entries(path, underscores))
 
 
 def _entries(path: Path, underscores: bool) -> Iterator[Entry]:

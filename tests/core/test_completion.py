@@ -11,6 +11,9 @@ from hypothesis import strategies as st
 from core.dataset.captions import tag_key
 from core.dataset.completion import Completer, Entry, Source, of_counts, read_tags, spaced
 from core.problems import UserError
+from core.settings import Settings
+from core.tagging.vocabulary import read_sources
+from core.workspace import Workspace
 
 
 def tags(completer: Completer, text: str, limit: int = 20) -> list[str]:
@@ -109,6 +112,17 @@ def test_a_list_that_cannot_be_read_is_named(tmp_path: Path) -> None:
             read_tags(path)
     with pytest.raises(UserError):
         read_tags(tmp_path)
+
+
+def test_taggers_on_disk_and_the_own_list_are_sources(tmp_path: Path, workspace: Workspace) -> None:
+    """The demo's tagger is always there; a list that cannot be read is told, and the rest is offered."""
+    listed = tmp_path / "mine.csv"
+    listed.write_text("my_own_tag,0,7,mine\n", "utf-8")
+    sources, problems = read_sources(workspace, Settings(tag_csv=listed))
+    assert problems == [] and len(sources) == 2 and len(sources[0]) > 10
+    assert tags(Completer([of_counts({}), *sources]), "mine") == ["my own tag"]
+    sources, problems = read_sources(workspace, Settings(tag_csv=tmp_path / "gone.csv"))
+    assert len(sources) == 1 and "gone.csv" in problems[0].message
 
 
 def test_emoticons_are_told_from_words() -> None:

@@ -175,6 +175,18 @@ def test_a_dataset_behind_a_link_is_undone_too(workspace: Workspace, tmp_path: P
     assert {name: (subset / name).read_bytes() for name in names(subset)} == before
 
 
+def test_train_data_behind_a_link(tmp_path: Path) -> None:
+    """The whole of `train_data` may lie elsewhere, and a dataset may be named as its only subset."""
+    workspace = create(tmp_path / "w")
+    workspace.train_data.rmdir()
+    fill(tmp_path / "disk" / "10_rinni")
+    workspace.train_data.symlink_to(tmp_path / "disk")
+    change_repeats(workspace, plan_repeats(workspace, "10_rinni", 5))
+    assert names(tmp_path / "disk") == {"5_rinni"}
+    Journal(workspace).undo()
+    assert names(tmp_path / "disk" / "10_rinni") == set(FILES)
+
+
 def test_a_copy_leaves_the_originals(workspace: Workspace, subset: Path) -> None:
     """A stop keeps what came in; one undo takes it out again."""
     target = workspace.train_data / "mai" / "3_mai"
