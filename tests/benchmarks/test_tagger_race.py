@@ -253,6 +253,7 @@ def pairs(folder: Path, model: Path, count: int = 7) -> list[float]:
     for number in range(count):
         took = {}
         for kind in ("bare", "pipeline") if number % 2 else ("pipeline", "bare"):
+            session.resume()  # the end of a pass leaves it stopped
             begun = time.perf_counter()
             if kind == "bare":
                 for row in pixels:
