@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import shutil
+import threading
+import time
+from dataclasses import replace
+from typing import Any
 
 import pytest
 from PIL import Image
 from textual.pilot import Pilot
 
 from core.dataset.captions import split
+from core.runs.model import RunState
 from core.runs.store import list_runs
+from core.tagging.results import TagResult
 from core.workspace import Workspace
 from tests.tui.kit import app_on, make_dataset, until
 from tests.tui.test_tag_screen import TINY, go_to, opened, over
 from tui.app import KohyaApp
 from tui.screens.tag import TagScreen
+from tui.screens.tag_form import GROUPS
+from tui.screens.tag_progress import run_lines
 
 pytest.importorskip("onnxruntime")
 LOOSE: dict[str, str | None] = {f"rinni_{number}.png": None for number in range(3)}
@@ -208,3 +216,72 @@ async def test_turned_images_are_offered_upright(workspace: Workspace) -> None:
         await pilot.press("u")
         await until(pilot, lambda: Image.open(folder / "a.jpg").size == (60, 40))
         await until(pilot, lambda: "2 of 3 images are turned" in screen.progress.plain)
+
+
+@pytest.mark.parametrize("width", [80, 120, 200])
+async def test_the_progress_says_which_side_limits(workspace: Workspace, width: int) -> None:
+    """Bar, images and tags a second, time left, what limits it, the failed: whole words in 80 columns, too."""
+    app = tiny(workspace)
+    async with app.run_test(size=(80, 24)) as pilot:
+        screen = await tried(pilot, app, workspace)
+        assert screen.run.seen is not None
+        seen = screen.run.seen[0]
+        running = replace(seen.run, status=replace(seen.run.status, state=RunState.RUNNING))
+        seen = replace(seen, run=running, step=1204, total_steps=1840, rate=212.0, eta_seconds=3.0)
+        results = TagResult(
+            total=1840,
+            failed=(("a.png", "is no picture"), ("b.png", "is empty")),
+            provider="cuda",
+            tags_per_second=7420.0,
+            decode_share=0.93,
+            model_share=0.41,
+            limited_by="decoding (8 threads)",
+        )
+        lines = ["".join(text for text, _ in line) for line in run_lines(seen, results, screen.run, width, 8)]
+        assert all(len(line) <= width for line in lines[:3])
+        for part in ("1,204/1,840", "212 img/s", "3s left", "2 failed: !"):
+            assert part in lines[0]
+        for part in ("limited by decoding (8 threads)", "7,420 tags/s", "decoding 93% busy, model 41%"):
+            assert part in lines[1]
+        assert "X stops it" in lines[2]
+
+
+async def test_a_slider_step_leaves_the_screen_free(workspace: Workspace) -> None:
+    """The scores are asked on a thread, and while keys repeat only the newest question is answered."""
+    app = tiny(workspace)
+    async with app.run_test(size=(120, 40)) as pilot:
+        screen = await tried(pilot, app, workspace)
+        asked: list[tuple[float | None, bool]] = []
+        answer = screen._previewer.answer
+
+        def slow(place: Any, request: Any, *rest: Any) -> Any:
+            asked.append((request.caption.general_threshold, threading.current_thread() is threading.main_thread()))
+            time.sleep(0.1)
+            return answer(place, request, *rest)
+
+        screen._previewer.answer = slow  # type: ignore[method-assign]
+        await go_to(pilot, screen, "general")
+        for _ in range(6):
+            app.simulate_key("left")
+        await until(pilot, lambda: screen.answer is not None and screen.answer.request is screen.request)
+        assert screen.request is not None and asked[-1] == (0.05, False)
+        assert len(asked) < 6, "those in between were left out"
+
+
+async def test_small_and_large_windows_show_all_groups(workspace: Workspace) -> None:
+    """80x24: every group has its line without scrolling; 200x60: most are open."""
+    make_dataset(workspace)
+    app = app_on(workspace, tagger="demo")
+    async with app.run_test(size=(80, 24)) as pilot:
+        screen = await opened(pilot, app)
+        await until(pilot, lambda: "R tags" in screen.progress.plain)
+        assert len(screen.form.fields) <= screen.form.size.height
+        assert {f"group:{group.key}" for group in GROUPS} <= {field.key for field in screen.form.fields}
+        await pilot.resize_terminal(200, 60)
+        await until(pilot, lambda: len(screen.form.fields) > 30)
+        assert len(screen.form.fields) <= screen.form.size.height
+        screen.form.go_to("group:files")
+        await pilot.press("enter")
+        await until(pilot, lambda: any(field.key == "output" for field in screen.form.fields))
+        await pilot.press("left")
+        await until(pilot, lambda: all(field.key != "output" for field in screen.form.fields))

@@ -194,7 +194,9 @@ command that repairs the GPU.
         machine, known = self._known.machine, self._known
         says = machine.says(request.provider) if machine is not None else None
         facts = tag_form.Facts(known.datasets, known.model(request.model), says)
-        opened, airy = tag_form.fitting(self.form.size.height or self.app.size.height - 11, request)
+        opened, airy = tag_form.fitting(
+            self.form.size.height or max(1, self.app.size.height - (9 if self.has_class("-narrow") else 12)), request
+        )
         if self._folds:
             opened = frozenset(
                 group.key for group in tag_form.GROUPS if self._folds.get(group.key, group.key in opened)
@@ -215,7 +217,11 @@ command that repairs the GPU.
         self.side.display = self.side.is_focused or not narrow
         self.form.display = not (narrow and self.side.is_focused)
         self._show()
-        self.call_after_refresh(self.side.show_head)
+
+    @on(Changes.Resized)
+    def _resized(self) -> None:
+        self._show()
+        self.side.show_head()
 
     def on_descendant_focus(self) -> None:
         self.side.show_head()

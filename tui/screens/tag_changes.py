@@ -117,6 +117,11 @@ def _value(caption: CaptionOptions, key: str) -> str:
     return "off" if value > 1 else f"{value:.2f}"
 
 
+def first(tags: Sequence[str], tag: str | None) -> Sequence[str]:
+    """The tag that is asked about before the others."""
+    return (tag, *(each for each in tags if each != tag)) if tag is not None and tag in tags else tags
+
+
 def columns(width: int) -> tuple[int, int]:
     """Cells for the name of a tag, and for the bar at the right (0: there is no room)."""
     bar = BAR if width >= 72 else 0
@@ -140,8 +145,8 @@ class ChangeList(ItemList):
     """Tags or images. `+` and `-` are for tags, Enter leads on."""
 
     BINDINGS: ClassVar = [
-        Binding("enter", "open", "images", id="list.open", key_display="⏎"),
-        Binding("plus", "tune(1)", "own threshold", id="tag.higher", key_display="+", group=None),
+        Binding("enter", "open", "open", id="list.open", key_display="⏎"),
+        Binding("plus", "tune(1)", "own threshold", id="tag.higher", key_display="+ -"),
         Binding("minus", "tune(-1)", "lower", show=False, id="tag.lower", key_display="-"),
         Binding("w", "by_image", "by image", id="tag.list-or-grid"),
     ]
@@ -156,6 +161,11 @@ class ChangeList(ItemList):
     class Turned(Message):
         """`w`: by tag or by image."""
 
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        if action == "tune":
+            return isinstance(self.rows, TagRows)
+        return super().check_action(action, parameters)
+
     def action_tune(self, by: int) -> None:
         if self.cursor >= 0:
             self.post_message(self.Tuned(self.cursor, by))
@@ -166,6 +176,9 @@ class ChangeList(ItemList):
 
 class Changes(Vertical):
     """The panel: what it is about and the sums above, the list below. `tag` is set while the images of one are seen."""
+
+    class Resized(Message):
+        """The panel, and with it the form, has another size: the screen's breakpoints come a layout later."""
 
     DEFAULT_CSS = "Changes > Lines { height: auto; width: 1fr; }"
     rows = getters.query_one(ChangeList)
@@ -185,6 +198,9 @@ class Changes(Vertical):
     def compose(self) -> Iterable[Widget]:
         yield Lines(id="change-head")
         yield ChangeList(id="change-list")
+
+    def on_resize(self) -> None:
+        self.post_message(self.Resized())
 
     @property
     def is_empty(self) -> bool:
@@ -250,13 +266,15 @@ class Changes(Vertical):
         """The images of a tag, or all that change."""
         at = self.image_at_cursor
         self.view, self.tag = "images", tag
-        rows = ImageRows([(each.image, each.added, each.removed) for each in images])
+        rows = ImageRows([(each.image, first(each.added, tag), first(each.removed, tag)) for each in images])
         self.rows.set_rows(rows, next((index for index, each in enumerate(images) if each.image == at), 0))
+        self.rows.refresh_bindings()
         self.show_head()
 
     def show_tags(self, back_to: str | None = None) -> None:
         """Back from the images."""
         self.view, self.tag = "tags", None
+        self.rows.refresh_bindings()
         if self.answer is not None:
             self._show_tags(self.answer)
             tags = self.rows.rows.tags if isinstance(self.rows.rows, TagRows) else ()

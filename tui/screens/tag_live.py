@@ -148,7 +148,7 @@ class TagLive(TagRuns):
             self.side.tell(None)
 
     def _run_ended(self, reading: Reading) -> None:
-        self.outlook = replace(self.outlook, is_run_shown=True)
+        self.outlook = replace(self.outlook, is_run_shown=True, has_ended=True)
         self.side.began = None
         self._previewer.scores_changed()
         if reading.results.dry_run:

@@ -35,6 +35,8 @@ class Outlook:
     upright: UprightPlan | None = None
     starting: str | None = None
     fetching: Fetching | None = None
+    has_ended: bool = False
+    """Whether a run ended while this screen watched: the result of a dry run is news then."""
     is_run_shown: bool = True
     """Whether the run that has ended comes before what `R` would do: nothing was changed since."""
 
@@ -53,7 +55,8 @@ def below(
         lines += [[(f" {NO_IMAGES}", "text")]] if known.machine is not None else []
     else:
         is_ours = seen is not None and seen[0].run.spec.dataset == request.target and run.undo != "undone"
-        if seen is not None and is_ours and outlook.is_run_shown:
+        is_news = outlook.has_ended or (seen is not None and not seen[1].dry_run)
+        if seen is not None and is_ours and is_news and outlook.is_run_shown:
             told = start_lines(request, known, outlook, width)[:1]
             lines += [*run_lines(*seen, run, width, height - 1)[: height - 1], *told]
         else:
