@@ -5,24 +5,29 @@ Dataset and Review look at the same one. Plain data: no screen is known here, an
 
 from __future__ import annotations
 
+from array import array
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from sys import intern
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
 
-from core.dataset import captions, scan
-from core.dataset.model import ImageItem, Subset, is_image_name
+from core.dataset import chunks, scan
+from core.dataset.index import Index
+from core.dataset.model import Subset, is_image_name
+from core.dataset.reading import Piece
 from core.files import natural_key
 from core.problems import Problem, Severity, UserError
 from core.workspace import Workspace
+from tui.rows import Facts, Row, Rows, newer_facts, read_facts
 
 if TYPE_CHECKING:
-    from core.dataset import filters
+    from core.dataset.filter_match import Sources
+    from core.dataset.filter_tree import Node
 
-CHUNK = 250
-"""Images read between two messages to the screen."""
+__all__ = ["ORDERS", "Collection", "Facts", "Row", "Rows", "newer_facts", "read_facts"]
+
 ORDERS = {
     "name": "by folder and name",
     "tags": "fewest tags first",
@@ -32,92 +37,19 @@ ORDERS = {
 }
 
 
-class Row:
-    """One image as it is shown. `caption` and `size` are None until they were read (`is_read`)."""
-
-    __slots__ = ("caption", "error", "is_read", "item", "key", "marked", "reviewed", "size", "stamp", "tags")
-
-    def __init__(self, item: ImageItem, key: str, reviewed: bool) -> None:
-        self.item, self.key, self.reviewed = item, key, reviewed
-        self.caption: str | None = None
-        self.tags: tuple[str, ...] = ()
-        self.size: tuple[int, int] | None = None
-        self.error: str | None = None
-        self.is_read = False
-        self.marked = False
-        self.stamp: tuple[int, int, int] | None = None
-        """Of the caption file when `newer_facts` looked at it last."""
-
-    @property
-    def name(self) -> str:
-        return self.item.name
-
-    @property
-    def tag_keys(self) -> frozenset[str]:
-        return frozenset(map(captions.tag_key, self.tags))
-
-    @property
-    def is_untagged(self) -> bool:
-        """Nothing to train on in its caption, as far as that is known (`captions.has_no_tag`)."""
-        return not self.tags and self.error is None and (self.is_read or not self.item.has_caption)
-
-    @property
-    def states(self) -> tuple[str, ...]:
-        facts = (
-            ("untagged", self.is_untagged),
-            ("reviewed", self.reviewed),
-            ("marked", self.marked),
-            ("broken", self.error is not None or (self.is_read and self.size is None)),
-        )
-        return tuple(name for name, holds in facts if holds)
-
-    def take(self, facts: Facts) -> None:
-        """What was read of the files becomes what is shown."""
-        self.caption, self.size, self.error, self.is_read = facts.caption, facts.size, facts.error, True
-        self.tags = tuple(map(intern, captions.split(facts.caption))) if facts.caption else ()
-
-
 @dataclass(frozen=True, slots=True)
-class Facts:
-    """What the files of one image say: the caption (None: no file), the size in pixels (None: unreadable)."""
+class View:
+    """Which images are asked for, and in which order."""
 
-    caption: str | None
-    size: tuple[int, int] | None
-    error: str | None = None
+    query: str = ""
+    node: Node | None = None
+    order: str = "name"
+    subset: str = ""
 
-
-def read_facts(item: ImageItem) -> Facts:
-    """Reads a caption and an image's header; never raises for what is in the files."""
-    caption, error = _read_caption(item)
-    return Facts(caption, scan.image_size(item.path), error)
-
-
-def _read_caption(item: ImageItem) -> tuple[str | None, str | None]:
-    try:
-        data = captions.read_bytes(item.caption_path)
-        return None if data is None else captions.decode(data, item.caption_path), None
-    except UserError as problem:
-        return None, problem.message
-
-
-def newer_facts(row: Row) -> Facts | None:
-    """What the caption says when somebody changed its file since it was read, None when it is as it was.
-
-    One `stat` when nothing changed; a thread may do it.
-    """
-    import os
-
-    path = row.item.caption_path
-    try:
-        facts = os.stat(path)  # noqa: PTH116 (called for each rest of the cursor)
-        stamp = (facts.st_mtime_ns, facts.st_size, facts.st_ino)
-    except OSError:
-        stamp = (0, 0, 0)
-    if stamp == row.stamp:
-        return None
-    row.stamp = stamp
-    caption, error = _read_caption(row.item)
-    return Facts(caption, row.size, error) if (caption, error) != (row.caption, row.error) else None
+    @property
+    def is_whole(self) -> bool:
+        """All of them by name: nothing has to be worked out."""
+        return self.node is None and self.order == "name"
 
 
 class Collection:
@@ -125,145 +57,247 @@ class Collection:
 
     def __init__(self, workspace: Workspace, name: str, reviewed: Iterable[str] = ()) -> None:
         self.workspace, self.name = workspace, name
-        self.rows: list[Row] = []
-        self.shown: list[Row] = []
-        self.scanned: list[Problem] = []
+        self.index = Index(workspace, name)
         self.is_complete = False
         """Every caption has been read."""
-        self.query, self.order, self.subset = "", "name", ""
-        self._test: filters.Test | None = None
+        self.marked, self.reviewed = bytearray(), bytearray()
+        self.view = self.asked = View()
+        """What is shown, and what was asked for last: they differ while it is worked out."""
+        self.sources: Callable[[Collection], Sources] | None = None
+        """Where the filter finds what the files do not say: scores, buckets, saved filters."""
+        self.rows = self.shown = Rows(self, range(0))
+        self._gone: set[int] = set()
+        self._made: WeakValueDictionary[int, Row] = WeakValueDictionary()
         self._reviewed = set(reviewed)
-        self._by_caption: dict[Path, Row] = {}
-        self._counts: Counter[str] | None = None
 
-    # Reading; `items` and `facts` run on a thread, the others on the screen's
+    @property
+    def query(self) -> str:
+        return self.view.query
 
-    def items(self) -> Iterator[scan.ScanBatch]:
-        """The images by name, as fast as the folders can be listed."""
-        return scan.scan(self.workspace, self.name)
+    @property
+    def order(self) -> str:
+        return self.view.order
 
-    def facts(self, rows: Sequence[Row]) -> Iterator[list[tuple[Row, Facts]]]:
-        """What is in the files, some hundred images at a time."""
-        for start in range(0, len(rows), CHUNK):
-            yield [(row, read_facts(row.item)) for row in rows[start : start + CHUNK]]
+    @property
+    def subset(self) -> str:
+        return self.view.subset
 
-    def add(self, batch: scan.ScanBatch) -> None:
-        """More images are known by name."""
-        self.scanned.extend(batch.problems)
-        new = [Row(item, key, key in self._reviewed) for item in batch.items for key in (item.key(self.workspace),)]
-        self.rows.extend(new)
-        self._by_caption.update((row.item.caption_path, row) for row in new)
-        if self._test is None and not self.subset and self.order == "name":
-            self.shown.extend(new)
+    @property
+    def scanned(self) -> list[Problem]:
+        """What is wrong with folders and names."""
+        return self.index.problems
+
+    def row(self, number: int) -> Row:
+        """The image of this number in the index."""
+        row = self._made.get(number)
+        if row is None:
+            row = self._made[number] = Row(self, number)
+        return row
+
+    # Reading: `pieces` runs on a thread, the others on the screen's
+
+    def pieces(self, is_wanted: Callable[[], bool] = lambda: True) -> Iterator[Piece]:
+        """What the files say, as it is read; from a process of its own when there are many."""
+        from core.dataset.reading_process import following
+
+        return following(self.workspace, self.name, is_wanted)
+
+    def add(self, piece: Piece) -> None:
+        """More is known."""
+        self.index.add(piece)
+        if isinstance(piece, chunks.Names):
+            new = range(len(self.marked), len(self.index))
+            self.marked += bytes(len(new))
+            if self._reviewed:
+                prefix = self.index.prefix(piece.subset)
+                self.reviewed += bytes(prefix + name in self._reviewed for name in piece.names)
+            else:
+                self.reviewed += bytes(len(new))
+            self.rows = Rows(self, range(len(self.index)))
+            if self.view.is_whole:
+                self.shown = self._whole(self.view)
+
+    def complete(self) -> None:
+        """All is read: filter and order hold for every image now."""
+        self.index.complete()
+        self.is_complete = True
+
+    def reread(self, paths: Iterable[Path]) -> list[Row]:
+        """Read the captions at `paths` again (after an undo, or a change by somebody else)."""
+        changed = [self.row(number) for number in self.index.ids_of(paths)]
+        self.take((row, read_facts(row.item)) for row in changed)
+        return changed
 
     def take(self, batch: Iterable[tuple[Row, Facts]]) -> None:
         """Their files were read."""
         for row, facts in batch:
             row.take(facts)
-        self._counts = None
-
-    def complete(self) -> None:
-        """All is read: filter and order hold for every image now."""
-        self.is_complete = True
-        self.arrange()
-
-    def reread(self, paths: Iterable[Path]) -> list[Row]:
-        """Read the captions at `paths` again (after an undo, or a change by somebody else)."""
-        changed = [row for path in paths if (row := self._by_caption.get(path)) is not None]
-        self.take((row, read_facts(row.item)) for row in changed)
-        return changed
 
     # The view
 
-    def choose(self, query: str | None = None, *, order: str | None = None, subset: str | None = None) -> None:
-        """Another filter, order or subset. Raises FilterError and leaves the view as it was."""
+    def ask(self, query: str | None = None, *, order: str | None = None, subset: str | None = None) -> View:
+        """Another filter, order or subset than was asked for last. Raises FilterError and leaves all as it was."""
+        view = self.asked
         if query is not None:
             from core.dataset import filters
 
-            self._test = filters.parse(query) if query.strip() else None
-            self.query = query.strip()
-        self.order = order or self.order
-        self.subset = self.subset if subset is None else subset
-        self.arrange()
+            query = query.strip()
+            view = replace(view, query=query, node=filters.parse(query) if query else None)
+        self.asked = replace(view, order=order or view.order, subset=view.subset if subset is None else subset)
+        return self.asked
 
-    def arrange(self) -> None:
-        """Filter and sort again."""
-        rows = [row for row in self.rows if not self.subset or row.item.subset == self.subset]
-        if self._test is not None:
-            rows = list(filter(self._test, rows))
-        match self.order:
+    def answer(self, view: View, stop: Callable[[], bool] = lambda: False) -> range | array[int]:
+        """The numbers of the images that `view` means. May run on a thread.
+
+        Raises FilterError for what cannot be answered, GivenUp when `stop` said so.
+        """
+        if view.is_whole and not self._gone:
+            return self._whole(view).numbers
+        import numpy as np
+
+        from core.dataset.arrays import arrays_of
+        from core.dataset.filter_match import Matcher, Sources
+
+        index = self.index
+        arrays = arrays_of(index)
+        if view.node is None:
+            mask = np.ones(arrays.n, np.bool_)
+        else:
+            sources = self.sources(self) if self.sources is not None else Sources()
+            sources = replace(
+                sources, stop=stop, reviewed=lambda: _set_in(self.reviewed), marked=lambda: _set_in(self.marked)
+            )
+            mask = Matcher(index, sources).match(view.node)
+        if view.subset:
+            inside = index.range_of(view.subset)
+            mask[: inside.start] = mask[inside.stop :] = False
+        mask[[number for number in self._gone if number < arrays.n]] = False
+        numbers = np.flatnonzero(mask).astype(np.uint32)
+        values: Any = None
+        match view.order:
             case "tags":
-                rows.sort(key=lambda row: len(row.tags))
+                values = arrays.counts.astype(np.int64)
+                for number, ids in list(index.over.items()):
+                    values[number] = len(ids)
             case "size":
-                rows.sort(key=lambda row: row.size[0] * row.size[1] if row.size else 0)
+                values = arrays.sizes[:, 0].astype(np.int64) * arrays.sizes[:, 1]
             case "bytes":
-                rows.sort(key=lambda row: row.item.bytes)
+                values = arrays.stamps[:, 1]
             case "changed":
-                rows.sort(key=lambda row: -row.item.mtime_ns)
-        self.shown = rows
+                values = -np.maximum(arrays.stamps[:, 0], arrays.stamps[:, 2])
+        if values is not None:
+            numbers = numbers[np.argsort(values[numbers], kind="stable")]
+        return array("I", numbers.tobytes())
+
+    def show(self, view: View, numbers: range | array[int]) -> None:
+        """This is what is shown from now on."""
+        self.view = view
+        self.shown = self._whole(view) if isinstance(numbers, range) else Rows(self, numbers)
+
+    def choose(self, query: str | None = None, *, order: str | None = None, subset: str | None = None) -> None:
+        """`ask`, `answer` and `show` at once. Raises FilterError and leaves the view as it was."""
+        before = self.asked
+        view = self.ask(query, order=order, subset=subset)
+        try:
+            self.show(view, self.answer(view))
+        except UserError:
+            self.asked = before
+            raise
+
+    def _whole(self, view: View) -> Rows:
+        return Rows(self, self.index.range_of(view.subset) if view.subset else range(len(self.index)))
 
     def place_of(self, row: Row) -> int:
         """Where the row stands among the shown ones, -1 when the filter hides it."""
-        try:
-            return self.shown.index(row)
-        except ValueError:
-            return -1
+        return self.shown.place_of(row.number)
 
     def row_of(self, path: Path) -> Row | None:
         """The row of an image file."""
-        return self._by_caption.get(path.with_suffix(".txt"))
+        number = self.index.id_of(path)
+        return None if number is None or number in self._gone else self.row(number)
 
     def find(self, where: str) -> Row | None:
         """The row that a problem's `where` names: an image, its caption, or the first one in a folder."""
         path = self.workspace.root / where
-        return next((row for row in self.rows if path in (row.item.path, row.item.caption_path)), None) or next(
-            (row for row in self.rows if row.item.path.parent == path), None
-        )
+        number = self.index.id_of(path)
+        if number is None:
+            inside = (self.index.range_of(subset.name) for subset in self.index.subsets if subset.path == path)
+            number = next((numbers[0] for numbers in inside if numbers), None)
+        return None if number is None else self.row(number)
 
     # Facts about the whole
 
     def untagged(self) -> int:
         """Images without a tag, as far as that is known."""
-        return sum(row.is_untagged for row in self.rows)
+        return self.index.untagged
+
+    def marked_count(self) -> int:
+        """Images that are marked."""
+        return self.marked.count(1)
+
+    def marked_rows(self) -> list[Row]:
+        """Those of the shown ones that are marked."""
+        if not self.marked.count(1):
+            return []
+        return [self.row(number) for number in self.shown.numbers if self.marked[number]]
+
+    def mark(self, places: Sequence[int], on: bool | None) -> None:
+        """Mark the shown rows at `places`, or take the marks off; None: the other way, off when all are marked."""
+        numbers = [self.shown.numbers[place] for place in places]
+        if on is None:
+            on = not all(self.marked[number] for number in numbers)
+        for number in numbers:
+            self.marked[number] = on
 
     def tag_counts(self) -> Counter[str]:
-        """How many images have each tag (as first spelled)."""
-        if self._counts is None:
-            spelled: dict[str, str] = {}
-            counts: Counter[str] = Counter()
-            for row in self.rows:
-                for tag in row.tags:
-                    counts[spelled.setdefault(captions.tag_key(tag), tag)] += 1
-            self._counts = counts
-        return self._counts
+        """How often each tag stands in the captions, most first."""
+        return self.index.tag_counts()
 
     def problems(self) -> tuple[Problem, ...]:
         """What the folders, the captions and the image files have against being trained on."""
+        from core.dataset.pictures import MAX_PIXELS
+
         found = list(self.scanned)
-        for row in self.rows:
-            if row.error is not None:
-                found.append(Problem(Severity.ERROR, "KT141", row.key, row.error, "Save the caption as UTF-8 text."))
-            if row.is_read and row.size is None:
+        index = self.index
+        sizes, has_error = index.sizes, chunks.HAS_ERROR
+        for number, flags in enumerate(index.flags):
+            width, height = sizes[2 * number], sizes[2 * number + 1]
+            if (not flags & has_error and 0 < width * height <= MAX_PIXELS) or number in self._gone:
+                continue
+            key = index.key(number)
+            if (error := index.error(number)) is not None:
+                found.append(Problem(Severity.ERROR, "KT141", key, error, "Save the caption as UTF-8 text."))
+            if width == 0:
                 hint = "Replace it, or move it to the trash (D)."
-                found.append(Problem(Severity.ERROR, "KT142", row.key, "is not an image that can be read", hint))
+                found.append(Problem(Severity.ERROR, "KT142", key, "is not an image that can be read", hint))
+            elif width * height > MAX_PIXELS:
+                message = f"claims to have {width:,}×{height:,} pixels and is never decoded"
+                found.append(Problem(Severity.ERROR, "KT143", key, message, "Scale it down, or leave it out."))
         return tuple(found)
 
     def mark_reviewed(self, keys: Iterable[str]) -> None:
         """These images, and no others, are marked as reviewed."""
         self._reviewed = set(keys)
-        for row in self.rows:
-            row.reviewed = row.key in self._reviewed
+        self.reviewed[:] = bytes(len(self.reviewed))
+        for number in self.index.ids_of(self.workspace.root / key for key in self._reviewed):
+            self.reviewed[number] = 1
 
     def forget_counts(self) -> None:
         """A caption changed."""
-        self._counts = None
 
     def drop(self, rows: Iterable[Row]) -> None:
         """These images are gone."""
-        gone = set(map(id, rows))
-        self.rows = [row for row in self.rows if id(row) not in gone]
-        self.shown = [row for row in self.shown if id(row) not in gone]
-        self._counts = None
+        self._gone.update(row.number for row in rows)
+        for number in self._gone:
+            self.marked[number] = 0
+        self.rows, self.shown = self._without(self.rows), self._without(self.shown)
+
+    def _without(self, rows: Rows) -> Rows:
+        return Rows(self, array("I", (number for number in rows.numbers if number not in self._gone)))
+
+
+def _set_in(states: bytearray) -> Iterator[int]:
+    return (number for number, is_set in enumerate(bytes(states)) if is_set)
 
 
 def subsets_with_counts(workspace: Workspace, name: str) -> list[tuple[Subset, int]]:

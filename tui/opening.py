@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import time
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from textual.worker import get_current_worker
 
+from core.dataset.chunks import Chunk, Names
 from core.dataset.marks import marks_folder, read_reviewed
 from core.dataset.model import is_image_name
-from tui.collection import Collection, Facts, Row, newer_facts
+from core.dataset.reading import Listed, Piece
+from core.problems import UserError
+from core.workspace import Workspace
+from tui.collection import Collection, View
+from tui.rows import Facts, Row, newer_facts, read_facts
 
 if TYPE_CHECKING:
+    from core.dataset.filter_match import Sources
     from tui.app import KohyaApp
+
+TOGETHER = 4
+"""Pieces that go to the screen in one message: each takes up to 1.5 ms of it."""
+EVERY = 0.02
+FEW = 50
+"""Captions that are read again on the screen's thread."""
 
 
 def ensure(app: KohyaApp) -> Collection | None:
@@ -21,7 +35,7 @@ def ensure(app: KohyaApp) -> Collection | None:
     if app.workspace is None or app.active_dataset is None:
         app.collection = None
     elif app.collection is None or app.collection.name != app.active_dataset:
-        app.collection = collection = Collection(app.workspace, app.active_dataset, read_reviewed(app.workspace))
+        app.collection = collection = new_collection(app, app.workspace, app.active_dataset)
         app.run_worker(
             lambda: _read(app, collection), thread=True, exclusive=True, group="collection", exit_on_error=False
         )
@@ -29,23 +43,111 @@ def ensure(app: KohyaApp) -> Collection | None:
     return app.collection
 
 
+def new_collection(app: KohyaApp, workspace: Workspace, name: str) -> Collection:
+    """A dataset of which nothing is read yet."""
+    collection = Collection(workspace, name, read_reviewed(workspace))
+
+    def sources(collection: Collection) -> Sources:
+        from core.cli.filter_sources import sources_of
+
+        return sources_of(collection.index, app.active_config)
+
+    collection.sources = sources
+    return collection
+
+
 def _read(app: KohyaApp, collection: Collection) -> None:
     worker = get_current_worker()
-    for items in collection.items():
-        if worker.is_cancelled:
-            return
-        app.call_from_thread(_took, app, collection, collection.add, items, "items")
-    for facts in collection.facts(list(collection.rows)):
-        if worker.is_cancelled:
-            return
-        app.call_from_thread(_took, app, collection, collection.take, facts, "facts")
-    app.call_from_thread(_took, app, collection, lambda _: collection.complete(), None, "complete")
+    try:
+        for some in _gathered(collection.pieces(lambda: not worker.is_cancelled)):
+            if worker.is_cancelled:
+                return
+            app.call_from_thread(_took, app, collection, some)
+    except UserError as error:  # the folder went away
+        app.call_from_thread(app.report, error)
+    app.call_from_thread(_completed, app, collection)
 
 
-def _took(app: KohyaApp, collection: Collection, take: Callable[[Any], None], value: Any, what: str) -> None:
-    take(value)
+def _gathered(pieces: Iterable[Piece]) -> Iterator[list[Piece]]:
+    """At most some fifty messages a second to the screen, and the first at once."""
+    waiting: list[Piece] = []
+    due = 0.0
+    for piece in pieces:
+        waiting.append(piece)
+        if len(waiting) == TOGETHER or (isinstance(piece, Names | Chunk) and time.monotonic() >= due):
+            yield waiting
+            waiting = []
+            due = time.monotonic() + EVERY
+    if waiting:
+        yield waiting
+
+
+def _took(app: KohyaApp, collection: Collection, pieces: Sequence[Piece]) -> None:
+    for piece in pieces:
+        collection.add(piece)
     if app.collection is collection:
-        app.collection_signal.publish(what)
+        if any(isinstance(piece, Names | Listed) for piece in pieces):
+            app.collection_signal.publish("items")
+        if any(isinstance(piece, Chunk) for piece in pieces):
+            app.collection_signal.publish("facts")
+
+
+def _completed(app: KohyaApp, collection: Collection) -> None:
+    collection.complete()
+    if app.collection is not collection:
+        return
+    if collection.asked.is_whole:
+        app.collection_signal.publish("complete")
+    else:
+        choose(app, then=lambda: app.collection_signal.publish("complete"))
+
+
+def choose(
+    app: KohyaApp,
+    query: str | None = None,
+    *,
+    order: str | None = None,
+    subset: str | None = None,
+    then: Callable[[], object] | None = None,
+    failed: Callable[[UserError], object] | None = None,
+) -> None:
+    """`Collection.choose` on a thread: `then()` when it is shown, `failed` when it cannot be answered.
+
+    What is asked for next takes the place of what is not answered yet. Raises FilterError at once for a query that
+    cannot be read; the list stays as it was then.
+    """
+    collection = app.collection
+    if collection is None:
+        return
+    view = collection.ask(query, order=order, subset=subset)
+
+    def shown(numbers: range | array[int]) -> None:
+        if app.collection is collection and collection.asked is view:
+            collection.show(view, numbers)
+            if then is not None:
+                then()
+
+    def refused(error: UserError) -> None:
+        if collection.asked is view:
+            collection.asked = collection.view
+            (failed or app.report)(error)
+
+    def work() -> None:
+        from core.dataset.filter_match import GivenUp
+
+        try:
+            numbers = collection.answer(view, lambda: collection.asked is not view)
+        except GivenUp:
+            return
+        except UserError as error:
+            app.call_from_thread(refused, error)
+            return
+        app.call_from_thread(shown, numbers)
+
+    if view.is_whole:
+        shown(collection.answer(view))
+    else:
+        app.run_worker(work, thread=True, group="filter", exit_on_error=False)
 
 
 def reload(app: KohyaApp) -> None:
@@ -53,32 +155,45 @@ def reload(app: KohyaApp) -> None:
     old = app.collection
     if old is None or not old.is_complete:
         return
-    new = Collection(old.workspace, old.name, read_reviewed(old.workspace))
+    new = new_collection(app, old.workspace, old.name)
 
     def read() -> None:
         worker = get_current_worker()
-        for items in new.items():
-            new.add(items)
-            if worker.is_cancelled:
-                return
-        for facts in new.facts(new.rows):
-            new.take(facts)
-            if worker.is_cancelled:
-                return
-        app.call_from_thread(swap)
+        try:
+            for piece in new.pieces(lambda: not worker.is_cancelled):
+                new.add(piece)
+        except UserError as error:  # it went away while it was open: what is known of it stays in sight
+            app.call_from_thread(app.report, error)
+            return
+        if worker.is_cancelled:
+            return
+        new.complete()
+        marked = [key for number, key in _keys_of(old) if old.marked[number]]
+        for number in new.index.ids_of(new.workspace.root / key for key in marked):
+            new.marked[number] = 1
+        view = old.asked
+        new.asked = view
+        try:
+            numbers = new.answer(view)
+        except UserError:
+            numbers = range(len(new.index))
+        app.call_from_thread(swap, view, numbers)
 
-    def swap() -> None:
+    def swap(view: View, numbers: range | array[int]) -> None:
         if app.collection is not old:
             return
-        marked = {row.key for row in old.rows if row.marked}
-        for row in new.rows:
-            row.marked = row.key in marked
-        new.choose(old.query, order=old.order, subset=old.subset)
-        new.is_complete = True
+        new.show(view, numbers)
         app.collection = new
         app.collection_signal.publish("complete")
+        if old.asked != view:
+            new.asked = old.asked
+            choose(app, then=lambda: app.collection_signal.publish("complete"))
 
     app.run_worker(read, thread=True, exclusive=True, group="collection", exit_on_error=False)
+
+
+def _keys_of(collection: Collection) -> Iterator[tuple[int, str]]:
+    return ((number, collection.index.key(number)) for number, is_set in enumerate(collection.marked) if is_set)
 
 
 def files_changed(app: KohyaApp, paths: Iterable[Path]) -> None:
@@ -96,9 +211,32 @@ def files_changed(app: KohyaApp, paths: Iterable[Path]) -> None:
     else:
         if remarked := any(path.parent == marks for path in paths):
             collection.mark_reviewed(read_reviewed(collection.workspace))
-        if collection.reread(paths) or remarked:
+        if remarked:
             app.collection_signal.publish("rows")
+        _reread(app, collection, paths)
     tell(app)
+
+
+def _reread(app: KohyaApp, collection: Collection, paths: Sequence[Path]) -> None:
+    """A few files at once, many on a thread: those of a whole dataset take seconds."""
+    if len(paths) <= FEW:
+        if collection.reread(paths):
+            app.collection_signal.publish("rows")
+        return
+
+    def took(batch: list[tuple[Row, Facts]]) -> None:
+        collection.take(batch)
+        if app.collection is collection:
+            app.collection_signal.publish("facts")
+
+    def read() -> None:
+        numbers = collection.index.ids_of(paths)
+        for start in range(0, len(numbers), FEW):
+            rows = [Row(collection, number) for number in numbers[start : start + FEW]]
+            app.call_from_thread(took, [(row, read_facts(row.item)) for row in rows])
+        app.call_from_thread(app.collection_signal.publish, "rows")
+
+    app.run_worker(read, thread=True, group="reread", exit_on_error=False)
 
 
 def look_again(app: KohyaApp, row: Row | None) -> None:

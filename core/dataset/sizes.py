@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import struct
 from pathlib import Path
 
-_HEAD = 4096
+HEAD = 1024
 _SOF = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
 
@@ -16,16 +17,29 @@ def image_size(path: Path) -> tuple[int, int] | None:
     claims; a truncated file with a whole header has a size.
     """
     try:
-        with path.open("rb") as stream:
-            head = stream.read(_HEAD)
-            if head.startswith(b"\xff\xd8"):
-                size = _jpeg(head + stream.read(1 << 20) if len(head) == _HEAD and _jpeg(head) is None else head)
-            else:
-                size = _fixed(head)
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        return size_in(descriptor, path)
+    finally:
+        os.close(descriptor)
+
+
+def size_in(descriptor: int, path: Path | str) -> tuple[int, int] | None:
+    """`image_size` of a file that is open at its beginning."""
+    try:
+        head = os.read(descriptor, HEAD)
+        if head.startswith(b"\xff\xd8"):
+            size = _jpeg(head)
+            if size is None and len(head) == HEAD:
+                size = _jpeg(head + os.read(descriptor, 1 << 20))
+        else:
+            size = _fixed(head)
     except OSError:
         return None
     if size is None and len(head) > 16 and not head.startswith(b"\xff\xd8"):
-        size = _ask_pillow(path)
+        size = _ask_pillow(Path(path))
     return size if size is not None and size[0] > 0 and size[1] > 0 else None
 
 

@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 from textual.widgets import Input
 
+from core.dataset.chunks import Chunk
 from core.dataset.marks import read_reviewed
 from core.workspace import Workspace
 from tests.tui.kit import app_on, make_dataset, ready, toasts, until
 from tui import opening
+from tui.collection import Collection
 from tui.screens.dialogs import Choose
 from tui.screens.review import ReviewScreen
 from tui.widgets.line import Line, Lines
@@ -83,9 +85,12 @@ async def test_the_cursor_waits_on_the_first_tag(workspace: Workspace) -> None:
         screen = await review(pilot, app)
         row = screen._row
         assert row is not None
-        read, row.tags, row.is_read = row.tags, (), False
-        screen.side.show(row)
-        row.tags, row.is_read = read, True
+        by_name = Collection(workspace, "rinni")
+        for piece in by_name.pieces():
+            if not isinstance(piece, Chunk):
+                by_name.add(piece)
+        assert not by_name.row(0).is_read and by_name.row(0).name == row.name
+        screen.side.show(by_name.row(0))
         screen.side.take(row)
         assert screen.side.tags.place == 0
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from textual import events, getters, on, work
@@ -33,8 +33,6 @@ WELCOME: list[Cells] = [
     [(" Open the demo        ", "text"), ("drawn images, a small tagger and a small trainer", "muted")],
 ]
 
-LIVE_FILTER = 5000
-"""Up to so many images the list is filtered at every letter, above it with Enter."""
 LOOK_EVERY = 2.0
 """Seconds between two looks at the caption under the cursor, for what other programs write."""
 COUNT_EVERY = 0.25
@@ -283,6 +281,7 @@ class DatasetScreen(ModeScreen):
 
     @work(exit_on_error=False)
     async def action_order(self) -> None:
+        from tui import opening
         from tui.collection import ORDERS
         from tui.screens.dialogs import Choose
 
@@ -293,8 +292,7 @@ class DatasetScreen(ModeScreen):
         order = await self.app.push_screen_wait(Choose("Sort order", options, chosen=collection.order))
         if order is not None:
             row = self.images.row
-            collection.choose(order=order)
-            self._show_again(row)
+            opening.choose(self.app, order=order, then=lambda: self._show_again(row))
 
     def _show_again(self, row: Row | None) -> None:
         self.images.show_again(row)
@@ -321,33 +319,43 @@ class DatasetScreen(ModeScreen):
 
     async def on_input_submitted(self, event: Input.Submitted) -> None:
         event.stop()
-        if self._filter(event.value, None):
-            await self._close_filter()
+        self._filter(event.value, None, then=lambda: self.call_later(self._close_filter))
 
     def on_input_changed(self, event: Input.Changed) -> None:
         """The list follows the typing; half a word that cannot be read yet is no error."""
         event.stop()
-        if self.app.collection is not None and len(self.app.collection.rows) <= LIVE_FILTER:
-            self._filter(event.value, None, quiet=True)
+        self._filter(event.value, None, quiet=True)
 
     async def _close_filter(self) -> None:
         await self.query("#filter").remove()
         self.where.display = True
         self.images.focus()
 
-    def _filter(self, query: str | None, subset: str | None, *, quiet: bool = False) -> bool:
-        collection = self.app.collection
-        if collection is None:
-            return False
+    def _filter(
+        self,
+        query: str | None,
+        subset: str | None,
+        *,
+        quiet: bool = False,
+        then: Callable[[], object] = lambda: None,
+    ) -> None:
+        """Show other images, then `then()`. What is wrong with the query is told, unless `quiet`; the list stays."""
+        from tui import opening
+
         row = self.images.row
-        try:
-            collection.choose(query, subset=subset)
-        except UserError as error:
+
+        def shown() -> None:
+            self._show_again(row)
+            then()
+
+        def failed(error: UserError) -> None:
             if not quiet:
                 self.app.report(error)
-            return False
-        self._show_again(row)
-        return True
+
+        try:
+            opening.choose(self.app, query, subset=subset, then=shown, failed=failed)
+        except UserError as error:
+            failed(error)
 
     # What is done to the marked images, or to the one under the cursor
 

@@ -30,7 +30,7 @@ class ImageList(ItemList):
     @property
     def chosen(self) -> list[Row]:
         """The marked images, or the one under the cursor."""
-        marked = [row for row in self._collection.shown if row.marked] if self._collection is not None else []
+        marked = self._collection.marked_rows() if self._collection is not None else []
         return marked or ([self.row] if self.row is not None else [])
 
     def open(self, collection: Collection, cursor: int | None = None) -> None:
@@ -71,11 +71,8 @@ class ImageList(ItemList):
     def _mark(self, event: ItemList.Marked) -> None:
         if self._collection is None:
             return
-        rows = [self._collection.shown[index] for index in event.indices]
-        marked = not all(row.marked for row in rows) if event.on is None else event.on
-        for index, row in zip(event.indices, rows, strict=True):
-            row.marked = marked
-            if len(rows) == 1:
-                self.row_changed(index)
-        if len(rows) > 1:
+        self._collection.mark(event.indices, event.on)
+        if len(event.indices) == 1:
+            self.row_changed(event.indices[0])
+        else:
             self.refresh()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from textual import getters, on, work
 from textual.binding import Binding
@@ -119,7 +119,7 @@ class ReviewScreen(ModeScreen):
 
     # What is shown
 
-    def _rows(self) -> list[Row]:
+    def _rows(self) -> Sequence[Row]:
         return self.app.collection.shown if self.app.collection is not None else []
 
     def _index(self) -> int:
@@ -204,8 +204,8 @@ class ReviewScreen(ModeScreen):
 
     def action_untagged(self, by: int) -> None:
         rows, index = self._rows(), self._index()
-        order = rows[index + 1 :] if by > 0 else rows[: max(0, index)][::-1]
-        found = next((row for row in order if row.is_untagged), None)
+        places = range(index + 1, len(rows)) if by > 0 else range(index - 1, -1, -1)
+        found = next((rows[place] for place in places if rows[place].is_untagged), None)
         if found is not None:
             self._show(found)
         else:
@@ -248,10 +248,12 @@ class ReviewScreen(ModeScreen):
         hint = 'Words in name or caption, tag:"blue eyes", missing:rinni, is:untagged, NOT smile'
         query = await self.app.push_screen_wait(Ask("Filter", hint, collection.query, check=check))
         if query is not None:
-            collection.choose(query)
-            self.app.collection_signal.publish("rows")
-            if self._index() < 0:
-                self._show(None)
+            opening.choose(self.app, query, then=self._filtered)
+
+    def _filtered(self) -> None:
+        self.app.collection_signal.publish("rows")
+        if self._index() < 0:
+            self._show(None)
 
     def action_zoom(self) -> None:
         self.side.toggle_class("-off")

@@ -76,7 +76,7 @@ class ImageRows:
     def cells(self, index: int, width: int) -> Cells:
         row = self.collection.shown[index]
         mark, role = ("✱", "accent") if row.marked else ("●", "good") if row.reviewed else (" ", "text")
-        if row.error is not None or (row.is_read and row.size is None):
+        if row.is_broken:
             mark, role = "!", "bad"
         name_width = min(max(16, width // 4), 40)
         wide = width >= 52
@@ -84,7 +84,9 @@ class ImageRows:
         facts = ""
         if wide:
             facts += fit(f"{row.size[0]}×{row.size[1]}" if row.size else ("–" if row.is_read else ""), 11, right=True)
-        facts += fit(f"{len(row.tags)} tags" if row.tags else "–" if row.is_read else "", 10 if wide else 9, right=True)
+        facts += fit(
+            f"{row.tag_count} tags" if row.tag_count else "–" if row.is_read else "", 10 if wide else 9, right=True
+        )
         cells.append((facts, "muted"))
         room = width - 2 - name_width - cell_len(facts) - 3
         if row.error is not None:
@@ -104,7 +106,7 @@ def title_cells(collection: Collection, tree: int, on_tree: bool, undo: str) -> 
     left.append((f" · {count_of(len(collection.rows), 'image')}", "text"))
     if untagged := collection.untagged():
         left.append((f" · {untagged:,} uncaptioned", "caution"))
-    if marked := sum(row.marked for row in collection.rows):
+    if marked := collection.marked_count():
         left.append((f" · {marked:,} marked", "accent"))
     if not collection.is_complete:
         left.append((" · reading…", "muted"))
