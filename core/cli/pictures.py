@@ -86,7 +86,7 @@ def _trash(workspace: Workspace, groups: tuple[Group, ...]) -> int:
 def _group_lines(workspace: Workspace, group: Group) -> list[str]:
     rows = []
     for each in group.images:
-        what = "same bytes" if each.is_same else f"{count_of(each.distance, 'bit')} off"
+        what = "same bytes" if each.is_same else f"{count_of(each.distance, 'bit')} off" if each.distance else "alike"
         if each is group.keep:
             what = "keep"
         elif each.is_mirrored:

@@ -103,7 +103,7 @@ def _find(images: list[Path], distance: int, mirrored: bool, cache: HashCache) -
         due = 0.0
         for done, (image, value) in enumerate(hash_images(list(sizes), cache)):
             if isinstance(value, UserError):
-                unread.append((image, value.message))
+                unread.append((image, value.message.replace(f" {image}", "")))
             else:
                 hashes[image] = value
             if time.monotonic() >= due:

@@ -102,9 +102,10 @@ def plan_move(workspace: Workspace, images: Iterable[Path], target: Path, *, cop
     wanted = list(dict.fromkeys(images))
     taken: dict[str, Path] = {}
     beside = Companions()
+    there = {parent for parent in {image.parent for image in wanted} if _is_one_folder(parent, target)}
 
     def place(image: Path) -> Path | str:
-        if image.parent == target or (image.parent.is_dir() and target.is_dir() and image.parent.samefile(target)):
+        if image.parent in there:
             return _THERE
         if not copy and image.is_symlink() and not os.path.isabs(os.readlink(image)):  # noqa: PTH115, PTH117
             return "is a relative link, which would lead nowhere from there: copy it, or move what it points to"
@@ -295,6 +296,13 @@ def _copy_one(group: OpenGroup, source: Path, target: Path) -> None:
     finally:
         with contextlib.suppress(OSError):
             temp.unlink()
+
+
+def _is_one_folder(one: Path, other: Path) -> bool:
+    try:
+        return one == other or one.samefile(other)
+    except OSError:  # one of them is not there
+        return False
 
 
 def _round(trash: Path, number: int) -> Path:
