@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from core.dataset.captions import read_bytes
+from core.dataset.replacing import Replacer
 from core.files import TEMP_PREFIX, content_hash, sync_folder, write_atomic, write_error
 from core.problems import UserError
 
@@ -95,15 +96,17 @@ def paths_of(change: Change) -> tuple[Path, ...]:
             return (change.path,)
 
 
-def do(change: Change, trash: Path) -> bool | Conflict:
+def do(change: Change, trash: Path, replacer: Replacer | None = None) -> bool | Conflict:
     """Carry `change` out: True when the disk changed, False when it was so already. `trash` is the group's own folder.
 
-    Files are replaced without fsync; the journal that holds them was synced before. Raises UserError when a write
-    fails.
+    Files are replaced without fsync; the journal that holds them was synced before. A `replacer` is for groups of many
+    edits. Raises UserError when a write fails.
     """
+    if isinstance(change, Edit):
+        return _replace(change.path, change.before, change.after, replacer)
+    if replacer is not None:
+        replacer.forget()
     match change:
-        case Edit(path, before, after):
-            return _replace(path, before, after)
         case Move(source, target):
             return _rename(source, target)
         case Added(path):
@@ -112,11 +115,13 @@ def do(change: Change, trash: Path) -> bool | Conflict:
             return make_folder(path)
 
 
-def undo(change: Change, trash: Path) -> bool | Conflict:
+def undo(change: Change, trash: Path, replacer: Replacer | None = None) -> bool | Conflict:
     """Take `change` back; as `do`, the other way round."""
+    if isinstance(change, Edit):
+        return _replace(change.path, change.after, change.before, replacer)
+    if replacer is not None:
+        replacer.forget()
     match change:
-        case Edit(path, before, after):
-            return _replace(path, after, before)
         case Move(source, target):
             return _rename(target, source)
         case Added(path):
@@ -153,7 +158,9 @@ def missing_folders(path: Path) -> list[Folder]:
     return missing[::-1]
 
 
-def _replace(path: Path, old: bytes | None, new: bytes | None) -> bool | Conflict:
+def _replace(path: Path, old: bytes | None, new: bytes | None, replacer: Replacer | None) -> bool | Conflict:
+    if replacer is not None and (outcome := replacer.replace(path, old, new)) is not None:
+        return outcome
     try:
         current = read_bytes(path)
     except UserError as error:

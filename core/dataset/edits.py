@@ -27,6 +27,7 @@ from core.dataset.journal import (
     read_mark,
     refused_line,
 )
+from core.dataset.replacing import Replacer
 from core.dataset.replay import replay
 from core.dataset.stream import OpenGroup
 from core.problems import UserError
@@ -156,13 +157,14 @@ class Journal:
         refused: list[int] = []
         done: list[Change] = []
         try:
-            for at, change in enumerate(wanted):
-                outcome = _changes.do(change, trash)
-                if isinstance(outcome, Conflict):
-                    conflicts.append(outcome)
-                    refused.append(at)
-                else:
-                    done.append(change)
+            with Replacer() as replacer:
+                for at, change in enumerate(wanted):
+                    outcome = _changes.do(change, trash, replacer)
+                    if isinstance(outcome, Conflict):
+                        conflicts.append(outcome)
+                        refused.append(at)
+                    else:
+                        done.append(change)
             files = count_files(done)
             if not files:  # folders may have been made for files that were refused
                 self._take_back(record, done, trash)
@@ -178,8 +180,9 @@ class Journal:
 
     def _take_back(self, record: Record, done: Sequence[Change], trash: Path) -> None:
         try:
-            for change in reversed(done):
-                _changes.undo(change, trash)
+            with Replacer() as replacer:
+                for change in reversed(done):
+                    _changes.undo(change, trash, replacer)
         except UserError:
             return  # the record stays open: the next start finishes the group, when there is room again
         record.discard()

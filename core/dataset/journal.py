@@ -18,6 +18,7 @@ import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from json.encoder import encode_basestring
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ DONE = ".jsonl"
 _TAIL = 1024
 _CHUNK = 1 << 20
 _OUTSIDE = IMAGE_EXTENSIONS | CONVERTED | frozenset((*CAPTION_EXTENSIONS, ".npz"))
+_CAPTIONS = tuple(CAPTION_EXTENSIONS)
 _CONFIG_FILES = frozenset({"train.toml", "dataset.toml"})
 """`configs/` may be a link to another place; no other file that is read as a setting has these names."""
 _NAME = re.compile(r"(\d{8}T\d{6}-\d{6})(?:\.open)?\.jsonl")
@@ -237,7 +239,7 @@ def lines_of(changes: Iterable[Change], workspace: Workspace) -> Iterator[bytes]
     for change in changes:
         match change:
             case Edit(path, before, after):
-                yield _line({"op": "edit", "path": _key(path, root)} | _text("before", before) | _text("after", after))
+                yield _edit_line(_key(path, root), before, after)
             case Move(source, target):
                 yield _line({"op": "move", "source": _key(source, root), "target": _key(target, root)})
             case Added(path, size, mtime_ns, digest):
@@ -273,7 +275,7 @@ def read_body(path: Path, workspace: Workspace) -> Body:
             for raw in stream:
                 if not raw.endswith(b"\n"):
                     break
-                value = json.loads(raw)
+                value = json.loads(raw.decode("utf-8"))
                 if "op" in value:
                     changes.append(_change(value, workspace.root))
                 elif "refused" in value:
@@ -303,6 +305,8 @@ def _check_places(changes: Iterable[Change], journal: Path, root: Path) -> None:
     folders: dict[Path, bool] = {}
     stems: dict[Path, set[str]] = {}
     for change in changes:
+        if isinstance(change, Edit) and change.path.name.endswith(_CAPTIONS) and not change.path.is_symlink():
+            continue  # the usual case, 100,000 times
         if isinstance(change, Folder) or _is_renamed_subset(change, root):
             continue
         for path in (change.source, change.target) if isinstance(change, Move) else (change.path,):
@@ -364,6 +368,16 @@ def _change(value: dict[str, Any], root: Path) -> Change:
 def _key(path: Path, root: str) -> str:
     text = str(path) if path.is_absolute() else str(path.absolute())
     return text.removeprefix(root)
+
+
+def _edit_line(key: str, before: bytes | None, after: bytes | None) -> bytes:
+    """As `_line` writes it, at a third of the cost: a bulk has 100,000 of them."""
+    try:
+        old = "null" if before is None else encode_basestring(before.decode("utf-8"))
+        new = "null" if after is None else encode_basestring(after.decode("utf-8"))
+        return f'{{"op": "edit", "path": {encode_basestring(key)}, "before": {old}, "after": {new}}}\n'.encode()
+    except UnicodeError:  # a content or a file name that is not UTF-8
+        return _line({"op": "edit", "path": key} | _text("before", before) | _text("after", after))
 
 
 def _text(name: str, data: bytes | None) -> dict[str, str | None]:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from core.dataset.captions import read_bytes
 from core.dataset.changes import Added, Change, Conflict, Edit, Folder, Move, do, paths_of, undo
+from core.dataset.replacing import Replacer
 from core.problems import UserError
 
 
@@ -22,22 +23,23 @@ def replay(steps: Sequence[Change], trash: Path, *, backwards: bool) -> Iterator
     """
     order = range(len(steps) - 1, -1, -1) if backwards else range(len(steps))
     places: dict[Path, list[int]] | None = None
-    for at in order:
-        change = steps[at]
-        outcome = _attempt(change, trash, backwards=backwards)
-        if isinstance(outcome, Conflict) and not outcome.is_error:
-            if places is None:
-                places = _places(steps)
-            mine = _touched(change)[-1 if backwards else 0]
-            later = (place for place in places[mine] if (place < at if backwards else place > at))
-            if any(_is_done(steps[place], mine, backwards=backwards) for place in later):
-                outcome = False
-        yield at, outcome
+    with Replacer() as replacer:
+        for at in order:
+            change = steps[at]
+            outcome = _attempt(change, trash, replacer, backwards=backwards)
+            if isinstance(outcome, Conflict) and not outcome.is_error:
+                if places is None:
+                    places = _places(steps)
+                mine = _touched(change)[-1 if backwards else 0]
+                later = (place for place in places[mine] if (place < at if backwards else place > at))
+                if any(_is_done(steps[place], mine, backwards=backwards) for place in later):
+                    outcome = False
+            yield at, outcome
 
 
-def _attempt(change: Change, trash: Path, *, backwards: bool) -> bool | Conflict:
+def _attempt(change: Change, trash: Path, replacer: Replacer, *, backwards: bool) -> bool | Conflict:
     try:
-        return undo(change, trash) if backwards else do(change, trash)
+        return undo(change, trash, replacer) if backwards else do(change, trash, replacer)
     except UserError as error:
         path = next(iter(paths_of(change)), trash)
         return Conflict(path, None, None, error.message, is_error=True)

@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.dataset import changes
 from core.dataset.edits import Added, Edit, Journal, Move
+from core.dataset.replacing import Replacer
 from core.problems import UserError
 from core.workspace import Workspace, create
 
@@ -275,17 +275,17 @@ def test_a_full_disk_changes_nothing_and_says_so(
     before = {f"{number}.txt": b"old" for number in range(5)}
     for name, data in before.items():
         (folder / name).write_bytes(data)
-    real = changes.write_atomic
+    real = Replacer._write
     left = 3
 
-    def filling(path: Path, data: bytes | str, *, fsync: bool = True) -> None:
+    def filling(replacer: Replacer, name: str, data: bytes, mode: int | None) -> None:
         nonlocal left
         left -= 1
         if left == 0:
-            raise changes.write_error(path, OSError(errno.ENOSPC, "No space left on device"))
-        real(path, data, fsync=fsync)
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(replacer, name, data, mode)
 
-    monkeypatch.setattr(changes, "write_atomic", filling)
+    monkeypatch.setattr(Replacer, "_write", filling)
     journal = Journal(workspace)
     with pytest.raises(UserError, match=r"Nothing was changed") as caught:
         journal.apply("bulk", [Edit(folder / name, data, b"new") for name, data in before.items()])
@@ -301,10 +301,10 @@ def test_a_failed_undo_can_be_tried_again(workspace: Workspace, folder: Path, mo
     journal.apply("edit", [Edit(folder / "a.txt", b"1", b"2")])
     with monkeypatch.context() as patch:
 
-        def failing(path: Path, data: bytes | str, *, fsync: bool = True) -> None:
-            raise UserError(f"Cannot write {path}: No space left on device")
+        def failing(*_: object) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
 
-        patch.setattr(changes, "write_atomic", failing)
+        patch.setattr(Replacer, "_write", failing)
         result = journal.undo()
     assert [conflict.is_error for conflict in result.conflicts] == [True]
     assert (folder / "a.txt").read_bytes() == b"2"
