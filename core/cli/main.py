@@ -23,7 +23,7 @@ from core.workspace import Workspace, open_workspace
 PROGRAM = "kohya-tui"
 ORDER = (
     *("demo", "init", "setup", "doctor"),
-    *("import", "tag", "models", "trigger", "upright", "tags"),
+    *("import", "find", "tag", "models", "trigger", "upright", "tags"),
     *("move", "trash", "repeats", "resize", "buckets", "duplicates"),
     *("undo", "redo", "history"),
     *("check", "config", "plan", "train", "runs", "status", "log", "stop", "metrics", "checkpoints"),
@@ -133,9 +133,22 @@ def _register() -> None:
     """Load the groups, once a process."""
     if app.registered_commands:
         return
-    from core.cli import config, dataset, files, journal, machine, models, pictures, runs, tagging, tags, workspace
+    from core.cli import (
+        config,
+        dataset,
+        files,
+        find,
+        journal,
+        machine,
+        models,
+        pictures,
+        runs,
+        tagging,
+        tags,
+        workspace,
+    )
 
-    for group in (workspace, machine, dataset, tagging, models, tags, files, pictures, journal, config, runs):
+    for group in (workspace, machine, dataset, find, tagging, models, tags, files, pictures, journal, config, runs):
         group.register(app)
 
 

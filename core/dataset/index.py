@@ -27,7 +27,7 @@ from core.dataset.chunks import (
     Words,
 )
 from core.dataset.model import CAPTION_EXTENSION, TRAINED, ImageItem, Subset
-from core.dataset.reading import Listed, Noticed, Piece, read
+from core.dataset.reading import Listed, Noticed, Piece
 from core.dataset.scan import sort_key
 from core.problems import Problem
 from core.workspace import Workspace
@@ -318,8 +318,10 @@ def read_index(workspace: Workspace, name: str) -> Index:
     """All of a dataset; files that did not change since the last time are not opened. Raises UserError when there is
     none of that name.
     """
+    from core.dataset.reading_process import following
+
     index = Index(workspace, name)
-    for piece in read(workspace, name):
+    for piece in following(workspace, name):
         index.add(piece)
     index.complete()
     return index
