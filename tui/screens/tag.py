@@ -70,6 +70,8 @@ command that repairs the GPU.
         self._kept = tag_memory.Kept()
         self._tried: dict[str, Probe | UserError] = {}
         self._keep_timer: Timer | None = None
+        self._dataset: str | None = None
+        """The dataset that all screens were at when this one was."""
         self._folds: dict[str, bool] = {}
         """Groups that the user opened or folded."""
 
@@ -95,7 +97,7 @@ command that repairs the GPU.
 
     def on_screen_resume(self) -> None:
         dataset = self.app.active_dataset
-        if self._request is not None and dataset and dataset != self._request.target:
+        if self._request is not None and dataset and dataset != self._dataset:
             self._begin_with(dataset)
         self.call_after_refresh(self._look_around)  # its imports would hold up the first frame
         self._tick()
@@ -108,6 +110,7 @@ command that repairs the GPU.
 
     def _begin_with(self, dataset: str | None) -> None:
         """The remembered options, for this dataset."""
+        self._dataset = dataset
         usual = tag_values.start_request(self.app.settings, dataset)
         if self.app.workspace is not None:
             self._kept = tag_memory.recall(self.app.workspace.root)
@@ -329,7 +332,7 @@ command that repairs the GPU.
         request = self._request
         assert request is not None
         if name in self._known.datasets:
-            self.app.active_dataset = name
+            self.app.active_dataset = self._dataset = name
         usual = self.app.settings.trigger or (name if name in self._known.datasets else None)
         self._set(replace(request, target=name, trigger=self._kept.triggers.get(name, usual)))
 

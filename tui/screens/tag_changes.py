@@ -36,6 +36,8 @@ INVITATION = (
     "   what it would add and take away.",
     "R  does the same and writes the captions.",
 )
+MISSING = ("The model is not on this machine yet.", "", "d and R fetch it first; ⏎ on Model and i do it now.")
+GOING_ON = ("The run goes on; afterwards thresholds are tried here.",)
 
 
 class TagRows:
@@ -192,6 +194,8 @@ class Changes(Vertical):
         self.tag: str | None = None
         self.began: Answer | None = None
         """The first answer since the last run: what other thresholds make of it is told beside the sums."""
+        self.why: Sequence[str] = ()
+        """What stands there without an answer."""
         self._shown: Answer | None = None
         self._dry: tuple[str, Sequence[DryChange]] | None = None
 
@@ -297,7 +301,7 @@ class Changes(Vertical):
             count = count_of(len(self._dry[1]), "caption")
             return [[(" Dry run", title)], [(f" {count} would get other tags; nothing was written", "text")], []]
         if answer is None:
-            return [[(" Preview", title)], *([(f" {line}", "muted")] for line in INVITATION)]
+            return [[(" Preview", title)], *([(f" {line}", "muted")] for line in self.why)]
         found = answer.preview
         images: Cells = [(f"{count_of(found.images, 'image')} ", "muted")]
         lines: list[Cells] = [spread([(" Preview from stored scores", title)], images, width)]

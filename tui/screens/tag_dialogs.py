@@ -130,7 +130,7 @@ async def _folder(app: KohyaApp) -> str | None:
     def wrong(name: str) -> str | None:
         return None if Path(name).expanduser().is_dir() else f"There is no folder {name}"
 
-    label = "A folder with images, or DATASET/SUBSET"
+    label = "A folder with images"
     found = await app.push_screen_wait(Ask("Folder", label, "", check=wrong, paths=Paths(Path.cwd(), ())))
     return None if found is None else str(Path(found).expanduser().absolute())
 

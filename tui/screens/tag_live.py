@@ -12,9 +12,9 @@ from textual.worker import get_current_worker
 
 from core.problems import UserError
 from tui.screens import tag_values
-from tui.screens.tag_changes import ChangeList, Changes
+from tui.screens.tag_changes import GOING_ON, INVITATION, MISSING, ChangeList, Changes
 from tui.screens.tag_preview import Answer, Previewer
-from tui.screens.tag_run import Reading
+from tui.screens.tag_run import Reading, is_about
 from tui.screens.tag_runs import TagRuns
 from tui.widgets.item_list import ItemList
 
@@ -50,6 +50,7 @@ class TagLive(TagRuns):
         models = None if request is None or not request.target else self._known.models_of(request)
         if request is None or models is None or self.run.is_live:
             self._wanted = None
+            self.side.why = GOING_ON if self.run.is_live else MISSING if request and request.target else ()
             self.side.tell(None, self._dry_changes())
             return
         self._wanted = request, models
@@ -81,6 +82,7 @@ class TagLive(TagRuns):
             self._wanted = None
         if asked[0] != self._request:
             return
+        self.side.why = INVITATION
         self.side.tell(found, self._dry_changes() if found is None else None)
         if found is not None and self.side.view == "images":
             self._list_images(found, self.side.tag)
@@ -89,7 +91,7 @@ class TagLive(TagRuns):
         seen = self.run.seen
         if seen is None or self.run.is_live or not seen[1].dry_run or self._request is None:
             return None
-        return (seen[0].run.id, seen[1].changes) if seen[0].run.spec.dataset == self._request.target else None
+        return (seen[0].run.id, seen[1].changes) if is_about(seen[0].run, self._request) else None
 
     @work(thread=True, exclusive=True, group="tag-images", exit_on_error=False)
     def _list_images(self, answer: Answer, tag: str | None) -> None:
@@ -144,7 +146,8 @@ class TagLive(TagRuns):
     # The run
 
     def _run_read(self) -> None:
-        if self.run.is_live and self.answer is not None:
+        if self.run.is_live and self.side.why != GOING_ON:
+            self.side.why = GOING_ON
             self.side.tell(None)
 
     def _run_ended(self, reading: Reading) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from core.problems import UserError
 from core.text import count_of, human_bytes, human_seconds, printable
 from tui.screens.tag_parts import NO_IMAGES, Known
+from tui.screens.tag_run import is_about
 from tui.theme import Cells
 from tui.widgets.gauges import wrapped
 from tui.widgets.line import cut
@@ -54,14 +55,14 @@ def below(
     elif request is None or not request.target:
         lines += [[(f" {NO_IMAGES}", "text")]] if known.machine is not None else []
     else:
-        is_ours = seen is not None and seen[0].run.spec.dataset == request.target and run.undo != "undone"
+        is_ours = seen is not None and is_about(seen[0].run, request) and run.undo != "undone"
         is_news = outlook.has_ended or (seen is not None and not seen[1].dry_run)
         if seen is not None and is_ours and is_news and outlook.is_run_shown:
             told = start_lines(request, known, outlook, width)[:1]
             lines += [*run_lines(*seen, run, width, height - 1)[: height - 1], *told]
         else:
             lines += start_lines(request, known, outlook, width)
-            if run.undo == "undone" and seen is not None and seen[0].run.spec.dataset == request.target:
+            if run.undo == "undone" and seen is not None and is_about(seen[0].run, request):
                 lines.append(
                     [(" The last pass was taken back; ", "muted"), ("U", "accent"), (" does it again", "muted")]
                 )
@@ -112,8 +113,9 @@ def warnings(request: TagRequest | None, known: Known, outlook: Outlook, width: 
             said = known.machine.says(request.provider)[0]
             told = [*wrapped(f"✗ {said}.", width - 2, 2)]
             lines += [[(f" {line}", "bad")] for line in told]
-            copy = "   y copies it" if len(remedy) > 20 else ""
-            lines += [[(f"   {line}", "text")] for line in wrapped(f"{remedy}{copy}", width - 4, 3)]
+            is_check = remedy == "nvidia-smi"
+            text = f"Check it with: {remedy}" if is_check else f"{remedy}   (y copies it)"
+            lines += [[(f"   {line}", "text")] for line in wrapped(text, width - 4, 3)]
     if known.problem is not None:
         text = f"✗ {known.problem.message}. {known.problem.hint or ''}"
         lines += [[(f" {printable(line)}", "bad")] for line in wrapped(text, width - 2, 2)]

@@ -101,6 +101,11 @@ class WatchedRun:
         return False
 
 
+def is_about(run: Run, request: TagRequest) -> bool:
+    """Whether a run tagged what `request` names."""
+    return request.target in {run.spec.dataset, (run.spec.tag or {}).get("target")}
+
+
 def undo_state(workspace: Workspace | None, group: str | None) -> str:
     """`next` when `u` would take this group back now, `undone` when it was taken back, else ""."""
     if workspace is None or group is None or not (workspace.own / "journal").is_dir():
