@@ -206,7 +206,7 @@ async def test_turned_images_are_offered_upright(workspace: Workspace) -> None:
     app = app_on(workspace, tagger="demo")
     async with app.run_test(size=(80, 24)) as pilot:
         screen = await opened(pilot, app)
-        await until(pilot, lambda: "2 of 3 images are turned" in screen.progress.plain)
+        await until(pilot, lambda: "2 of 3 images are turned by viewers" in screen.progress.plain)
         await pilot.press("F")
         await until(pilot, lambda: type(app.screen).__name__ == "UprightDialog")
         await pilot.press("enter")
@@ -215,7 +215,7 @@ async def test_turned_images_are_offered_upright(workspace: Workspace) -> None:
         assert Image.open(folder / "a.jpg").size == (40, 60)
         await pilot.press("u")
         await until(pilot, lambda: Image.open(folder / "a.jpg").size == (60, 40))
-        await until(pilot, lambda: "2 of 3 images are turned" in screen.progress.plain)
+        await until(pilot, lambda: "2 of 3 images are turned by viewers" in screen.progress.plain)
 
 
 @pytest.mark.parametrize("width", [80, 120, 200])

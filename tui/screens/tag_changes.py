@@ -243,6 +243,7 @@ class Changes(Vertical):
         elif self.view == "tags":
             self._show_tags(answer)
         self.show_head()
+        self.call_after_refresh(self.show_head)  # the columns stand beside the scroll bar once there is one
 
     def _show_tags(self, answer: Answer) -> None:
         at, before = self.rows.cursor, self.tag_at_cursor

@@ -48,6 +48,7 @@ def below(
     """All lines that fit, the important ones first."""
     seen = run.seen
     lines: list[Cells] = []
+    is_told = False
     if outlook.starting is not None:
         lines.append([(f" {outlook.starting}", "accent")])
     elif run.is_live:
@@ -60,6 +61,7 @@ def below(
         if seen is not None and is_ours and is_news and outlook.is_run_shown:
             told = start_lines(request, known, outlook, width)[:1]
             lines += [*run_lines(*seen, run, width, height - 1)[: height - 1], *told]
+            is_told = True
         else:
             lines += start_lines(request, known, outlook, width)
             if run.undo == "undone" and seen is not None and is_about(seen[0].run, request):
@@ -70,7 +72,8 @@ def below(
         lines[1:1] = [outlook.fetching.cells(width)]
     if not run.is_live and outlook.starting is None:
         warned = warnings(request, known, outlook, width, max(1, height - 1))
-        lines[1:1] = warned
+        at = 2 if len(lines) > 1 and is_told else 1
+        lines[at:at] = warned
     return [cut(line, width) for line in lines[:height]]
 
 
@@ -121,9 +124,12 @@ def warnings(request: TagRequest | None, known: Known, outlook: Outlook, width: 
         lines += [[(f" {printable(line)}", "bad")] for line in wrapped(text, width - 2, 2)]
     turned = outlook.upright
     if turned is not None and turned.images:
-        from core.dataset.upright import summary
-
-        lines.append([(f" ! {summary(turned)}: ", "caution"), ("F", "accent"), (" saves them upright", "text")])
+        count, one = len(turned.images), len(turned.images) == 1
+        where = ", and not by the trainer" if width >= 100 else ""
+        said = (
+            f" ! {count:,} of {count_of(turned.looked_at, 'image')} {'is' if one else 'are'} turned by viewers{where}: "
+        )
+        lines.append([(said, "caution"), ("F", "accent"), (f" saves {'it' if one else 'them'} upright", "text")])
     return lines[:room]
 
 
@@ -168,7 +174,9 @@ def run_lines(seen: RunSnapshot, results: TagResult, run: WatchedRun, width: int
             for number, line in enumerate(wrapped(printable(results.fallback), width - 4, 3))
         ]
     for path, reason in results.failed[-max(1, height - len(lines) - 1) :]:
-        lines.append([(f" ✗ {printable(path.rsplit('/', 1)[-1])}  ", "bad"), (printable(reason), "muted")])
+        name = path.rsplit("/", 1)[-1]
+        why = reason.replace(path, name).removeprefix(f"{name} ")
+        lines.append([(f" ✗ {printable(name)}  ", "bad"), (printable(why), "muted")])
     if results.provider and len(lines) < height:
         told = [seen.run.id, results.provider.upper(), results.model or ""]
         lines.append([(" " + printable(" · ".join(filter(None, told))), "muted")])
