@@ -23,7 +23,7 @@ from core.workspace import Workspace, open_workspace
 PROGRAM = "kohya-tui"
 ORDER = (
     *("demo", "init", "setup", "doctor"),
-    *("import", "find", "tag", "models", "trigger", "upright", "tags"),
+    *("import", "find", "edit", "review", "tag", "models", "trigger", "upright", "tags"),
     *("move", "trash", "repeats", "resize", "buckets", "duplicates"),
     *("undo", "redo", "history"),
     *("check", "config", "plan", "train", "runs", "status", "log", "stop", "metrics", "checkpoints"),
@@ -136,6 +136,7 @@ def _register() -> None:
     from core.cli import (
         config,
         dataset,
+        edit,
         files,
         find,
         journal,
@@ -148,7 +149,21 @@ def _register() -> None:
         workspace,
     )
 
-    for group in (workspace, machine, dataset, find, tagging, models, tags, files, pictures, journal, config, runs):
+    for group in (
+        workspace,
+        machine,
+        dataset,
+        find,
+        edit,
+        tagging,
+        models,
+        tags,
+        files,
+        pictures,
+        journal,
+        config,
+        runs,
+    ):
         group.register(app)
 
 

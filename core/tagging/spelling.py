@@ -6,15 +6,11 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+from core.dataset.kaomoji import KAOMOJI
 from core.tagging.cleaning import TagSet
 from core.tagging.labels import Category, LabelSet
 from core.tagging.options import CaptionOptions, parse_replacements, split_list
 
-KAOMOJI = frozenset(
-    {"0_0", "(o)_(o)", "+_+", "+_-", "._.", "<o>_<o>", "<|>_<|>", "=_=", ">_<", "3_3", "6_9", ">_o", "@_@", "^_^"}
-    | {"o_o", "u_u", "x_x", "|_|", "||_||"}
-)
-"""Emoticons that keep their underscore (the list of the WD models' author and of taggui)."""
 _EXPANDABLE = re.compile(r"(?P<name>.*[^_( ])_*\((?P<series>[^()]+)\)")
 
 
