@@ -16,6 +16,7 @@ from weakref import WeakValueDictionary
 from core.dataset import chunks, scan
 from core.dataset.index import Index
 from core.dataset.model import Subset, is_image_name
+from core.dataset.pictures import MAX_PIXELS
 from core.dataset.reading import Piece
 from core.files import natural_key
 from core.problems import Problem, Severity, UserError
@@ -255,19 +256,14 @@ class Collection:
 
     def problems(self) -> tuple[Problem, ...]:
         """What the folders, the captions and the image files have against being trained on."""
-        from core.dataset.pictures import MAX_PIXELS
-
         found = list(self.scanned)
         index = self.index
-        sizes, has_error = index.sizes, chunks.HAS_ERROR
-        for number, flags in enumerate(index.flags):
-            width, height = sizes[2 * number], sizes[2 * number + 1]
-            if (not flags & has_error and 0 < width * height <= MAX_PIXELS) or number in self._gone:
-                continue
+        for number in sorted(index.suspects - self._gone):
+            width, height = index.size(number) or (0, 0)
             key = index.key(number)
             if (error := index.error(number)) is not None:
                 found.append(Problem(Severity.ERROR, "KT141", key, error, "Save the caption as UTF-8 text."))
-            if width == 0:
+            if not width * height:
                 hint = "Replace it, or move it to the trash (D)."
                 found.append(Problem(Severity.ERROR, "KT142", key, "is not an image that can be read", hint))
             elif width * height > MAX_PIXELS:

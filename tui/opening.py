@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from core.dataset.filter_match import Sources
     from tui.app import KohyaApp
 
-TOGETHER = 4
+TOGETHER = 16
 """Pieces that go to the screen in one message: each takes up to 1.5 ms of it."""
-EVERY = 0.02
+EVERY = 0.05
 FEW = 50
 """Captions that are read again on the screen's thread."""
 

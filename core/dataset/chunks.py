@@ -9,7 +9,10 @@ from __future__ import annotations
 import struct
 from array import array
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from operator import mul
+
+from core.dataset.pictures import MAX_PIXELS
 
 HAS_CAPTION, HAS_ERROR, IS_PLAIN, IS_FOLDED, IS_UNTAGGED, IS_SINGLE = 1, 2, 4, 8, 16, 32
 """Flags of an image: a caption file is there; it cannot be read (its text is the sentence that says why); its tags
@@ -69,6 +72,10 @@ class Chunk:
     texts: list[str]
     counts: array[int]
     tags: array[int]
+    folded: list[str] = field(default_factory=list)
+    """Of an unpacked one: the texts as they are searched (`casefold`), so that a screen's thread need not do it."""
+    suspects: list[int] = field(default_factory=list)
+    """Of an unpacked one: those with something wrong, by their place."""
 
     def append(self, other: Chunk, row: int) -> None:
         """Take over what `other` says of its image `row` (the name is there already)."""
@@ -125,15 +132,19 @@ class Chunk:
         for length in _numbers("I", lengths):
             texts.append(data[at : at + length].decode("utf-8", "surrogatepass") if length else "")
             at += length
+        both = _numbers("i", pixels)
+        areas = zip(map(mul, both[::2], both[1::2]), flags, strict=True)
         return Chunk(
             subset,
             _split(names, len(flags)),
             _numbers("q", stamps),
-            _numbers("i", pixels),
+            both,
             bytearray(flags),
             texts,
             _numbers("I", counts),
             _numbers("I", tags),
+            [text if flag & IS_FOLDED else text.casefold() for text, flag in zip(texts, flags, strict=True)],
+            [row for row, (area, flag) in enumerate(areas) if flag & HAS_ERROR or not 0 < area <= MAX_PIXELS],
         )
 
 

@@ -17,7 +17,6 @@ from core.dataset import captions
 from core.dataset.chunks import (
     HAS_CAPTION,
     HAS_ERROR,
-    IS_FOLDED,
     IS_PLAIN,
     IS_SINGLE,
     IS_UNTAGGED,
@@ -27,6 +26,7 @@ from core.dataset.chunks import (
     Words,
 )
 from core.dataset.model import CAPTION_EXTENSION, TRAINED, ImageItem, Subset
+from core.dataset.pictures import MAX_PIXELS
 from core.dataset.reading import Listed, Noticed, Piece
 from core.dataset.scan import sort_key
 from core.problems import Problem
@@ -35,6 +35,7 @@ from core.workspace import Workspace
 if TYPE_CHECKING:
     from core.dataset.arrays import Arrays
 
+_TAGGED = bytes(flag & IS_UNTAGGED for flag in range(256))
 _MANY = 200
 """Paths from which on a table of names is made to find them, instead of a search for each."""
 
@@ -62,6 +63,8 @@ class Index:
         self.over: dict[int, array[int]] = {}
         """The tags of images whose caption changed since it was read."""
         self.untagged = 0
+        self.suspects: set[int] = set()
+        """Images with something wrong: caption or header unreadable, or a size that is never decoded."""
         self.is_complete = False
         self.version = 0
         """Another number whenever an answer may be another."""
@@ -108,10 +111,9 @@ class Index:
     def _add(self, chunk: Chunk) -> None:
         first = len(self.texts)
         self.untagged -= self.captioned[first : first + len(chunk.names)].count(0)
-        self.untagged += sum(1 for flag in chunk.flags if flag & IS_UNTAGGED)
-        self.folded.extend(
-            text if flag & IS_FOLDED else text.casefold() for text, flag in zip(chunk.texts, chunk.flags, strict=True)
-        )
+        self.untagged += len(chunk.flags) - chunk.flags.translate(_TAGGED).count(0)
+        self.suspects.update(first + row for row in chunk.suspects)
+        self.folded.extend(chunk.folded)
         self.flags += chunk.flags
         self.stamps.extend(chunk.stamps)
         self.sizes.extend(chunk.sizes)
@@ -260,7 +262,9 @@ class Index:
         self.folded[number] = text.casefold()
         self.flags[number] = flags
         self.captioned[number] = bool(flags & HAS_CAPTION)
-        self.sizes[2 * number : 2 * number + 2] = array("i", size or (0, 0))
+        width, height = size or (0, 0)
+        self.sizes[2 * number : 2 * number + 2] = array("i", (width, height))
+        (self.suspects.add if error or not 0 < width * height <= MAX_PIXELS else self.suspects.discard)(number)
         self.over[number] = ids
 
     def word_id(self, tag: str) -> int:

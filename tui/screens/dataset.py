@@ -62,6 +62,10 @@ class DatasetScreen(ModeScreen):
         *FIND,
         Binding("T", "tag", "tag", id="dataset.tag", tooltip="Tag this dataset"),
         Binding("i", "import", "import", id="dataset.import", tooltip="Import images"),
+        Binding(
+            "equals_sign", "duplicates", "duplicates", show=False, id="dataset.duplicates", tooltip="Find duplicates"
+        ),
+        Binding("B", "batch", "edit captions", show=False, id="edit.batch", tooltip="Edit many captions at once"),
         Binding("o", "order", "order", show=False, id="list.order", tooltip="Sort order"),
         Binding(
             "tab", "next_panel(1)", "datasets", id="app.next-panel", tooltip="Next panel: datasets, images, picture"
@@ -369,9 +373,21 @@ class DatasetScreen(ModeScreen):
             self.app.copy_to_clipboard(str(row.item.path))
             self.notify(f"copied: {printable(str(row.item.path))}", markup=False, timeout=3)
 
+    def action_duplicates(self) -> None:
+        from tui.screens.duplicates import DuplicatesScreen
+
+        if self.app.collection is not None and len(self.app.collection.shown):
+            self.app.push_screen(DuplicatesScreen(self.app.collection, self.app.collection.shown.numbers))
+
     @work(exit_on_error=False)
     async def action_trash(self) -> None:
         await ask_to_trash(self.app, self.images.chosen)
+
+    @work(exit_on_error=False)
+    async def action_batch(self) -> None:
+        from tui.screens.batch import edit_many
+
+        await edit_many(self.app, self.images.row)
 
     # The first run
 

@@ -66,6 +66,7 @@ class ReviewScreen(ModeScreen):
         Binding("right_square_bracket", "untagged(1)", "next untagged", show=False, id="review.next-untagged"),
         Binding("left_square_bracket", "untagged(-1)", "previous untagged", show=False, id="review.previous-untagged"),
         Binding("z", "zoom", "zoom", show=False, id="review.zoom", tooltip="Picture over the whole screen, and back"),
+        Binding("B", "batch", "edit captions", show=False, id="edit.batch", tooltip="Edit many captions at once"),
         Binding("D", "trash", "to the trash", show=False, id="list.trash", tooltip="Move to the trash"),
         *FIND,
     ]
@@ -264,6 +265,12 @@ class ReviewScreen(ModeScreen):
         if row is not None and await ask_to_trash(self.app, [row]):
             rows = self._rows()  # without it
             self._show(rows[min(index, len(rows) - 1)] if rows else None)
+
+    @work(exit_on_error=False)
+    async def action_batch(self) -> None:
+        from tui.screens.batch import edit_many
+
+        await edit_many(self.app, self._row, "this")
 
     def step_back(self) -> bool:
         if self.side.is_quick:
