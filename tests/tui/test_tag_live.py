@@ -263,8 +263,9 @@ async def test_a_slider_step_leaves_the_screen_free(workspace: Workspace) -> Non
         await go_to(pilot, screen, "general")
         for _ in range(6):
             app.simulate_key("left")
+        await until(pilot, lambda: screen.request is not None and screen.request.caption.general_threshold == 0.05)
         await until(pilot, lambda: screen.answer is not None and screen.answer.request is screen.request)
-        assert screen.request is not None and asked[-1] == (0.05, False)
+        assert asked[-1] == (0.05, False)
         assert len(asked) < 6, "those in between were left out"
 
 

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from core.tagging.preview import ImageChange
     from core.tagging.results import TagChange as DryChange
 
+    Question = tuple[TagRequest, tuple[TaggerModel, ...]]
+
 
 class TagLive(TagRuns):
     """What thresholds make of stored scores, while they are stepped."""
@@ -33,7 +35,7 @@ class TagLive(TagRuns):
     def __init__(self) -> None:
         super().__init__()
         self._previewer = Previewer()
-        self._wanted: tuple[TagRequest, tuple[TaggerModel, ...]] | None = None
+        self._wanted: Question | None = None
         self._is_asking = False
 
     @property
@@ -56,36 +58,40 @@ class TagLive(TagRuns):
         self._wanted = request, models
         if not self._is_asking:
             self._is_asking = True
-            self._answer()
+            self._answer(self._wanted)
 
     @work(thread=True, group="tag-preview", exit_on_error=False)
-    def _answer(self) -> None:
+    def _answer(self, question: Question) -> None:
         worker = get_current_worker()
+        asked: Question | None = question
+
+        def is_old() -> bool:
+            newest = self._wanted
+            is_other = newest is not None and asked is not None and newest[0].target != asked[0].target
+            return worker.is_cancelled or is_other
+
         try:
-            while (asked := self._wanted) is not None and not worker.is_cancelled:
-                request, models = asked
-
-                def is_old(target: str = request.target) -> bool:
-                    newest = self._wanted
-                    return worker.is_cancelled or (newest is not None and newest[0].target != target)
-
+            while asked is not None:
                 try:
-                    found = self._previewer.answer(self.app.workspace, request, models, is_old)
+                    found = self._previewer.answer(self.app.workspace, *asked, is_old)
                 except UserError:
                     found = None  # R says what is wrong with the target
-                self.app.call_from_thread(self._take_answer, asked, found)
+                asked = self.app.call_from_thread(self._take_answer, asked, found)
         finally:
-            self._is_asking = False
+            if asked is not None:
+                self._is_asking = False
 
-    def _take_answer(self, asked: tuple[TagRequest, tuple[TaggerModel, ...]], found: Answer | None) -> None:
+    def _take_answer(self, asked: Question, found: Answer | None) -> Question | None:
+        """Show the answer; returns the next question."""
         if self._wanted is asked:
             self._wanted = None
-        if asked[0] != self._request:
-            return
-        self.side.why = INVITATION
-        self.side.tell(found, self._dry_changes() if found is None else None)
-        if found is not None and self.side.view == "images":
-            self._list_images(found, self.side.tag)
+        if asked[0] == self._request and not self.run.is_live:
+            self.side.why = INVITATION
+            self.side.tell(found, self._dry_changes() if found is None else None)
+            if found is not None and self.side.view == "images":
+                self._list_images(found, self.side.tag)
+        self._is_asking = self._wanted is not None
+        return self._wanted
 
     def _dry_changes(self) -> tuple[str, Sequence[DryChange]] | None:
         seen = self.run.seen

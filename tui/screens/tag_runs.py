@@ -41,7 +41,7 @@ class TagRuns(ModeScreen):
         self._known = Known({}, {}, (), None)
         self._timer: Timer | None = None
         self._plan_timer: Timer | None = None
-        self._busy = False
+        self._busy = self._again = False
         self._fetcher: Worker[None] | None = None
 
     def _show_progress(self) -> None:
@@ -185,7 +185,9 @@ class TagRuns(ModeScreen):
             self._tick()
 
     def _tick(self) -> None:
-        if not self._busy:
+        if self._busy:
+            self._again = True  # what is read just now may be older than what this is about
+        else:
             self._busy = True
             self._read_run()
 
@@ -193,25 +195,27 @@ class TagRuns(ModeScreen):
     def _read_run(self) -> None:
         try:
             while not self.app.call_from_thread(self._take_run, self.run.read(self.app.workspace)):
-                pass  # another run is meant by now: read that one
-        finally:
+                pass
+        except BaseException:
             self._busy = False
+            raise
 
     def _take_run(self, reading: Reading | None) -> bool:
-        """Show what was read; False when it is about a run that is not watched any more."""
-        if reading is not None and self.run.is_stale(reading):
-            return False
+        """Show what was read; False when it has to be read again."""
+        is_last = not self._again and (reading is None or not self.run.is_stale(reading))
+        self._again = False
+        self._busy = not is_last
         if reading is None:
             self._show_progress()
-            return True
-        ended = self.run.take(reading)
-        self.outlook = replace(self.outlook, starting=None)
-        self._run_read()
-        self._show_progress()
-        self.show_problem_count()
-        if ended:
-            self._run_ended(reading)
-        return True
+        elif not self.run.is_stale(reading):
+            ended = self.run.take(reading)
+            self.outlook = replace(self.outlook, starting=None)
+            self._run_read()
+            self._show_progress()
+            self.show_problem_count()
+            if ended:
+                self._run_ended(reading)
+        return is_last
 
     # Fetching a model
 
