@@ -91,9 +91,26 @@ class ThemeCommands(_Commands):
                 yield f"Theme: {theme}", "Colours of the whole app", partial(self.kohya.choose_theme, theme)
 
 
+class FilterCommands(_Commands):
+    """The filters that are saved under names; where one is in force, to save it or to take a saved one out."""
+
+    def commands(self) -> Iterator[Command]:
+        from core.dataset import saved_filters
+        from tui import saving_filters
+
+        app = self.kohya
+        if app.workspace is None or app.collection is None or app.current_mode not in {"dataset", "review"}:
+            return
+        if query := app.collection.query:
+            yield "Save this filter", query, partial(saving_filters.save, app)
+        for name, text in saved_filters.load(app.workspace).items():
+            yield f"Filter: {name}", text, partial(saving_filters.use, app, name)
+            yield f"Forget filter: {name}", text, partial(saving_filters.forget, app, name)
+
+
 class Commands(_Commands):
     """All of them, in this order."""
 
     def commands(self) -> Iterator[Command]:
-        for provider in (BindingCommands, HelpCommands, ThemeCommands):
+        for provider in (BindingCommands, FilterCommands, HelpCommands, ThemeCommands):
             yield from provider(self.screen).commands()

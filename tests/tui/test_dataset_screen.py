@@ -260,3 +260,75 @@ async def test_a_grown_terminal_shows_the_picture(workspace: Workspace) -> None:
         await pilot.resize_terminal(120, 40)
         await until(pilot, lambda: view.source is not None and view.source.name == "rinni_1.png")
         await until(pilot, lambda: "rinni_1.png" in app.screen.query_one("#facts", Lines).plain)
+
+
+async def test_the_filter_line_completes_words(workspace: Workspace) -> None:
+    """Prefixes and tags are listed while typing; tab takes the first, arrows and Enter another one."""
+    make_dataset(workspace)
+    app = app_on(workspace)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await ready(pilot, app)
+        await pilot.press("slash", *"tag:blu")
+        offers = app.screen.query_one("#filter-bar Lines", Lines)
+        await until(pilot, lambda: "blue eyes" in offers.plain)
+        await pilot.press("tab")
+        field = app.screen.query_one(Input)
+        assert field.value == "tag:blue_eyes"
+        await until(pilot, lambda: names(app) == ["rinni_4.png"])
+        field.value = ""
+        await pilot.press(*"is:")
+        await until(pilot, lambda: "reviewed" in offers.plain)
+        await pilot.press("down", "enter")
+        assert field.value == "is:untagged" and app.screen.query(Input)
+        await pilot.press("enter")
+        await until(pilot, lambda: not app.screen.query(Input) and names(app) == ["rinni_3.png"])
+
+
+async def test_a_filter_is_saved_from_the_palette(workspace: Workspace) -> None:
+    """Named once, it is used as saved:NAME, also tomorrow and in the commands."""
+    from core.dataset import saved_filters
+    from tui import saving_filters
+    from tui.screens.dialogs import Ask
+
+    make_dataset(workspace)
+    app = app_on(workspace)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await ready(pilot, app)
+        await pilot.press("slash", *"smile", "enter")
+        await until(pilot, lambda: names(app) == ["rinni_1.png"])
+        await saving_filters.save(app)
+        await until(pilot, lambda: isinstance(app.screen, Ask))
+        await pilot.press(*"happy", "enter")
+        await until(pilot, lambda: saved_filters.load(workspace) == {"happy": "smile"})
+        app.collection.choose("")
+        await saving_filters.use(app, "happy")
+        await until(pilot, lambda: names(app) == ["rinni_1.png"] and app.collection.query == "saved:happy")
+        await saving_filters.forget(app, "happy")
+        await until(pilot, lambda: saved_filters.load(workspace) == {})
+
+
+async def test_a_question_without_an_answer_leaves_the_list(workspace: Workspace) -> None:
+    """score() without stored scores: a sentence, and the list as it was."""
+    make_dataset(workspace)
+    app = app_on(workspace)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await ready(pilot, app)
+        await pilot.press("slash")
+        app.screen.query_one(Input).value = "score(smile):>0.5"
+        await pilot.press("enter")
+        await until(pilot, lambda: toasts(app) != [])
+        assert "no stored scores" in toasts(app)[0] and len(names(app)) == 5 and app.collection.query == ""
+
+
+async def test_a_folder_that_disappears_is_told(workspace: Workspace) -> None:
+    """What is known of it stays in sight until another dataset is opened."""
+    from tui import opening
+
+    folder = make_dataset(workspace)
+    app = app_on(workspace)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await ready(pilot, app)
+        folder.parent.rename(workspace.root / "elsewhere")
+        opening.reload(app)
+        await until(pilot, lambda: toasts(app) != [])
+        assert "There is no dataset" in toasts(app)[0] and len(names(app)) == 5

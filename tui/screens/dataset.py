@@ -311,15 +311,13 @@ class DatasetScreen(ModeScreen):
     # The filter line: it takes the place of the title while it is typed, and the list follows
 
     async def action_find(self) -> None:
-        from textual.widgets import Input
+        from tui.widgets.filter_bar import FilterBar
 
         if self.query("#filter") or self.app.collection is None:
             return
         self.where.display = False
         self._query_before = query = self.app.collection.query
-        field = Input(query, placeholder='words, tag:"blue eyes", is:untagged, NOT smile', id="filter")
-        await self.mount(field, before=self.where)
-        field.focus()
+        await self.mount(FilterBar(query), before=self.where)
 
     async def on_input_submitted(self, event: Input.Submitted) -> None:
         event.stop()
@@ -331,7 +329,7 @@ class DatasetScreen(ModeScreen):
         self._filter(event.value, None, quiet=True)
 
     async def _close_filter(self) -> None:
-        await self.query("#filter").remove()
+        await self.query("#filter-bar").remove()
         self.where.display = True
         self.images.focus()
 
