@@ -217,20 +217,10 @@ def _with_stdin(words: Iterable[str]) -> Iterable[str]:
 
 def refuse_busy(workspace: Workspace, images: Iterable[Path], force: bool, *, waiting: bool = False) -> None:
     """UserError while a run reads these images (with `waiting`: or is about to), unless it is forced."""
-    from core.runs.model import LIVE_STATES, WAITING_STATES
-    from core.runs.store import list_runs
+    from core.runs.in_use import refuse_in_use
 
-    if force:
-        return
-    parts = {path.relative_to(workspace.train_data).parts for path in images}
-    names = {some[0] for some in parts if some}
-    for run in list_runs(workspace):
-        is_reading = run.state in LIVE_STATES or (waiting and run.state in WAITING_STATES)
-        if is_reading and run.spec.dataset is not None and run.spec.dataset.partition("/")[0] in names:
-            raise UserError(
-                f"The run {run.id} is using {printable(run.spec.dataset)}",
-                f"Wait for it, or stop it: kohya-tui stop {run.id}. --force does it all the same.",
-            )
+    if not force:
+        refuse_in_use(workspace, images, waiting=waiting, forcing="--force does it all the same.")
 
 
 def _relocate(workspace: Workspace, plan: Relocation, where: str, as_json: bool, dry_run: bool) -> None:
