@@ -24,6 +24,7 @@ from tui.graphics import Choice, next_choice
 from tui.navigation import Navigation
 from tui.pulse import Beat, Pulse
 from tui.undoing import Undoing
+from tui.vocabulary import Vocabulary
 from tui.writer import Writer
 
 if TYPE_CHECKING:
@@ -90,6 +91,7 @@ class KohyaApp(Navigation):
         self.beat = Beat(self)
         self.writer = Writer(self)
         self.undoing = Undoing(self)
+        self.vocabulary = Vocabulary(self)
         self.undo_signal: Signal[EditGroup | None] = Signal(self, "next undo")
         self.settings_changed: Signal[Settings] = Signal(self, "settings changed")
         self.dataset_changed: Signal[str] = Signal(self, "dataset changed")

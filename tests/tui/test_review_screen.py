@@ -17,7 +17,7 @@ from tui.collection import Collection
 from tui.screens.dialogs import Choose
 from tui.screens.review import ReviewScreen
 from tui.widgets.line import Line, Lines
-from tui.widgets.tag_input import complete
+from tui.widgets.tag_input import TagInput
 
 
 async def review(pilot, app) -> ReviewScreen:  # type: ignore[no-untyped-def]
@@ -301,17 +301,28 @@ async def test_letters_are_letters_in_a_text_field(workspace: Workspace) -> None
         assert screen.query_one(Input).value == "qu1x" and app.screen is screen
 
 
-def test_completion_puts_the_beginning_and_the_used_first() -> None:
-    """What the dataset uses comes before what the tagger knows."""
-    counts = {"smile": 3, "blue eyes": 9, "smirk": 5, "light smile": 20}
-    assert complete("smi", counts, ["smiley face", "big_smile"]) == [
-        ("smirk", 5),
-        ("smile", 3),
-        ("light smile", 20),
-        ("smiley face", 0),
-    ]
-    assert complete("blue_e", counts, []) == [("blue eyes", 9)]
-    assert complete(" ", counts, []) == []
+async def test_completion_while_a_tag_is_typed(workspace: Workspace, tmp_path: Path) -> None:
+    """Tags of the dataset first with their counts, then those of the user's list, by an alias too; arrows choose."""
+    folder = make_dataset(workspace)
+    tags = tmp_path / "danbooru.csv"
+    tags.write_text('smirk,0,24000,"smug_smile"\n1girl,0,6008644,"sole_female"\n', "utf-8")
+    app = app_on(workspace, tag_csv=tags)
+    async with app.run_test(size=(120, 40)) as pilot:
+        screen = await review(pilot, app)
+        await pilot.press("l", "a", *"smi")
+        field = screen.query_one(TagInput)
+        await until(pilot, lambda: "smile" in field.query_one(Lines).plain)
+        first, second = field.query_one(Lines).plain.splitlines()
+        assert first.split() == ["smile", "1"] and second.split() == ["smirk", "g", "24.0k"]
+        await pilot.press("down", "down", "enter")
+        await until(pilot, lambda: (folder / "rinni_2.txt").read_text() == "rinni, 1girl, open mouth, smirk")
+        await pilot.press(*"sole")
+        assert field.query_one(Lines).plain == "", "1girl is in the caption already"
+        await pilot.press("escape", "l", "a", *"sole_f")
+        await until(pilot, lambda: "1girl ← sole female" in screen.query_one(TagInput).query_one(Lines).plain)
+        await pilot.press("tab", "enter")
+        await until(pilot, lambda: (folder / "rinni_3.txt").exists())
+        assert (folder / "rinni_3.txt").read_text() == "1girl"
 
 
 async def test_the_keys_work_in_zoom_and_after_it(workspace: Workspace) -> None:

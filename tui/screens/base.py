@@ -79,6 +79,13 @@ class ModeScreen(Screen[None]):
         """What `!` lists here; the footer counts them after `show_problem_count`."""
         return ()
 
+    def action_tags_panel(self) -> None:
+        """The tags of the open dataset, over this screen (`#` of Dataset and Review)."""
+        if self.app.collection is not None:
+            from tui.screens.tags import TagsScreen
+
+            self.app.push_screen(TagsScreen(self.MODE))
+
     def show_problem_count(self) -> None:
         """Let the footer count `problems()` again."""
         self.footer.problems(len(self.problems()))

@@ -58,6 +58,7 @@ class DatasetScreen(ModeScreen):
     BINDINGS = [
         Binding("m", "reviewed", "reviewed", show=False, id="list.reviewed", tooltip="Mark as reviewed, or not"),
         Binding("y", "copy", "copy path", show=False, id="list.copy", tooltip="Copy the path to the clipboard"),
+        Binding("number_sign", "tags_panel", "tags", show=False, id="dataset.tags-panel", tooltip="All tags"),
         Binding("D", "trash", "to the trash", show=False, id="list.trash", tooltip="Move to the trash"),
         *FIND,
         Binding("T", "tag", "tag", id="dataset.tag", tooltip="Tag this dataset"),

@@ -67,6 +67,7 @@ class ReviewScreen(ModeScreen):
         Binding("left_square_bracket", "untagged(-1)", "previous untagged", show=False, id="review.previous-untagged"),
         Binding("z", "zoom", "zoom", show=False, id="review.zoom", tooltip="Picture over the whole screen, and back"),
         Binding("B", "batch", "edit captions", show=False, id="edit.batch", tooltip="Edit many captions at once"),
+        Binding("number_sign", "tags_panel", "tags", show=False, id="review.tags-panel", tooltip="All tags"),
         Binding("D", "trash", "to the trash", show=False, id="list.trash", tooltip="Move to the trash"),
         *FIND,
     ]

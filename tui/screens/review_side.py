@@ -20,7 +20,7 @@ from tui.widgets.dataset_rows import token_cells, wrap
 from tui.widgets.item_list import ItemList
 from tui.widgets.line import Lines, cut
 from tui.widgets.tag_editor import TagEditor
-from tui.widgets.tag_input import Suggestion, TagInput, complete
+from tui.widgets.tag_input import TagInput
 from tui.wiring import OurApp
 
 SUGGEST_FROM = 0.25
@@ -243,13 +243,12 @@ class TagSide(Vertical):
 
     # Adding and renaming
 
-    def _suggest(self, typed: str) -> list[Suggestion]:
-        collection = self.app.collection
-        return complete(typed, collection.tag_counts() if collection else {}, self.tags.tag_rows.categories)
+    def _have(self) -> Sequence[str]:
+        return self.row.tags if self.row is not None else ()
 
     async def _type(self, label: str, value: str = "") -> None:
         await self.query(TagInput).remove()
-        field = TagInput(label, value, self._suggest, self.tags.tag_rows.categories)
+        field = TagInput(label, value, self._have, lambda: () if value else self._suggested)
         await self.mount(field, before=self.below)
 
     async def action_add(self) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
+from rich.cells import cell_len
 from textual import events, on
 from textual.app import ComposeResult
 from textual.binding import Binding
@@ -16,35 +18,44 @@ from tui.theme import CATEGORIES, Cells, fit
 from tui.widgets.line import Lines
 from tui.wiring import OurApp
 
+if TYPE_CHECKING:
+    from core.dataset.completion import Completion
+
 SHOWN = 8
-Suggestion = tuple[str, int]
-"""(tag, how many images have it)"""
 
 
-def complete(typed: str, counts: Mapping[str, int], known: Iterable[str], limit: int = SHOWN) -> list[Suggestion]:
-    """Tags that begin with what was typed, the most used first, then those that contain it; known ones come last."""
-    word = typed.replace("_", " ").strip().casefold()
-    if not word:
-        return []
-    begin: list[Suggestion] = []
-    inside: list[Suggestion] = []
-    for tag, count in sorted(counts.items(), key=lambda item: -item[1]):
-        text = tag.replace("_", " ").casefold()
-        if text.startswith(word):
-            begin.append((tag, count))
-        elif word in text:
-            inside.append((tag, count))
-    found = [*begin, *inside][:limit]
-    if len(found) < limit:
-        have = {tag.replace("_", " ").casefold() for tag in counts}
-        more = [tag for tag in known if "_" not in tag and word in tag.casefold() and tag.casefold() not in have]
-        more.sort(key=lambda tag: (not tag.casefold().startswith(word), len(tag)))
-        found += [(tag, 0) for tag in more[: limit - len(found)]]
-    return found
+def short(count: int) -> str:
+    """A count in at most five cells: `840`, `12.3k`, `4.4M`."""
+    if count < 10_000:
+        return f"{count or ''}"
+    return (
+        f"{count / 1e3:.1f}k" if count < 99_950 else f"{count / 1e3:.0f}k" if count < 999_500 else f"{count / 1e6:.1f}M"
+    )
+
+
+def completion_cells(found: Completion, width: int, is_chosen: bool) -> Cells:
+    """A row of the list: the tag, the alias by which it was found, category, and how often it is used.
+
+    Counts of the dataset itself stand out; those of Danbooru are quiet.
+    """
+    letter, role = CATEGORIES.get(found.category or "", (" ", "text"))
+    tag, alias = printable(found.tag), f" ← {printable(found.alias)}" if found.alias else ""
+    room = max(8, width - 3 - 2 - 6)
+    shown = min(cell_len(tag), room) if alias else room
+    return [
+        (" ▸ " if is_chosen else "   ", "accent"),
+        (fit(tag, shown), "text bold" if is_chosen else "text"),
+        (fit(alias, room - shown), "muted"),
+        (f" {letter}", role),
+        (f"{short(found.count):>6}", "second" if found.source == 0 else "muted"),
+    ]
 
 
 class TagInput(Vertical):
-    """Enter posts `Entered` and leaves the line open for the next one; Esc posts `Left`."""
+    """Enter posts `Entered` and leaves the line open for the next one; Esc posts `Left`.
+
+    `offered` is what is listed before anything is typed: it is taken by arrows or tab, never by Enter alone.
+    """
 
     DEFAULT_CSS = """
     TagInput { height: auto; background: $surface; }
@@ -64,11 +75,19 @@ class TagInput(Vertical):
         """Esc."""
 
     def __init__(
-        self, label: str, value: str, suggest: Callable[[str], list[Suggestion]], categories: Mapping[str, str]
+        self,
+        label: str,
+        value: str = "",
+        without: Callable[[], Sequence[str]] = tuple,
+        offered: Callable[[], Sequence[tuple[str, float]]] = tuple,
+        *,
+        id: str | None = None,
     ) -> None:
-        super().__init__()
-        self._label, self._value, self._suggest, self._categories = label, value, suggest, categories
-        self._found: list[Suggestion] = []
+        """`without`: tags that need not be offered; `offered`: (tag, score) for the empty line."""
+        super().__init__(id=id)
+        self._label, self._value, self._without, self._offered = label, value, without, offered
+        self._found: Sequence[Completion] = ()
+        self._scored: Sequence[tuple[str, float]] = ()
         self._chosen = -1
 
     def compose(self) -> ComposeResult:
@@ -77,30 +96,47 @@ class TagInput(Vertical):
 
     def on_mount(self) -> None:
         self.query_one(Input).focus()
+        self.app.vocabulary.load(self._look)
+        self.call_after_refresh(self._look)
 
     def clear(self) -> None:
         """Ready for the next tag."""
         self.query_one(Input).value = ""
+        self._look()
 
     @on(Input.Changed)
     def _changed(self, event: Input.Changed) -> None:
         event.stop()
-        word = event.value.rpartition(",")[2]
-        self._found, self._chosen = self._suggest(word), -1
+        self._look()
+
+    def _look(self) -> None:
+        """The answers for what stands there now."""
+        if not self.is_attached:
+            return
+        value = self.query_one(Input).value
+        word = value.rpartition(",")[2]
+        is_same = value.strip() == self._value.strip() and bool(self._value)
+        self._found, self._scored, self._chosen = (), (), -1
+        if word.strip() and not is_same:  # a tag that is to be renamed is not what is looked for
+            self._found = self.app.vocabulary.complete(word, SHOWN, self._without())
+        elif not value.strip():
+            self._scored = self._offered()[:SHOWN]
         self._draw()
 
+    @property
+    def _tags(self) -> list[str]:
+        return [each.tag for each in self._found] or [tag for tag, _ in self._scored]
+
     def _draw(self) -> None:
-        lines: list[Cells] = []
-        for index, (tag, count) in enumerate(self._found):
-            letter, role = CATEGORIES.get(self._categories.get(tag.replace("_", " ").lower(), ""), (" ", "text"))
-            here = index == self._chosen
-            room = max(8, self.size.width - 12)
+        width = self.size.width
+        lines = [completion_cells(each, width, at == self._chosen) for at, each in enumerate(self._found)]
+        for at, (tag, score) in enumerate(self._scored):
+            here = at == self._chosen
             lines.append(
                 [
                     (" ▸ " if here else "   ", "accent"),
-                    (fit(printable(tag), room), "text bold" if here else "text"),
-                    (f"{letter} ", role),
-                    (f"{count or '':>5}", "muted"),
+                    (fit(printable(tag), max(8, width - 11)), "text bold" if here else "text"),
+                    (f"  {score:>5.2f}", "muted"),
                 ]
             )
         panel = self.query_one(Lines)
@@ -108,10 +144,13 @@ class TagInput(Vertical):
         panel.show(lines)
 
     def on_key(self, event: events.Key) -> None:
-        if event.key in {"down", "up"} and self._found:
-            self._chosen = (self._chosen + (1 if event.key == "down" else -1)) % len(self._found)
-        elif event.key == "tab" and self._found:
-            self._take(self._found[max(0, self._chosen)][0])
+        tags = self._tags
+        if event.key in {"down", "up"} and tags:
+            at = self._chosen
+            self._chosen = (max(at, -1) + 1 if event.key == "down" else (at if at >= 0 else len(tags)) - 1) % len(tags)
+        elif event.key == "tab":
+            if tags:
+                self._take(tags[max(0, self._chosen)])
         else:
             return
         event.stop()
@@ -131,5 +170,5 @@ class TagInput(Vertical):
     def _submitted(self, event: Input.Submitted) -> None:
         event.stop()
         if self._chosen >= 0:
-            self._take(self._found[self._chosen][0])
+            self._take(self._tags[self._chosen])
         self.post_message(self.Entered(self.query_one(Input).value))
