@@ -6,6 +6,7 @@ import operator
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -381,10 +382,22 @@ def finder(pattern: Pattern) -> Callable[[str], bool]:
     if len(parts) == 1 and parts[0] != "?":
         folded = Pattern(parts[0]).literal.casefold()
         return lambda text: folded in text
+    if "?" not in parts:
+        return partial(_in_order, [Pattern(part).literal.casefold() for part in parts])
     inner = pattern.text.strip("*") if not pattern.text.endswith("\\*") else pattern.text
     search = re.compile(_expression(inner.casefold()), re.DOTALL).search
     longest = max((Pattern(part).literal.casefold() for part in parts if part != "?"), key=len, default="")
     return lambda text: longest in text and search(text) is not None
+
+
+def _in_order(literals: list[str], text: str) -> bool:
+    at = 0
+    for literal in literals:
+        at = text.find(literal, at)
+        if at < 0:
+            return False
+        at += len(literal)
+    return True
 
 
 def _expression(text: str) -> str:

@@ -35,7 +35,7 @@ WELCOME: list[Cells] = [
 
 LOOK_EVERY = 2.0
 """Seconds between two looks at the caption under the cursor, for what other programs write."""
-COUNT_EVERY = 0.25
+COUNT_EVERY = 1.0
 """Seconds between two counts of what is uncaptioned while files are being read."""
 
 
