@@ -26,7 +26,7 @@ TIE = 3e-4
 """Distance from a half below which the order of additions may decide: 255 times float32's rounding, a few additions
 long.
 """
-TIE_PIXELS = 8_000_000
+TIE_PIXELS = 2_000_000
 """Source pixels looked at together when ties are settled."""
 
 

@@ -123,7 +123,7 @@ def tell_flips(
     `thresholds`: float32 [labels] of each model. The exact model is loaded beside the other one for it.
     """
     from core.tagging.fp16 import flips
-    from core.tagging.reading import PixelGate, read_picture
+    from core.tagging.reading import MemoryGate, read_picture
     from core.tagging.session import open_session
 
     step = max(1, len(images) // _SAMPLE)
@@ -131,7 +131,7 @@ def tell_flips(
         if session.model.onnx == model.onnx:
             continue
         asked: Callable[[], list[ModelInput]] = partial(list, [session.input])
-        pictures = (read_picture(path, asked, PixelGate()) for path in images[::step][:_SAMPLE])
+        pictures = (read_picture(path, asked, MemoryGate()) for path in images[::step][:_SAMPLE])
         pixels = [picture.pixels[0] for picture in pictures if picture.pixels]
         if not pixels:
             continue

@@ -1,12 +1,13 @@
 """Image files in, scores out: threads decode ahead while one thread per device runs the models.
 
 Memory stays bounded: a decoding thread takes a free slot before it opens a file, a slot is free again when the model is
-done with its picture, and no more than `PIXEL_LIMIT` pixels are being decoded. Results come in the order of the paths;
-a file that cannot be read gives its reason and stops nothing.
+done with its picture, and what is decoded at once has to fit into `DECODE_BYTES`. Results come in the order of the
+paths; a file that cannot be read gives its reason and stops nothing.
 """
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections import deque
@@ -17,7 +18,7 @@ from pathlib import Path
 
 from core.problems import UserError
 from core.tagging.pace import Pace
-from core.tagging.reading import ModelInput, Picture, PixelGate, Rows, one_line, read_picture
+from core.tagging.reading import MemoryGate, ModelInput, Picture, Rows, Stopped, one_line, read_picture
 from core.tagging.session import Staged, TaggerSession
 
 __all__ = ["Lane", "Tagged", "one_line", "tag_images"]
@@ -90,10 +91,6 @@ def tag_images(
         work.stop()
 
 
-class _Stopped(Exception):
-    """The pass is over; nobody waits for this picture."""
-
-
 class _Pass:
     """The state that the threads of one pass share. Everything mutable is guarded by `_lock`."""
 
@@ -111,7 +108,7 @@ class _Pass:
         self.failure: BaseException | None = None
         self._paths, self._batch, self._clip = paths, batch, clip_16_bit
         self._inputs: Sequence[ModelInput] | None = inputs
-        self._gate = PixelGate()
+        self._gate = MemoryGate()
         self._lookup, self._asking = lookup, threading.Lock()
         self._lock = threading.Lock()
         self._room = threading.Condition(self._lock)
@@ -128,7 +125,7 @@ class _Pass:
         self._results: dict[int, Tagged] = {}
         self._is_stopped = False
         self._lanes: Sequence[Lane] = ()
-        self._alive = 0
+        self._alive: list[Lane] = []
         self._threads = [
             threading.Thread(target=self._decode, name=f"decode-{number}", daemon=True) for number in range(threads)
         ]
@@ -146,11 +143,10 @@ class _Pass:
         begun = time.perf_counter()
         try:
             lanes = load()
+            self.pace.load_seconds = time.perf_counter() - begun
+            self._open(lanes)
         except BaseException as error:
             self._fail(error)
-            return
-        self.pace.load_seconds = time.perf_counter() - begun
-        self._open(lanes)
 
     def _open(self, lanes: Sequence[Lane]) -> None:
         """Let the lanes begin."""
@@ -164,7 +160,9 @@ class _Pass:
             if self._inputs is not None and list(self._inputs) != inputs:
                 raise AssertionError(f"the models want {inputs}, but {self._inputs} was announced")
             self._inputs = inputs
-            self._lanes, self._alive = lanes, len(lanes)
+            self._lanes, self._alive = lanes, list(lanes)
+            # A process may take twice its models' files; weights that lie on a GPU leave their share to the pictures.
+            self._gate.widen(sum(session.model.bytes or 0 for session in lanes[0] if session.is_gpu))
             # One batch in the model, one waiting for it, one being filled.
             self._slots += 3 * sum(self._batch_of(lane) for lane in lanes)
             self.pace.lanes = len(lanes)
@@ -243,10 +241,11 @@ class _Pass:
     def _decode(self) -> None:
         lookup = None if self._lookup is None else self._known
         done: tuple[int, Picture, float] | None = None
-        while (index := self._advance(done)) is not None:
-            begun = time.perf_counter()
-            picture = read_picture(self._paths[index], self._wanted, self._gate, clip_16_bit=self._clip, lookup=lookup)
-            done = index, picture, time.perf_counter() - begun
+        with contextlib.suppress(Stopped):
+            while (index := self._advance(done)) is not None:
+                begun, path = time.perf_counter(), self._paths[index]
+                picture = read_picture(path, self._wanted, self._gate, clip_16_bit=self._clip, lookup=lookup)
+                done = index, picture, time.perf_counter() - begun
 
     def _advance(self, done: tuple[int, Picture, float] | None) -> int | None:
         """Hand in what was read and take the next, once there is room for it; None when there is none.
@@ -291,7 +290,7 @@ class _Pass:
         with self._lock:
             while self._inputs is None:
                 if self._is_stopped:
-                    raise _Stopped
+                    raise Stopped
                 self._room.wait()
             return self._inputs
 
@@ -328,7 +327,7 @@ class _Pass:
                         for place, session in enumerate(lane)
                     ]
                 except Exception as error:
-                    self._lose(group, error)
+                    self._lose(lane, group, error)
                     return
                 if running is not None and not running.result():
                     self._give_back(group)
@@ -355,7 +354,7 @@ class _Pass:
         try:
             scores = [session.finish(batch) for session, batch in zip(lane, staged, strict=True)]
         except Exception as error:
-            self._lose(group, error)
+            self._lose(lane, group, error)
             return False
         seconds = time.perf_counter() - begun
         with self._lock:
@@ -371,16 +370,18 @@ class _Pass:
             self._ready.extendleft(reversed(group))
             self._fed.notify_all()
 
-    def _lose(self, group: list[tuple[int, Picture]], error: Exception) -> None:
+    def _lose(self, lane: Lane, group: list[tuple[int, Picture]], error: Exception) -> None:
         """A lane failed: the others go on with its pictures; without another, the pass ends."""
         self._give_back(group)
         with self._lock:
             if self._is_stopped:
                 return
-            self._alive -= 1
+            was_alive = len(self._alive)
+            self._alive = [each for each in self._alive if each is not lane]
             if self._alive and isinstance(error, UserError):
-                self.pace.notes.append(f"{one_line(error)} The other GPUs go on.")
-                self.pace.lanes = self._alive
+                if len(self._alive) < was_alive:  # it may fail twice: with one batch running and one laid ready
+                    self.pace.notes.append(f"{one_line(error)} The other GPUs go on.")
+                    self.pace.lanes = len(self._alive)
                 return
         self._fail(error)
 

@@ -15,14 +15,16 @@ from numpy.typing import NDArray
 
 from core.problems import UserError
 from core.tagging.descriptors import InputFormat
-from core.tagging.preprocess import decode, is_turned, open_image, prepare, unreadable
+from core.tagging.preprocess import decode, decoding_bytes, is_turned, open_image, prepare, unreadable
 
 Rows = tuple[NDArray[np.float32], ...]
 """Scores of one image, one row per model of the pass."""
-PIXEL_LIMIT = 200_000_000
-"""Pixels that may be decoded at once: two pictures of 100 megapixels, not ten."""
-_WHOLE = 32_000_000
+DECODE_BYTES = 128_000_000
+"""Memory for the pictures that are decoded at once, however many threads there are: five of 1.5 megapixels."""
+_WHOLE = 8_000_000
 """A larger file is hashed piece by piece and decoded from the disk: 16 threads shall not hold 16 of them."""
+_SHRINKING = 8_000_000
+"""Bytes that resizing takes beside the picture, whatever its size."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,25 +58,35 @@ class Picture:
     is_turned: bool = False
 
 
-class PixelGate:
-    """Lets pictures be decoded as long as their pixels fit under the limit; one that is larger goes alone."""
+class MemoryGate:
+    """Lets pictures be decoded as long as their bytes fit under the limit; one that is larger goes alone."""
 
-    def __init__(self, limit: int = PIXEL_LIMIT) -> None:
+    def __init__(self, limit: int = DECODE_BYTES) -> None:
         self._limit = limit
         self._used = 0
         self._condition = threading.Condition()
 
-    @contextlib.contextmanager
-    def admit(self, pixels: int) -> Iterator[None]:
+    def widen(self, by: int) -> None:
+        """Raise the limit."""
         with self._condition:
-            self._condition.wait_for(lambda: self._used == 0 or self._used + pixels <= self._limit)
-            self._used += pixels
+            self._limit += by
+            self._condition.notify_all()
+
+    @contextlib.contextmanager
+    def admit(self, amount: int) -> Iterator[None]:
+        with self._condition:
+            self._condition.wait_for(lambda: self._used == 0 or self._used + amount <= self._limit)
+            self._used += amount
         try:
             yield
         finally:
             with self._condition:
-                self._used -= pixels
+                self._used -= amount
                 self._condition.notify_all()
+
+
+class Stopped(Exception):
+    """Raised by the `inputs` of `read_picture`: the pass is over, nobody waits for this picture."""
 
 
 def one_line(error: UserError) -> str:
@@ -104,15 +116,15 @@ def content_of(path: Path) -> tuple[str, bytes | None, int]:
 def read_picture(
     path: Path,
     inputs: Callable[[], Sequence[ModelInput]],
-    gate: PixelGate,
+    gate: MemoryGate,
     *,
     clip_16_bit: bool = False,
     lookup: Callable[[str], Rows | None] | None = None,
 ) -> Picture:
-    """Never raises: what is wrong with the file is the picture's `error`.
+    """Raises nothing but what `inputs` does: what is wrong with the file is the picture's `error`.
 
-    `inputs` is asked only when the picture is decoded, and may block. With scores known to `lookup` no pixel is
-    decoded.
+    `inputs` is asked only when the picture is decoded, and may block, and raise `Stopped`. With scores known to
+    `lookup` no pixel is decoded.
     """
     content, length = "", 0
     try:
@@ -122,9 +134,12 @@ def read_picture(
             size = image.size
             if rows is not None:
                 return Picture(path, content, length, size, rows=rows, is_turned=is_turned(image))
-            with gate.admit(size[0] * size[1]):
+            with gate.admit(decoding_bytes(image) + _SHRINKING):
                 rgb = decode(image, path, clip_16_bit=clip_16_bit, data=data)
                 del data
+                turned = is_turned(image)
+                if rgb is not image:
+                    image.close()
                 made: dict[ModelInput, NDArray[np.uint8]] = {}
                 wanted = inputs()
                 keys = [item.pixels for item in wanted]
@@ -132,7 +147,9 @@ def read_picture(
                     if key not in made:
                         made[key] = prepare(rgb, key.form, key.size)
             pixels = tuple(made[key] for key in keys)
-            return Picture(path, content, length, size, pixels, is_turned=is_turned(image))
+            return Picture(path, content, length, size, pixels, is_turned=turned)
+    except Stopped:
+        raise
     except UserError as error:
         return Picture(path, content, length, error=one_line(error))
     except Exception as error:  # a broken file may raise anything in Pillow's decoders; the run goes on

@@ -6,6 +6,7 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from core.tagging import pipeline, reading
 from core.tagging.models import TaggerModel, find_model
 from core.tagging.pace import Pace
 from core.tagging.pipeline import Tagged, tag_images
-from core.tagging.reading import PixelGate, content_of
+from core.tagging.reading import MemoryGate, content_of
 from core.tagging.session import TaggerSession, expected_input, open_session
 
 GOLDENS = Path(__file__).parent.parent / "data" / "goldens"
@@ -133,6 +134,31 @@ def test_a_device_that_fails_leaves_its_images_to_the_others() -> None:
     assert "CUDA failure 719" in note and "The other GPUs go on" in note
 
 
+def test_a_device_that_fails_with_two_batches_counts_once() -> None:
+    """One batch runs and the next cannot be laid ready: both fail, and the other device still does everything."""
+    paths = sorted(GOOD.glob("rgb_*.*")) * 6
+    begun, staged = threading.Event(), threading.Event()
+
+    class FailsTwice(Held):
+        def stage(self, images: Any, batch: int | None = None) -> Any:
+            if begun.is_set():
+                staged.set()
+                raise UserError("CUDA failure 2", "")
+            return self.session.stage(images, batch)
+
+        def finish(self, staged_batch: Any) -> Any:
+            begun.set()
+            assert staged.wait(20)
+            raise UserError("CUDA failure 719", "")
+
+    gate, pace = threading.Event(), Pace()
+    other = Held(opened(), gate)
+    with opens_when(gate, staged.is_set):
+        items = all_of(paths, [[FailsTwice(opened())], [other]], batch=2, threads=3, pace=pace)
+    assert [item.path for item in items] == paths and all(item.scores for item in items)
+    assert len(pace.take_notes()) == 1
+
+
 def test_a_model_that_fails_ends_the_pass_after_what_is_finished() -> None:
     """The batches before the failure are given, then the sentence."""
     paths = [GOOD / "rgb_square.jpg"] * 20
@@ -230,6 +256,44 @@ def test_a_model_that_cannot_be_loaded_is_the_error_of_the_pass() -> None:
     until(lambda: threading.active_count() == before)
 
 
+def test_models_that_want_other_pixels_than_announced_end_the_pass() -> None:
+    """The pictures were prepared for another input: the pass says so instead of waiting for ever."""
+    wanted = expected_input(tiny())
+    assert wanted is not None
+    with pytest.raises(AssertionError, match="was announced"):
+        all_of([GOOD / "rgb_square.jpg"] * 3, lambda: [[opened()]], inputs=[replace(wanted, size=224)])
+
+
+def test_a_stop_while_the_model_loads_fails_no_image() -> None:
+    """A picture that waits for what the model wants is not told as damaged; what was known already is given."""
+    paths = [GOOD / "rgb_square.jpg", *sorted(GOOD.glob("rgb_*.png"))]
+    known, _, _ = content_of(paths[0])
+    row = np.zeros(3, np.float32)
+    loading, asked, waiting = threading.Event(), threading.Event(), threading.Event()
+    before = threading.active_count()
+
+    def load() -> list[list[TaggerSession]]:
+        assert loading.wait(20)
+        return [[opened()]]
+
+    def lookup(content: str) -> tuple[NDArray[np.float32]] | None:
+        if content == known:
+            return (row,)
+        waiting.set()
+        return None
+
+    batches = tag_images(paths, load, threads=2, lookup=lookup, should_stop=asked.is_set)
+    items = list(next(batches))
+    assert waiting.wait(20)
+    asked.set()
+    for group in batches:
+        time.sleep(0.2)  # whoever still waits would hand in a failure now
+        items += group
+    loading.set()
+    assert [item.path for item in items] == paths[:1] and items[0].is_known
+    until(lambda: threading.active_count() == before)
+
+
 def test_a_stopped_pipeline_ends_soon_and_leaves_no_thread() -> None:
     """Few pictures are decoded ahead, and closing the generator ends its threads."""
     before = threading.active_count()
@@ -295,7 +359,7 @@ def test_one_slow_picture_holds_up_no_other(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_large_pictures_are_decoded_one_after_the_other() -> None:
     """Two that do not fit together wait for each other; one above the limit goes alone."""
-    gate = PixelGate(100)
+    gate = MemoryGate(100)
     inside: list[int] = []
     most: list[int] = []
 
@@ -312,6 +376,12 @@ def test_large_pictures_are_decoded_one_after_the_other() -> None:
     for thread in threads:
         thread.join(20)
     assert len(most) == 6 and all(total <= 100 or total == 200 for total in most)
+    with gate.admit(90):
+        second = threading.Thread(target=decode, args=(60,))
+        second.start()
+        gate.widen(50)
+        second.join(20)
+        assert not second.is_alive()
 
 
 def test_the_pace_says_which_side_limits() -> None:
