@@ -19,8 +19,8 @@ from core.problems import Problem, Severity, UserError
 from core.text import human_seconds, printable
 
 _COMMANDS = re.compile(
-    r"\bkohya-tui (?=(?:import|find|tags?|models|trigger|move|trash|repeats|resize|buckets|duplicates|undo|redo|history"
-    r"|check|config|plan|train|runs|status|log|stop|metrics|checkpoints|setup|doctor)\b)"
+    r"\bkohya-tui (?=(?:import|find|edit|tags?|models|trigger|move|trash|repeats|resize|buckets|duplicates|undo|redo"
+    r"|history|review|check|config|plan|train|runs|status|log|stop|metrics|checkpoints|setup|doctor)\b)"
 )
 _acts_in: Path | None = None
 MARKS = {Severity.ERROR: "✗", Severity.WARNING: "!", Severity.INFO: "·"}
