@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from core.dataset.completion import Completer, Completion
+    from core.dataset.completion import Completer, Completion, Source
     from core.dataset.index import Index
+    from core.workspace import Workspace
     from tui.app import KohyaApp
 
 
@@ -17,6 +18,7 @@ class Vocabulary:
     def __init__(self, app: KohyaApp) -> None:
         self._app = app
         self._completer: Completer | None = None
+        self._lists: Sequence[Source] | None = None
         self._of: tuple[object, object] | None = None
         """Workspace and list of tags of which the sources were read."""
         self._counted: tuple[Index, int] | None = None
@@ -24,21 +26,24 @@ class Vocabulary:
         self._is_reading = False
         self._then: list[Callable[[], object]] = []
         self.categories: Mapping[str, str] = {}
-        """Of every tag that a tagger of this workspace knows, spelled with blanks and with underscores."""
+        """Of every tag of the dataset that a tagger or a list knows, and of all that were scored here."""
 
     @property
     def is_ready(self) -> bool:
-        """There are answers (they may lack what was typed into captions since)."""
-        return self._completer is not None
+        """There are answers for what is open (they may lack what was typed into captions since)."""
+        collection = self._app.collection
+        index = collection.index if collection is not None else None
+        return self._completer is not None and (
+            index is None or (self._counted is not None and self._counted[0] is index)
+        )
 
     def load(self, then: Callable[[], object] | None = None) -> None:
         """Read what changed since the last time, on a thread; `then()` when it is there, at once when nothing did."""
         collection = self._app.collection
         index = collection.index if collection is not None else None
         wanted = (self._app.workspace, self._app.settings.tag_csv)
-        is_new = wanted != self._of
         counted = (index, index.version) if index is not None else None
-        if not is_new and counted == self._counted:
+        if wanted == self._of and counted == self._counted and not self._is_reading:
             if then is not None:
                 then()
             return
@@ -46,39 +51,50 @@ class Vocabulary:
             self._then.append(then)
         if self._is_reading:
             return
+        if wanted != self._of:
+            self._lists = None
         self._is_reading = True
         self._of, self._counted = wanted, counted
         self._app.run_worker(
-            lambda: self._read(index, is_new), thread=True, group="vocabulary", exit_on_error=False, name="vocabulary"
+            lambda: self._read(self._app.workspace, index), thread=True, group="vocabulary", exit_on_error=False
         )
 
-    def _read(self, index: Index | None, is_new: bool) -> None:
+    def _read(self, workspace: Workspace | None, index: Index | None) -> None:
+        from core.dataset.captions import tag_key
         from core.dataset.completion import Completer, Source, of_counts
+        from core.tagging.scores import tag_categories
         from core.tagging.vocabulary import read_sources
 
-        workspace, settings = self._app.workspace, self._app.settings
-        completer, categories = self._completer, self.categories
+        completer, categories, lists = self._completer, self.categories, self._lists
         try:
-            if is_new or completer is None:
-                if workspace is not None and (workspace.own / "scores").is_dir():
-                    from core.tagging.scores import tag_categories
-
-                    categories = tag_categories(workspace)
-                sources, problems = read_sources(workspace, settings)
-                completer = Completer([Source(()), *sources])
+            if lists is None:
+                lists, problems = read_sources(workspace, self._app.settings)
                 for problem in problems:
                     self._app.call_from_thread(self._app.report, problem)
+            own = Source(())
+            scored = tag_categories(workspace) if workspace is not None and (workspace.own / "scores").is_dir() else {}
+            categories = scored
             if index is not None:
                 from core.dataset.tag_columns import IndexedTags
 
-                rows = IndexedTags(index, categories).rows()
-                known = {row.tag: row.category for row in rows if row.category is not None}
-                completer.replace(0, of_counts({row.tag: row.count for row in rows}, known))
+                rows = IndexedTags(index, scored).rows()
+                keys = {tag_key(row.tag) for row in rows}
+                known: dict[str, str] = {}
+                for source in reversed(lists):
+                    known |= source.categories(keys)
+                categories = known | scored
+                of_rows = {row.tag: row.category or known.get(tag_key(row.tag), "") for row in rows}
+                own = of_counts(
+                    {row.tag: row.count for row in rows}, {tag: word for tag, word in of_rows.items() if word}
+                )
+            completer = Completer([own, *lists])
         finally:
-            self._app.call_from_thread(self._took, completer, categories)
+            self._app.call_from_thread(self._took, completer, lists, categories)
 
-    def _took(self, completer: Completer | None, categories: Mapping[str, str]) -> None:
-        self._completer, self.categories, self._is_reading = completer, categories, False
+    def _took(self, completer: Completer | None, lists: Sequence[Source] | None, categories: Mapping[str, str]) -> None:
+        self._completer, self._lists, self.categories, self._is_reading = completer, lists, categories, False
+        if lists is None:  # it failed: the next one tries again
+            self._of = None
         waiting, self._then = self._then, []
         for then in waiting:
             then()

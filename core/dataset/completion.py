@@ -11,7 +11,7 @@ import bisect
 import csv
 import re
 from array import array
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -118,6 +118,12 @@ class Source:
         """(tag, alias) with exactly this alias."""
         for alias in _hits(self._aliases, self._alias_starts, f"{_SEPARATOR}{query}{_SEPARATOR}"):
             yield self._owners[alias], alias
+
+    def categories(self, keys: Collection[str]) -> dict[str, str]:
+        """The category of those of `keys` (tag keys) that it knows; all of its tags are looked through."""
+        own = self._text[len(_SEPARATOR) : -len(_SEPARATOR)].split(_SEPARATOR) if len(self) else []
+        words = ((key, self._words[self._kinds[at]]) for at, key in enumerate(own) if key in keys)
+        return {key: word for key, word in words if word is not None}
 
     def key(self, at: int) -> str:
         """The key (captions.tag_key) of the tag with this number."""

@@ -313,7 +313,7 @@ async def test_completion_while_a_tag_is_typed(workspace: Workspace, tmp_path: P
         field = screen.query_one(TagInput)
         await until(pilot, lambda: "smile" in field.query_one(Lines).plain)
         first, second = field.query_one(Lines).plain.splitlines()
-        assert first.split() == ["smile", "1"] and second.split() == ["smirk", "g", "24.0k"]
+        assert first.split() == ["smile", "g", "1"] and second.split() == ["smirk", "g", "24.0k"]
         await pilot.press("down", "down", "enter")
         await until(pilot, lambda: (folder / "rinni_2.txt").read_text() == "rinni, 1girl, open mouth, smirk")
         await pilot.press(*"sole")

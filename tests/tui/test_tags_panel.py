@@ -33,7 +33,7 @@ async def test_every_tag_with_its_count(workspace: Workspace) -> None:
         await until(pilot, lambda: "together with" in screen.about.plain)
         assert "spelled Blue_Eyes, blue eyes" in screen.about.plain
         await pilot.press("o", "j", "j", "enter")
-        await until(pilot, lambda: screen.order == "name")
+        await until(pilot, lambda: screen.tags.order == "name")
         assert [row.tag for row in screen.tags.rows.rows] == ["Blue_Eyes", "rinni"] and screen.tag == "Blue_Eyes"
         await pilot.press("number_sign")
         await until(pilot, lambda: app.screen is not screen)

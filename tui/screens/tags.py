@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from textual import getters, on, work
 from textual.binding import Binding
 from textual.containers import Horizontal, Vertical
-from textual.timer import Timer
 from textual.widget import Widget
 from textual.widgets import Input
 
@@ -17,88 +15,23 @@ from core.dataset.captions import clean_tag, split, tag_key
 from core.text import count_of, printable
 from tui.screens.base import FIND, ModeScreen
 from tui.screens.tag_removal import change_everywhere
+from tui.tag_counts import Counted, count
 from tui.theme import Cells
 from tui.widgets.footer import Footer
 from tui.widgets.header import Header
-from tui.widgets.image_view import REST
 from tui.widgets.item_list import ItemList
 from tui.widgets.line import Line, Lines
+from tui.widgets.tag_about import AboutTag
 from tui.widgets.tag_input import TagInput
-from tui.widgets.tag_rows import (
-    TagListRows,
-    TraitRows,
-    about_tag,
-    about_trait,
-    together_lines,
-    verdict,
-)
+from tui.widgets.tag_lists import TagList, TraitList
+from tui.widgets.tag_rows import verdict
 
 if TYPE_CHECKING:
-    from core.dataset.tag_columns import IndexedTags
-    from core.dataset.tag_table import TagRow
-    from core.dataset.traits import Trait, TraitReport
-    from tui.collection import Collection as Images
+    from core.dataset.groups import EditGroup
 
 ORDERS = {"count": "most used first", "rare": "least used first", "name": "by name", "category": "by category"}
 SLIM = 64
 """Below this width the list has the whole of it."""
-TOGETHER = 60
-"""Tags beside the chosen one that are handed to the screen."""
-
-
-@dataclass(frozen=True, slots=True)
-class Counted:
-    """What a thread found out: all of it is ready to be drawn."""
-
-    table: IndexedTags
-    rows: list[TagRow]
-    keys: list[str]
-    orders: dict[str, list[int]]
-    trigger: str | None
-    report: TraitReport | None
-    kept: frozenset[str]
-
-
-def count(images: Images, trigger: str | None, *, guess: bool) -> Counted:
-    """Count the tags of a dataset and judge what comes with the trigger word. Takes 0.4 s for 100,000: for a thread."""
-    from core.dataset import kept_tags
-    from core.dataset.tag_columns import IndexedTags
-    from core.dataset.traits import traits
-    from core.tagging.scores import tag_categories
-
-    workspace = images.workspace
-    categories = tag_categories(workspace) if (workspace.own / "scores").is_dir() else {}
-    table = IndexedTags(images.index, categories)
-    rows = table.rows()
-    keys = [tag_key(row.tag) for row in rows]
-    by_name = sorted(range(len(rows)), key=keys.__getitem__)
-    orders = {
-        "count": list(range(len(rows))),
-        "rare": list(range(len(rows) - 1, -1, -1)),
-        "name": by_name,
-        "category": sorted(range(len(rows)), key=lambda at: rows[at].category or "~"),
-    }
-    if trigger is None and guess:
-        trigger = _guessed(images, set(keys), categories)
-    kept = kept_tags.load(workspace, images.name, trigger) if trigger else frozenset()
-    report = traits(table, trigger, kept) if trigger else None
-    return Counted(table, rows, keys, orders, trigger, report, kept)
-
-
-def _guessed(images: Images, keys: Collection[str], categories: dict[str, str]) -> str | None:
-    """The dataset's name when it is a tag, else the word that most captions begin with and no tagger knows."""
-    from collections import Counter
-
-    if tag_key(images.name) in keys:
-        return images.name
-    index = images.index
-    every = max(1, index.read // 500)
-    first = Counter(tags[0] for number in range(0, index.read, every) if (tags := index.tags(number)))
-    for tag, number in first.most_common(1):
-        known = categories.get(tag, "character" if not categories and "girl" not in tag and "boy" not in tag else "")
-        if number * 2 >= sum(first.values()) and (known == "character" or (categories and tag not in categories)):
-            return tag
-    return None
 
 
 class TagsScreen(ModeScreen):
@@ -131,9 +64,9 @@ class TagsScreen(ModeScreen):
     ]
 
     where = getters.query_one("#where", Line)
-    tags = getters.query_one("#tags", ItemList)
-    traits = getters.query_one("#traits", ItemList)
-    about = getters.query_one("#about", Lines)
+    tags = getters.query_one(TagList)
+    traits = getters.query_one(TraitList)
+    about = getters.query_one(AboutTag)
 
     def __init__(self, mode: str = "dataset") -> None:
         super().__init__()
@@ -141,15 +74,10 @@ class TagsScreen(ModeScreen):
         self.counted: Counted | None = None
         self.marked: set[str] = set()
         """Keys of the tags that are marked, in both lists."""
-        self.order = "count"
-        self.word = ""
-        """What is looked for in the tags."""
         self._trigger = self.app.settings.trigger
         self._guess = True
         self._busy = ""
-        self._rest: Timer | None = None
         self._renaming: str | None = None
-        self._seen: tuple[object, int] | None = None
 
     def compose(self) -> Iterable[Widget]:
         yield Header(self._mode)
@@ -161,15 +89,17 @@ class TagsScreen(ModeScreen):
         with Horizontal(id="panels"):
             with Vertical(id="lists"):
                 yield Lines(id="verdict", classes="-off")
-                yield ItemList(TagListRows(), marking=True, empty="counting…", id="tags")
-                yield ItemList(TraitRows(), marking=True, id="traits", classes="-off")
-            yield Lines(id="about")
+                yield TagList()
+                yield TraitList()
+            yield AboutTag(id="about")
 
     def on_mount(self) -> None:
         self.app.collection_signal.subscribe(self, self._collection_changed)
         self.app.dataset_changed.subscribe(self, lambda _: self._count())
         self.tags.focus()
         self._count()
+        if not self.app.vocabulary.is_ready:
+            self.app.vocabulary.load(self._count)  # it knows the categories
 
     def on_resize(self) -> None:
         self.query_one("#about").set_class(self.size.width < SLIM, "-off")
@@ -192,38 +122,20 @@ class TagsScreen(ModeScreen):
         collection, worker = self.app.collection, get_current_worker()
         if collection is None:
             return
-        counted = count(collection, self._trigger, guess=self._guess)
+        categories = self.app.vocabulary.categories
+        counted = count(collection, self._trigger, categories, guess=self._guess)
         if not worker.is_cancelled:
             self.app.call_from_thread(self._took, counted)
 
     def _took(self, counted: Counted) -> None:
         if not self.is_attached:
             return
-        tag, trait = self.tag, self.traits.cursor
         self.counted = counted
-        self.marked &= set(counted.keys)
-        self.tags.empty = "no tag has this in it" if self.word else "no caption has a tag"
-        self._arrange(tag)
-        self.traits.empty = "no tag comes with it that often" if counted.report is not None else ""
-        rows = TraitRows(counted.report, self.marked)
-        self.traits.set_rows(rows, max(1, trait) if rows.entries else None)
+        self.marked = self.marked & set(counted.keys)
+        self.tags.take(counted, self.marked)
+        self.traits.take(counted, self.marked)
         self._draw()
         self._follow()
-
-    def _arrange(self, tag: str | None) -> None:
-        """The list in the order and with the filter that are chosen; the cursor stays on `tag`, or on its place."""
-        counted = self.counted
-        if counted is None:
-            return
-        found, word = counted.orders[self.order], tag_key(self.word)
-        if word:
-            found = [at for at in found if word in counted.keys[at]]
-        rows = [counted.rows[at] for at in found]
-        place = None
-        if tag is not None:
-            key = tag_key(tag)
-            place = next((at for at, number in enumerate(found) if counted.keys[number] == key), None)
-        self.tags.set_rows(TagListRows(rows, self.marked), place)
 
     # What is shown
 
@@ -233,23 +145,14 @@ class TagsScreen(ModeScreen):
         return not self.traits.has_class("-off")
 
     @property
-    def row(self) -> TagRow | None:
-        """The tag under the cursor of the long list."""
-        rows = self.tags.rows
-        return (
-            rows.rows[self.tags.cursor] if isinstance(rows, TagListRows) and 0 <= self.tags.cursor < len(rows) else None
-        )
-
-    @property
-    def trait(self) -> Trait | None:
-        """The trait under the cursor."""
-        rows = self.traits.rows
-        return rows.trait_at(self.traits.cursor) if isinstance(rows, TraitRows) else None
+    def seen(self) -> TagList | TraitList:
+        """The one that is shown."""
+        return self.traits if self.on_traits else self.tags
 
     @property
     def tag(self) -> str | None:
         """The tag under the cursor of the list that is shown."""
-        found = self.trait if self.on_traits else self.row
+        found = self.seen.row
         return found.tag if found is not None else None
 
     @property
@@ -277,13 +180,13 @@ class TagsScreen(ModeScreen):
         if self._busy:
             right.append((f"{self._busy} ", "caution"))
         elif not self.on_traits:
-            if self.word:
+            if self.tags.word:
                 right += [
                     ("/ ", "accent"),
-                    (printable(self.word), "text"),
+                    (printable(self.tags.word), "text"),
                     (f"  {len(self.tags.rows):,} of them  ", "muted"),
                 ]
-            right.append((f"{ORDERS[self.order]} ", "muted"))
+            right.append((f"{ORDERS[self.tags.order]} ", "muted"))
         self.where.set(left, right)
         if counted is not None:
             lines = verdict(counted.report)
@@ -297,59 +200,18 @@ class TagsScreen(ModeScreen):
         self._draw()
 
     @on(ItemList.Moved)
-    def _moved(self, event: ItemList.Moved) -> None:
-        rows = self.traits.rows
-        if (
-            event.list is self.traits
-            and isinstance(rows, TraitRows)
-            and rows.entries
-            and rows.trait_at(event.index) is None
-        ):
-            self.traits.move(event.index + 1)  # over the line of a band; nothing stands above the first
-            return
-        self._follow()
-
     def _follow(self) -> None:
-        if self._rest is not None:
-            self._rest.stop()
-        self._rest = self.set_timer(REST, self._rested)
-        self._show_about([])
-
-    def _show_about(self, together: list[TagRow]) -> None:
-        width, height = self.about.size.width, self.about.size.height
-        if not width:
-            return
-        trait, row = (self.trait, None) if self.on_traits else (None, self.row)
-        lines = about_trait(trait, width) if trait is not None else about_tag(row, width) if row is not None else []
-        old = self._together if together == [] else together
-        self._together = together
-        beside = together_lines(old, width, height - len(lines) - 1)
-        self.about.show([*lines, [], *beside] if together else lines)
-
-    _together: list[TagRow] = []
-
-    def _rested(self) -> None:
-        tag, counted = self.tag, self.counted
-        if tag is not None and counted is not None and self.about.display:
-            self._find_together(counted.table, tag)
-
-    @work(thread=True, exclusive=True, group="together", exit_on_error=False)
-    def _find_together(self, table: IndexedTags, tag: str) -> None:
-        _, rows = table.together([tag])
-        self.app.call_from_thread(self._found_together, tag, rows[:TOGETHER])
-
-    def _found_together(self, tag: str, rows: list[TagRow]) -> None:
-        if self.is_attached and tag == self.tag:
-            self._show_about(rows)
+        if self.counted is not None:
+            self.about.follow(self.counted.table, self.seen.row)
 
     # Keys
 
     def step_back(self) -> bool:
         if self.query("#find"):
-            self.word = ""
+            self.tags.word = ""
             self.call_later(self._close_find)
             return True
-        if self.word:
+        if self.tags.word:
             self._look_for("")
             return True
         if self.on_traits:
@@ -366,8 +228,8 @@ class TagsScreen(ModeScreen):
         self.tags.set_class(to_traits, "-off")
         self.query_one("#verdict").set_class(not to_traits, "-off")
         if not to_traits:
-            self._arrange(tag)
-        (self.traits if to_traits else self.tags).focus()
+            self.tags.put_in_order(tag)
+        self.seen.focus()
         self.refresh_bindings()
         self._draw()
         self._follow()
@@ -379,20 +241,11 @@ class TagsScreen(ModeScreen):
 
     @on(ItemList.Marked)
     def _mark(self, event: ItemList.Marked) -> None:
-        rows = event.list.rows
-        if isinstance(rows, TagListRows):
-            tags = [rows.rows[at].tag for at in event.indices]
-        elif isinstance(rows, TraitRows):
-            tags = [trait.tag for at in event.indices if (trait := rows.trait_at(at)) is not None]
-        else:
-            return
-        keys = set(map(tag_key, tags))
+        keys = set(map(tag_key, self.seen.tags_at(event.indices)))
         on = event.on if event.on is not None else not keys <= self.marked
         self.marked = self.marked | keys if on else self.marked - keys
-        for each in (self.tags.rows, self.traits.rows):
-            if isinstance(each, TagListRows | TraitRows):
-                each.marked = self.marked
-        event.list.refresh()
+        self.tags.mark(self.marked)
+        self.traits.mark(self.marked)
         self._draw()
 
     @on(ItemList.Opened)
@@ -427,10 +280,10 @@ class TagsScreen(ModeScreen):
         from tui.screens.dialogs import Choose
 
         options = [(key, text, "") for key, text in ORDERS.items()]
-        order = await self.app.push_screen_wait(Choose("Sort order", options, chosen=self.order))
+        order = await self.app.push_screen_wait(Choose("Sort order", options, chosen=self.tags.order))
         if order is not None:
-            self.order = order
-            self._arrange(self.tag)
+            self.tags.order = order
+            self.tags.put_in_order(self.tag)
             self._draw()
 
     @work(exit_on_error=False)
@@ -443,13 +296,13 @@ class TagsScreen(ModeScreen):
     def action_keep(self) -> None:
         from core.dataset import kept_tags
 
-        collection, counted, trait = self.app.collection, self.counted, self.trait
+        collection, counted, trait = self.app.collection, self.counted, self.traits.row
         if collection is None or counted is None or trait is None or not counted.trigger:
             return
         workspace, dataset, trigger = collection.workspace, collection.name, counted.trigger
 
-        def done(group: object) -> None:
-            self.app.undoing.wrote(group)  # type: ignore[arg-type]
+        def done(group: EditGroup) -> None:
+            self.app.undoing.wrote(group)
             self._count()
 
         keep = not trait.is_kept
@@ -461,7 +314,7 @@ class TagsScreen(ModeScreen):
 
     async def action_find(self) -> None:
         if not self.query("#find"):
-            field = Input(self.word, placeholder="part of a tag", id="find")
+            field = Input(self.tags.word, placeholder="part of a tag", id="find")
             self.where.display = False
             await self.mount(field, before=self.where)
             field.focus()
@@ -477,12 +330,12 @@ class TagsScreen(ModeScreen):
     async def _close_find(self) -> None:
         await self.query("#find").remove()
         self.where.display = True
-        self._look_for(self.word)
+        self._look_for(self.tags.word)
         self.tags.focus()
 
     def _look_for(self, word: str) -> None:
-        tag, self.word = self.tag, word
-        self._arrange(tag if not word else None)
+        tag, self.tags.word = self.tag, word
+        self.tags.put_in_order(tag if not word else None)
         if word:
             self.tags.move(0)
         self._draw()
@@ -529,4 +382,4 @@ class TagsScreen(ModeScreen):
     @on(TagInput.Left)
     async def _close_input(self) -> None:
         await self.query(TagInput).remove()
-        (self.traits if self.on_traits else self.tags).focus()
+        self.seen.focus()

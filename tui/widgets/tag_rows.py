@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from core.dataset.captions import tag_key
 from core.text import count_of, printable
 from tui.theme import CATEGORIES, Cells, fit
-from tui.widgets.dataset_rows import wrap
 from tui.widgets.tag_editor import bar
 
 if TYPE_CHECKING:
@@ -111,45 +110,4 @@ def verdict(report: TraitReport | None) -> list[Cells]:
         lines.append([(" to decide: ", "caution"), (names, "text")])
     else:
         lines.append([(" ✓ ", "good"), ("no trait is left to decide", "text")])
-    return lines
-
-
-def about_trait(trait: Trait, width: int) -> list[Cells]:
-    """What the tag is, and what to do, in words."""
-    lines: list[Cells] = [[(fit(printable(trait.tag), width).rstrip(), "text bold")]]
-    lines += [[(text, "text")] for text in wrap(trait.sentence, width)]
-    if trait.suggestion != "keep" or trait.is_kept:
-        lines.append([("x", "accent"), (" absorb: remove it everywhere", "muted")])
-        lines.append([("m", "accent"), (" decide anew" if trait.is_kept else " keep it: that is decided", "muted")])
-    return lines
-
-
-def about_tag(row: TagRow, width: int) -> list[Cells]:
-    """The tag, and how else it is spelled."""
-    kind = f"  {row.category}" if row.category else ""
-    lines: list[Cells] = [
-        [
-            (fit(printable(row.tag), max(8, width - len(kind))).rstrip(), "text bold"),
-            (kind, letter_of(row.category)[1]),
-        ],
-        [(f"in {count_of(row.count, 'image')}", "text"), (f"  {percent(row.share)}", "muted")],
-    ]
-    if len(row.spellings) > 1:
-        lines += [[(text, "caution")] for text in wrap("spelled " + ", ".join(row.spellings), width)[:2]]
-    return lines
-
-
-def together_lines(rows: Sequence[TagRow], width: int, most: int) -> list[Cells]:
-    """What stands in the same captions, the most frequent first."""
-    if not rows:
-        return []
-    meter = 10 if width >= 44 else 0
-    room = max(8, width - 3 - 7 - (meter + 1 if meter else 0))
-    lines: list[Cells] = [[("together with", "muted")]]
-    for row in rows[: max(0, most - 1)]:
-        letter, role = letter_of(row.category)
-        line: Cells = [(fit(printable(row.tag), room), "text"), (letter, role), (f"{percent(row.share):>7}", "muted")]
-        if meter:
-            line.append((f" {bar(row.share, meter)}", role if letter.strip() else "second"))
-        lines.append(line)
     return lines
