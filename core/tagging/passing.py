@@ -178,19 +178,22 @@ class Pass:
 
     def _without_model(self, images: list[Path], captioner: PassCaptioner, recorder: Recorder, stores: Stores) -> None:
         """`--from-scores` for images that were moved or touched: known by their content, or not at all."""
-        from core.tagging.reading import content_of, one_line
+        from core.tagging.reading import one_line, read_content
 
+        stores.expect(images)
         for image in images:
             if self.stop.asked():
                 return
             try:
-                rows = stores.lookup(content_of(image)[0])
+                content = read_content(image)[0]
             except UserError as error:
                 recorder.failed(image, one_line(error))
                 continue
+            rows = stores.lookup(content)
             if rows is None:
                 recorder.failed(image, f"{image} has no stored scores of this model. Tag it without --from-scores")
             else:
+                stores.place(image, content)
                 recorder.tagged(image, captioner.tags(rows), is_known=True)
         self.results.save()
 

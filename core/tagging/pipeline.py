@@ -48,7 +48,7 @@ class Tagged:
     is_turned: bool = False
     """Its EXIF data asks viewers to rotate or mirror it; neither the model nor the trainer does."""
     content: str = ""
-    """BLAKE2b-128 of the file's bytes, in hex; "" when it could not be read."""
+    """`scores.content_of` the file; "" when it could not be read."""
     is_known: bool = False
     """The scores are those of `lookup`; the model was not asked."""
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from core.problems import UserError
 from core.tagging.descriptors import InputFormat
 from core.tagging.preprocess import decode, decoding_bytes, is_turned, open_image, prepare, unreadable
+from core.tagging.scores import content_of
 
 Rows = tuple[NDArray[np.float32], ...]
 """Scores of one image, one row per model of the pass."""
@@ -49,7 +50,7 @@ class Picture:
 
     path: Path
     content: str = ""
-    """BLAKE2b-128 of the file's bytes, in hex; "" when it could not be read."""
+    """`scores.content_of` the file; "" when it could not be read."""
     bytes: int = 0
     size: tuple[int, int] | None = None
     pixels: tuple[NDArray[np.uint8], ...] | None = None
@@ -94,8 +95,9 @@ def one_line(error: UserError) -> str:
     return error.message if error.hint is None else f"{error.message}. {error.hint}"
 
 
-def content_of(path: Path) -> tuple[str, bytes | None, int]:
-    """Hash of a file's content, its bytes (None for a very large one, which is not kept in memory), and its size.
+def read_content(path: Path) -> tuple[str, bytes | None, int]:
+    """The name of a file's content (`scores.content_of`), its bytes (None for a large one, which is not kept in
+    memory), and its size.
 
     Raises UserError when it cannot be read.
     """
@@ -103,12 +105,8 @@ def content_of(path: Path) -> tuple[str, bytes | None, int]:
         with path.open("rb", buffering=0) as stream:
             if os.fstat(stream.fileno()).st_size <= _WHOLE:
                 data = stream.readall()
-                return hashlib.blake2b(data, digest_size=16).hexdigest(), data, len(data)
-            digest, size = hashlib.blake2b(digest_size=16), 0
-            while piece := stream.read(1 << 22):
-                digest.update(piece)
-                size += len(piece)
-            return digest.hexdigest(), None, size
+                return content_of((data,)), data, len(data)
+            return content_of(iter(partial(stream.read, 1 << 20), b"")), None, stream.tell()
     except OSError as error:
         raise unreadable(path, error) from error
 
@@ -128,7 +126,7 @@ def read_picture(
     """
     content, length = "", 0
     try:
-        content, data, length = content_of(path)
+        content, data, length = read_content(path)
         rows = None if lookup is None else lookup(content)
         with contextlib.closing(open_image(path, data)) as image:
             size = image.size

@@ -61,10 +61,15 @@ class Stores:
             for store, row in zip(self._stores, item.scores, strict=True):
                 if not item.is_known:
                     store.add(item.content, row)
-                if stamp := self._stamps.get(item.path):
-                    store.place(item.path, stamp, item.content)
+            self.place(item.path, item.content)
         for store in self._stores:
             store.save()
+
+    def place(self, image: Path, content: str) -> None:
+        """Remember that an expected image is that picture, of which there are scores."""
+        if stamp := self._stamps.get(image):
+            for store in self._stores:
+                store.place(image, stamp, content)
 
     @property
     def failure(self) -> str | None:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from core.dataset.captions import tag_key
 from core.tagging.labels import Category
-from core.tagging.scores import read_table, scores_folder
+from core.tagging.scores import newest_files, read_table, scores_folder
 
 if TYPE_CHECKING:
     from core.tagging.score_table import ScoreTable
@@ -81,7 +81,7 @@ class ScoreColumns:
     def _read(self, stop: Callable[[], bool]) -> list[_Part] | None:
         if self._parts is None:
             folder = scores_folder(self._workspace)
-            for path in _newest(folder):
+            for path in newest_files(folder):
                 parts: list[_Part] = []
                 for start in range(0, len(self._images), _AT_ONCE):
                     some = self._images[start : start + _AT_ONCE]
@@ -123,11 +123,3 @@ def _rating(name: str) -> str:
     """`rating:explicit` and `explicit` are the same word; `safe` is what some models call general."""
     word = name.casefold().rpartition(":")[2].strip()
     return {"safe": "general", "g": "general", "s": "sensitive", "q": "questionable", "e": "explicit"}.get(word, word)
-
-
-def _newest(folder: Path) -> list[Path]:
-    try:
-        found = [(path.stat().st_mtime_ns, path) for path in folder.glob("*.sqlite")]
-    except OSError:
-        return []
-    return [path for _, path in sorted(found, reverse=True)]

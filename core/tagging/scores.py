@@ -62,16 +62,20 @@ def stamp_of(path: Path) -> str:
     return f"{state.st_mtime_ns}-{state.st_size}"
 
 
-def content_of(data: bytes) -> str:
-    """The name of a picture in the store: BLAKE2b-128 of the bytes of its file."""
-    return hashlib.blake2b(data, digest_size=16).hexdigest()
+def content_of(pieces: Iterable[bytes]) -> str:
+    """The name of a picture in the store: BLAKE2b-128 of the bytes of its file, in hex."""
+    digest = hashlib.blake2b(digest_size=16)
+    for piece in pieces:
+        digest.update(piece)
+    return digest.hexdigest()
 
 
 class ScoreStore:
     """The score file of one model, open for writing; may be asked from several threads.
 
     Nothing is lost with it, so nothing is synced to disk, and a failure (disk full, another run holds it for long)
-    ends the keeping and not the tagging: `failure` says why. A file that is broken or of another format is begun anew.
+    ends the keeping and not the tagging: `failure` says why. A file that is broken or of another format is begun anew;
+    one that turns out to be broken on the way is removed, so that the next run begins it anew.
     """
 
     def __init__(self, folder: Path, model_key: str, model_name: str, labels: LabelSet) -> None:
@@ -79,18 +83,18 @@ class ScoreStore:
         self._lock = threading.Lock()
         self._labels = labels
         self._database: sqlite3.Connection | None = None
-        path = folder / f"{model_key}.sqlite"
+        self._path = folder / f"{model_key}.sqlite"
         with self._told():
             folder.mkdir(parents=True, exist_ok=True)
             try:
-                self._database = self._opened(path, model_name)
+                self._database = self._opened(model_name)
             except sqlite3.OperationalError:
                 raise
             except sqlite3.DatabaseError:
-                path.unlink(missing_ok=True)
-                self._database = self._opened(path, model_name)
+                self._remove()
+                self._database = self._opened(model_name)
 
-    def _opened(self, path: Path, model_name: str) -> sqlite3.Connection:
+    def _opened(self, model_name: str) -> sqlite3.Connection:
         described = {
             "format": str(FORMAT),
             "name": model_name,
@@ -99,7 +103,7 @@ class ScoreStore:
             "categories": json.dumps([int(category) for category in self._labels.categories]),
             "thresholds": json.dumps(self._labels.thresholds),
         }
-        database = sqlite3.connect(path, timeout=10, check_same_thread=False)
+        database = sqlite3.connect(self._path, timeout=10, check_same_thread=False)
         try:
             database.execute("PRAGMA synchronous=OFF")
             database.execute("CREATE TABLE IF NOT EXISTS model(key TEXT PRIMARY KEY, value TEXT)")
@@ -143,13 +147,6 @@ class ScoreStore:
                 row = database.execute("SELECT data FROM scores WHERE content=?", (content,)).fetchone()
         return None if row is None else _dense(row[0], len(self._labels))
 
-    def content_of(self, image: Path, stamp: str) -> str | None:
-        """The picture that the unchanged file is: known by its path, or by name, time and size when its folder was
-        renamed or the file moved.
-        """
-        with self._told() as database:
-            return None if database is None else _content(database, image, stamp)
-
     def save(self) -> None:
         """Commit what was added."""
         with self._told() as database:
@@ -169,8 +166,19 @@ class ScoreStore:
         with self._lock:
             try:
                 yield None if self.failure else self._database
-            except (sqlite3.Error, OSError) as error:
+            except (sqlite3.OperationalError, OSError) as error:
                 self.failure = str(error)
+            except sqlite3.Error as error:
+                self.failure = f"{self._path} is damaged: {error}; the next run begins it anew"
+                if self._database is not None:
+                    self._database.close()
+                    self._database = None
+                with contextlib.suppress(OSError):
+                    self._remove()
+
+    def _remove(self) -> None:
+        self._path.unlink(missing_ok=True)
+        self._path.with_name(self._path.name + "-journal").unlink(missing_ok=True)
 
 
 def read_table(
@@ -178,12 +186,13 @@ def read_table(
 ) -> ScoreTable | None:
     """The stored scores of `images`, as far as there are any; no image file is opened.
 
-    None when this model never ran here, and when `stop` said so. About 30 microseconds an image.
+    None when this model never ran here, when its file is broken, and when `stop` said so. About 30 microseconds an
+    image.
     """
     import numpy as np
 
     asked = list(images)
-    with opened(folder / f"{model_key}.sqlite") as database:
+    with _readable(folder / f"{model_key}.sqlite") as database:
         labels = None if database is None else _labels(database)
         if database is None or labels is None:
             return None
@@ -228,6 +237,7 @@ def read_table(
             np.frombuffer(b"".join(values), "<f4"),
             FLOOR,
         )
+    return None
 
 
 def read_scores(workspace: Workspace, image: Path | str, stamp: str) -> list[tuple[str, str, float]]:
@@ -236,8 +246,8 @@ def read_scores(workspace: Workspace, image: Path | str, stamp: str) -> list[tup
     `image` is its path or `Workspace.key_of` it, `stamp` is `stamp_of` it. Tags are spelled as the model spells them
     (underscores).
     """
-    for path in _files(workspace):
-        with opened(path) as database:
+    for path in newest_files(scores_folder(workspace)):
+        with _readable(path) as database:
             labels = None if database is None else _labels(database)
             if database is None or labels is None:
                 continue
@@ -251,8 +261,9 @@ def read_scores(workspace: Workspace, image: Path | str, stamp: str) -> list[tup
 def tag_categories(workspace: Workspace) -> dict[str, str]:
     """Category of every tag that the models of this workspace know, spelled with spaces and with underscores."""
     found: dict[str, str] = {}
-    for path in reversed(_files(workspace)):
-        with opened(path) as database:
+    for path in reversed(newest_files(scores_folder(workspace))):
+        labels = None
+        with _readable(path) as database:
             labels = None if database is None else _labels(database)
         if labels is None:
             continue
@@ -271,13 +282,17 @@ def _plain(key: str) -> str:
 
 
 def _content(database: sqlite3.Connection, image: Path, stamp: str) -> str | None:
+    """The picture that the unchanged file is, as far as it is known without reading it."""
     if not stamp:
         return None
     row = database.execute("SELECT content FROM places WHERE path=? AND stamp=?", (_key(image), stamp)).fetchone()
-    if row is None:  # the same name, nanosecond and size elsewhere: a renamed folder, such as another repeat count
-        query = "SELECT content FROM places WHERE stamp=? AND name=?"
-        row = database.execute(query, (stamp, _plain(image.name))).fetchone()
-    return None if row is None else str(row[0])
+    if row is not None:
+        return str(row[0])
+    # The same name, time and size elsewhere: a renamed folder, such as another repeat count. Not when that file is
+    # still there: pictures out of one archive share whole seconds, and uncompressed ones their size.
+    query = "SELECT content, path FROM places WHERE stamp=? AND name=?"
+    found = database.execute(query, (stamp, _plain(image.name))).fetchall()
+    return next((str(content) for content, path in found if stamp_of(Path(path)) != stamp), None)
 
 
 def _moved(database: sqlite3.Connection, image: Path, stamp: str) -> bytes | None:
@@ -320,10 +335,10 @@ def _unpacked(data: bytes, labels: LabelSet) -> list[tuple[str, str, float]]:
     return [(labels.names[index], labels.categories[index].word, value) for index, value in ranked]
 
 
-def _files(workspace: Workspace) -> list[Path]:
+def newest_files(folder: Path) -> list[Path]:
     """Score files, the one written last first."""
     try:
-        found = [(path.stat().st_mtime_ns, path) for path in scores_folder(workspace).glob("*.sqlite")]
+        found = [(path.stat().st_mtime_ns, path) for path in folder.glob("*.sqlite")]
     except OSError:
         return []
     return [path for _, path in sorted(found, reverse=True)]
@@ -337,22 +352,28 @@ def _labels(database: sqlite3.Connection) -> LabelSet | None:
     if described.get("format") != str(FORMAT) or described.get("floor") != repr(FLOOR):
         return None
     path = Path(database.execute("PRAGMA database_list").fetchone()[2])
-    texts = tuple(described[key] for key in ("names", "categories", "thresholds"))
-    known = _cache.get(path)
-    if known is None or known[0] != texts:
-        names, numbers, thresholds = map(json.loads, texts)
-        labels = LabelSet(tuple(names), tuple(map(Category, numbers)), thresholds and tuple(thresholds))
-        _cache[path] = known = texts, labels
+    try:
+        texts = tuple(described[key] for key in ("names", "categories", "thresholds"))
+        known = _cache.get(path)
+        if known is None or known[0] != texts:
+            names, numbers, thresholds = map(json.loads, texts)
+            labels = LabelSet(tuple(names), tuple(map(Category, numbers)), thresholds and tuple(thresholds))
+            _cache[path] = known = texts, labels
+    except (KeyError, ValueError, TypeError):  # damaged
+        return None
     return known[1]
 
 
 @contextlib.contextmanager
-def opened(path: Path) -> Iterator[sqlite3.Connection | None]:
-    """The file for reading; None when it is broken or held by a writer for too long (scores are only a convenience)."""
+def _readable(path: Path) -> Iterator[sqlite3.Connection | None]:
+    """The file for reading; None when it is broken or held by a writer for too long (scores are only a convenience).
+    When it turns out to be broken while it is read, the block ends there.
+    """
     database = None
     try:
         name = path.absolute().as_posix().replace("%", "%25").replace("?", "%3f").replace("#", "%23")
-        database = sqlite3.connect(f"file:{name}?mode=ro", uri=True, timeout=1)
+        # Not mode=ro: what a killed run left half-written has to be rolled back first.
+        database = sqlite3.connect(f"file:{name}?mode=rw", uri=True, timeout=1)
         for table in ("scores", "places", "model"):  # a full disk may have left a file without them
             database.execute(f"SELECT 1 FROM {table} LIMIT 1")
     except sqlite3.Error:
@@ -361,6 +382,8 @@ def opened(path: Path) -> Iterator[sqlite3.Connection | None]:
         database = None
     try:
         yield database
+    except sqlite3.Error:
+        pass
     finally:
         if database is not None:
             database.close()

@@ -137,8 +137,8 @@ def scored_dataset(workspace: Workspace, name: str, images: int) -> TaggerModel:
         found = 4 + np.argpartition(rng.exponential(size=LABELS - 4) * rarity, 196)[:196]
         row[found] = 0.01 + 0.98 * rng.beta(0.35, 1.2, 196)
         row[:4] = rng.dirichlet([1] * 4)
-        store.add(content_of(data), row)
-        store.place(picture, stamp_of(picture), content_of(data))
+        store.add(content_of([data]), row)
+        store.place(picture, stamp_of(picture), content_of([data]))
         (subset / f"{number:05}.txt").write_text(captioner.caption(row) + "\n", "utf-8")
     store.close()
     return model

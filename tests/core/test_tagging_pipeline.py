@@ -20,7 +20,7 @@ from core.tagging import pipeline, reading
 from core.tagging.models import TaggerModel, find_model
 from core.tagging.pace import Pace
 from core.tagging.pipeline import Tagged, tag_images
-from core.tagging.reading import MemoryGate, content_of
+from core.tagging.reading import MemoryGate, read_content
 from core.tagging.session import TaggerSession, expected_input, open_session
 
 GOLDENS = Path(__file__).parent.parent / "data" / "goldens"
@@ -174,7 +174,7 @@ def test_unreadable_files_have_reasons_and_no_content_is_read_twice() -> None:
     paths = [*sorted(path for path in BAD.iterdir() if path.is_file()), GOOD / "rgb_square.jpg", BAD / "nothing.png"]
     items = {item.path.name: item for item in all_of(paths, [[opened()]], batch=4)}
     assert items["rgb_square.jpg"].scores is not None
-    assert items["rgb_square.jpg"].content == content_of(GOOD / "rgb_square.jpg")[0]
+    assert items["rgb_square.jpg"].content == read_content(GOOD / "rgb_square.jpg")[0]
     assert len(items["rgb_square.jpg"].content) == 32
     assert items["nothing.png"].content == "" and "does not exist" in (items["nothing.png"].error or "")
     assert all((item.scores is None) == (item.error is not None) for item in items.values())
@@ -183,10 +183,10 @@ def test_unreadable_files_have_reasons_and_no_content_is_read_twice() -> None:
 def test_a_very_large_file_is_hashed_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its content is the same, its bytes are not kept, and it is decoded all the same."""
     path = GOOD / "larger_1800x1200.jpg"
-    whole = content_of(path)
+    whole = read_content(path)
     assert whole[1] == path.read_bytes() and whole[2] == path.stat().st_size
     monkeypatch.setattr(reading, "_WHOLE", 1000)
-    assert content_of(path) == (whole[0], None, whole[2])
+    assert read_content(path) == (whole[0], None, whole[2])
     (item,) = all_of([path], [[opened()]])
     assert item.scores is not None and item.size == (1800, 1200)
 
@@ -194,7 +194,7 @@ def test_a_very_large_file_is_hashed_in_pieces(tmp_path: Path, monkeypatch: pyte
 def test_images_with_stored_scores_are_not_decoded() -> None:
     """`lookup` knows three of four contents: the model sees one, the others come with the stored rows."""
     paths = sorted(GOOD.glob("rgb_*.*"))[:4]
-    stored = {content_of(path)[0]: (np.full(314, number, np.float32),) for number, path in enumerate(paths[1:])}
+    stored = {read_content(path)[0]: (np.full(314, number, np.float32),) for number, path in enumerate(paths[1:])}
     held, pace = Held(opened()), Pace()
     asking = threading.Lock()
 
@@ -267,7 +267,7 @@ def test_models_that_want_other_pixels_than_announced_end_the_pass() -> None:
 def test_a_stop_while_the_model_loads_fails_no_image() -> None:
     """A picture that waits for what the model wants is not told as damaged; what was known already is given."""
     paths = [GOOD / "rgb_square.jpg", *sorted(GOOD.glob("rgb_*.png"))]
-    known, _, _ = content_of(paths[0])
+    known, _, _ = read_content(paths[0])
     row = np.zeros(3, np.float32)
     loading, asked, waiting = threading.Event(), threading.Event(), threading.Event()
     before = threading.active_count()

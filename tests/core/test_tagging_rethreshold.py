@@ -96,7 +96,7 @@ def stored(folder: Path, labels: LabelSet, given_rows: Sequence[np.ndarray[Any, 
     for number, row in enumerate(given_rows):
         image = folder / f"{number}.png"
         image.write_bytes(bytes([number]))
-        content = content_of(bytes([number]))
+        content = content_of([bytes([number])])
         store.add(content, row)
         store.place(image, stamp_of(image), content)
         images.append(image)
@@ -184,7 +184,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> tuple[Workspace, list[Pat
         store = ScoreStore(scores_folder(workspace), key, key, labels)
         for image in images:
             if image.name != "new.png":
-                content = content_of(image.read_bytes())
+                content = content_of([image.read_bytes()])
                 store.add(content, rng.random(len(labels)).astype(np.float32) ** 2)
                 store.place(image, stamp_of(image), content)
         store.close()
