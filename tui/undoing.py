@@ -19,7 +19,7 @@ ASK = 6.0
 HELD = 0.3
 """A key that is held down repeats faster than this: it does not count as the second `u`."""
 
-_IMAGES = frozenset({"edit", "mark", "tag", "trigger", "import", "trash", "upright"})
+_IMAGES = frozenset({"edit", "mark", "tag", "trigger", "import", "trash", "upright", "move", "copy", "repeats"})
 KINDS = {"dataset": _IMAGES, "review": _IMAGES, "tag": frozenset({"tag", "upright"}), "config": frozenset({"config"})}
 """Mode → the kinds of groups whose undo is seen there."""
 

@@ -182,19 +182,12 @@ def _of_config(workspace: Workspace, name: str, folder: Path) -> list[DatasetBuc
 
 
 def _of_resolution(folder: Path, text: str) -> list[DatasetBuckets]:
-    """As the usual config has it: buckets on, sides from 256 to 2048 pixels."""
-    from core.config.bucket_view import DatasetBuckets, sized_images
-    from core.dataset.bucket_report import report
-    from core.dataset.buckets import BucketSettings
-    from core.dataset.scan import subsets
+    from core.config.bucket_view import resolution_buckets
 
     width, _, height = text.lower().replace("×", "x").partition("x")
     if not width.isdecimal() or (height and not height.isdecimal()) or not 64 <= int(width) <= 8192:
         raise WrongUsage(f"{text!r} is no resolution", "Write 1024, or 768x1024.")
-    size = (int(width), int(height or width))
-    settings = BucketSettings(size, enable=True, min_reso=min(256, *size), max_reso=max(2048, *size))
-    sized, unread = sized_images((each.path, each.repeats) for each in subsets(folder))
-    return [DatasetBuckets("", settings, report(sized, settings), tuple(unread))]
+    return [resolution_buckets(folder, (int(width), int(height or width)))]
 
 
 def _bucket_lines(workspace: Workspace, part: DatasetBuckets, with_images: bool) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +11,7 @@ from core.config.plan import beyond_reason, bucket_settings
 from core.config.resolved import ResolvedDataset, images_in, resolve
 from core.dataset.bucket_report import BucketReport, report
 from core.dataset.buckets import BucketSettings, Size
+from core.dataset.scan import subsets
 from core.dataset.sizes import image_size
 from core.problems import UserError
 from core.text import printable
@@ -30,10 +31,17 @@ class DatasetBuckets:
     unread: tuple[Path, ...]
 
 
-def config_buckets(config: Config, workspace: Workspace, folder: Path) -> list[DatasetBuckets]:
+SizeOf = Callable[[Path], Size | None]
+"""The size of an image, None when it cannot be told."""
+
+
+def config_buckets(
+    config: Config, workspace: Workspace, folder: Path, size_of: SizeOf = image_size
+) -> list[DatasetBuckets]:
     """The buckets of every `[[datasets]]` that has a subset in `folder`, with all of its subsets: they share batches.
 
-    Raises UserError when there is none, BucketError where the trainer would stop. Reads the header of every image.
+    Raises UserError when there is none, BucketError where the trainer would stop. Reads the header of every image,
+    unless `size_of` knows better.
     """
     found = [dataset for dataset in resolve(config, workspace) if _is_in(dataset, folder)]
     if not found:
@@ -41,7 +49,7 @@ def config_buckets(config: Config, workspace: Workspace, folder: Path) -> list[D
             f"The config {printable(config.name)} does not train on {printable(workspace.key_of(folder))}",
             "Name another one with --config, or a resolution with --resolution.",
         )
-    return [_buckets(dataset) for dataset in found]
+    return [_buckets(dataset, size_of) for dataset in found]
 
 
 def configs_of(workspace: Workspace, folder: Path) -> list[str]:
@@ -61,7 +69,7 @@ def _is_in(dataset: ResolvedDataset, folder: Path) -> bool:
     return any(each.folder is not None and each.folder.resolve().is_relative_to(real) for each in dataset.subsets)
 
 
-def _buckets(dataset: ResolvedDataset) -> DatasetBuckets:
+def _buckets(dataset: ResolvedDataset, size_of: SizeOf) -> DatasetBuckets:
     resolution = dataset.resolution
     if resolution is None or beyond_reason(dataset):
         raise UserError(
@@ -71,20 +79,27 @@ def _buckets(dataset: ResolvedDataset) -> DatasetBuckets:
     for subset in dataset.subsets:
         if subset.folder is not None:  # sd-scripts drops a folder that comes twice
             folders.setdefault(subset.folder, subset.repeats)
-    images, unread = sized_images(folders.items())
+    images, unread = _sized(folders.items(), size_of)
     settings = bucket_settings(dataset, resolution)
     batch = dataset.values["batch_size"]
     placed = report(images, settings, batch if isinstance(batch, int) and batch > 0 else 1)
     return DatasetBuckets(dataset.where, settings, placed, tuple(unread))
 
 
-def sized_images(folders: Iterable[tuple[Path, int]]) -> tuple[list[tuple[Path, Size, int]], list[Path]]:
+def resolution_buckets(folder: Path, resolution: Size, size_of: SizeOf = image_size) -> DatasetBuckets:
+    """The buckets of the dataset in `folder` without a config, as the usual one has it: sides from 256 to 2048."""
+    settings = BucketSettings(resolution, enable=True, min_reso=min(256, *resolution), max_reso=max(2048, *resolution))
+    images, unread = _sized(((each.path, each.repeats) for each in subsets(folder)), size_of)
+    return DatasetBuckets("", settings, report(images, settings), tuple(unread))
+
+
+def _sized(folders: Iterable[tuple[Path, int]], size_of: SizeOf) -> tuple[list[tuple[Path, Size, int]], list[Path]]:
     """(path, size, repeats) of every image in `folders` (path, repeats), and those whose size cannot be told."""
     images: list[tuple[Path, Size, int]] = []
     unread: list[Path] = []
     for folder, repeats in folders:
         for name in images_in(folder) or []:
-            size = image_size(folder / name)
+            size = size_of(folder / name)
             if size is None:
                 unread.append(folder / name)
             else:

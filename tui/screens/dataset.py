@@ -66,7 +66,11 @@ class DatasetScreen(ModeScreen):
         Binding(
             "equals_sign", "duplicates", "duplicates", show=False, id="dataset.duplicates", tooltip="Find duplicates"
         ),
+        Binding("M", "move", "move", show=False, id="dataset.move", tooltip="Move or copy images to another subset"),
+        Binding("r", "repeats", "repeats", show=False, id="dataset.rename", tooltip="Change the repeats of a subset"),
+        Binding("b", "buckets", "buckets", show=False, id="dataset.buckets", tooltip="Buckets of this dataset"),
         Binding("B", "batch", "edit captions", show=False, id="edit.batch", tooltip="Edit many captions at once"),
+        Binding("w", "list_or_grid", "list or grid", show=False, id="dataset.list-or-grid"),
         Binding("o", "order", "order", show=False, id="list.order", tooltip="Sort order"),
         Binding(
             "tab", "next_panel(1)", "datasets", id="app.next-panel", tooltip="Next panel: datasets, images, picture"
@@ -299,6 +303,10 @@ class DatasetScreen(ModeScreen):
             row = self.images.row
             opening.choose(self.app, order=order, then=lambda: self._show_again(row))
 
+    def action_list_or_grid(self) -> None:
+        self.images.show_tiles(not self.images.as_tiles)
+        self.images.focus()
+
     def _show_again(self, row: Row | None) -> None:
         self.images.show_again(row)
         self._title()
@@ -377,6 +385,24 @@ class DatasetScreen(ModeScreen):
 
         if self.app.collection is not None and len(self.app.collection.shown):
             self.app.push_screen(DuplicatesScreen(self.app.collection, self.app.collection.shown.numbers))
+
+    def action_move(self) -> None:
+        from tui.screens.moving import ask_to_move
+
+        ask_to_move(self.app, self.images.row)
+
+    @work(exit_on_error=False)
+    async def action_repeats(self) -> None:
+        from tui.screens.moving import ask_repeats
+
+        entry = self._tree_rows.entries[self.datasets.cursor] if self.focused is self.datasets else None
+        await ask_repeats(self.app, self.images.row, entry)
+
+    def action_buckets(self) -> None:
+        from tui.screens.buckets import BucketsScreen
+
+        if self.app.collection is not None:
+            self.app.push_screen(BucketsScreen(self.app.collection))
 
     @work(exit_on_error=False)
     async def action_trash(self) -> None:
