@@ -8,6 +8,7 @@ import sqlite3
 import struct
 import zlib
 from array import array
+from functools import cached_property
 from pathlib import Path
 
 from core.dataset.chunks import Chunk, Words
@@ -23,6 +24,7 @@ CREATE TABLE chunks(place INTEGER PRIMARY KEY, subset TEXT, head BLOB, sum INTEG
 """
 Stored = tuple[int, tuple[str, ...], "array[int]"]
 """A chunk on disk: its place, the names of its images and their stamps."""
+UNKNOWN: Stored = (0, (), array("q"))
 
 
 def cache_file(workspace: Workspace, folder: Path) -> Path:
@@ -32,6 +34,27 @@ def cache_file(workspace: Workspace, folder: Path) -> Path:
 
     name = f"{workspace.root}\0{folder.name}".encode("utf-8", "surrogateescape")
     return cache_dir() / "index" / f"{content_hash(name)}.sqlite"
+
+
+class Known:
+    """The chunks of a subset by the names of their images."""
+
+    def __init__(self, stored: list[Stored]) -> None:
+        self._stored = stored
+        self._first = {each[1][0]: each for each in stored if each[1]}
+
+    def starting(self, name: str) -> Stored:
+        """The chunk that begins with this image; one without images when there is none."""
+        return self._first.get(name, UNKNOWN)
+
+    def find(self, name: str) -> tuple[Stored, int]:
+        """The chunk that has this image, and where."""
+        return self._rows.get(name, (UNKNOWN, 0))
+
+    @cached_property
+    def _rows(self) -> dict[str, tuple[Stored, int]]:
+        # only where something changed: 50 ms for 100,000
+        return {name: (each, row) for each in self._stored for row, name in enumerate(each[1])}
 
 
 class Cache:
@@ -46,7 +69,7 @@ class Cache:
         self._temp = path.with_name(f"{path.stem}-{os.getpid()}.new")
         self._next = self._images = 0
         self.words: tuple[str, ...] = ()
-        self._stored: dict[str, dict[str, tuple[Stored, int]]] = {}
+        self._stored: dict[str, list[Stored]] = {}
         self._count = 0
         try:
             self._load()
@@ -62,15 +85,13 @@ class Cache:
             raise ValueError("of another version")
         for place, subset, head in self._old.execute("SELECT place, subset, head FROM chunks ORDER BY place"):
             names, stamps = Chunk.head_unpacked(head)
-            stored: Stored = (place, names, stamps)
-            rows = ((stored, row) for row in range(len(names)))
-            self._stored.setdefault(subset, {}).update(zip(names, rows, strict=True))
+            self._stored.setdefault(subset, []).append((place, names, stamps))
             self._count += 1
         self.words = Words.unpacked(about["words"]).words
 
-    def of(self, subset: str) -> dict[str, tuple[Stored, int]]:
-        """By the name of an image: the chunk it was in, and where."""
-        return self._stored.get(subset, {})
+    def of(self, subset: str) -> Known:
+        """What is known of a subset."""
+        return Known(self._stored.get(subset, []))
 
     def data(self, place: int) -> bytes | None:
         """The bytes of a chunk, None when they are damaged."""

@@ -22,7 +22,7 @@ from core.dataset.chunks import (
     STAMPS,
     Chunk,
 )
-from core.dataset.index_cache import Cache, Stored
+from core.dataset.index_cache import Cache, Known
 from core.dataset.model import Subset
 from core.dataset.sizes import size_in
 from core.problems import Problem
@@ -56,9 +56,9 @@ class Reader:
         images, captions = listing.images, listing.captions
         at = 0
         while at < len(images):
-            (where, names, stamps), row = known.get(images[at], _UNKNOWN)
+            where, names, stamps = known.starting(images[at])
             length = AT_ONCE
-            if names and row == 0:
+            if names:
                 length = len(names)
                 if tuple(images[at : at + length]) == names and (
                     _stamps(place, names, captions[at : at + length]) == stamps
@@ -83,12 +83,12 @@ class Reader:
         place: int,
         names: list[str],
         captions: list[str],
-        known: dict[str, tuple[Stored, int]],
+        known: Known,
     ) -> Chunk:
         found = Chunk(number, tuple(names), array("q"), array("i"), bytearray(), [], array("I"), array("I"))
         old: dict[int, Chunk | None] = {}
         for name, caption in zip(names, captions, strict=True):
-            (where, _, stamps), row = known.get(name, _UNKNOWN)
+            (where, _, stamps), row = known.find(name)
             if stamps and _stamps(place, (name,), (caption,)) == stamps[row * STAMPS : (row + 1) * STAMPS]:
                 if where not in old:
                     data = self._cache.data(where)
@@ -167,7 +167,6 @@ class Reader:
 
 
 _NONE = ("", IS_SINGLE, (0, -1))
-_UNKNOWN: tuple[Stored, int] = ((0, (), array("q")), 0)
 
 
 def _stamps(place: int, names: Sequence[str], captions: Sequence[str]) -> array[int]:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import os
 import shutil
@@ -16,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from textual import events
 
 from core.dataset import reading_process
 from core.dataset.chunks import Names
@@ -29,6 +31,7 @@ from tests.benchmarks.large_dataset import make
 from tests.benchmarks.terminal import Program
 from tui.app import KohyaApp
 from tui.graphics import Choice
+from tui.widgets.item_list import ItemList
 
 IMAGES = int(os.environ.get("KOHYA_TUI_BENCH_IMAGES", "10000"))
 KEYS = 100
@@ -154,10 +157,18 @@ async def test_keys_while_it_is_read(large: Workspace, note: Note) -> None:
     async with app.run_test(size=(120, 40)) as pilot:
         while app.collection is None or not len(app.collection.rows):
             await pilot.pause(0.01)
+        screen = app.screen
+        images = screen.query_one("#images", ItemList)
+        await pilot.press("down")  # what is imported with the first key
         while len(resting) < KEYS:
             times = resting if app.collection.is_complete else reading
+            painted, place = asyncio.Event(), images.cursor + 1
             began = time.thread_time()
-            await pilot.press("down")
+            app.post_message(events.Key("down", None))
+            while images.cursor != place:
+                await asyncio.sleep(0.001)
+            screen.call_after_refresh(painted.set)
+            await painted.wait()
             times.append((time.thread_time() - began) * 1000)
     figures = {}
     for name, times in (("reading", reading), ("resting", resting)):
