@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from core.config.check_numbers import check_dataset_numbers
 from core.config.check_options import DATASET, error, info, mixed_lists, warning
 from core.config.plan import DIVISORS, LARGEST_REPEATS, LARGEST_SIDE, beyond_reason
 from core.config.resolved import ResolvedDataset, dataset_values, resolve
@@ -33,6 +34,7 @@ def check_dataset_file(config: Config, workspace: Workspace, script: str) -> Ite
     datasets = resolve(config, workspace)
     for dataset in datasets:
         yield from _dataset(dataset, train, script)
+        yield from check_dataset_numbers(dataset)
         yield from _twice(dataset, workspace)
     yield from _said_twice(train, data)
 
@@ -117,15 +119,19 @@ def _dataset(dataset: ResolvedDataset, train: Mapping[str, Any], script: str) ->
         if cached and moving:
             hint = f"Remove {moving[0]}, or cache_latents in train.toml."
             yield error("KT218", spot, f"{' and '.join(moving)} cannot go with cached latents", hint)
-        changing = [
-            key
-            for key in ("shuffle_caption", "caption_dropout_rate", "caption_tag_dropout_rate", "token_warmup_step")
-            if subset.values.get(key)
-        ]
-        if train.get("cache_text_encoder_outputs") and changing:
+        changing = [key for key in _no_text_cache(script) if subset.values.get(key)]
+        if changing and (train.get("cache_text_encoder_outputs") or train.get("cache_text_encoder_outputs_to_disk")):
             hint = f"Remove {changing[0]}, or cache_text_encoder_outputs in train.toml."
             yield error("KT219", spot, f"{', '.join(changing)} cannot go with cached text encoder outputs", hint)
         yield from _caption_options(spot, subset.values)
+
+
+def _no_text_cache(script: str) -> tuple[str, ...]:
+    """What a script refuses beside cached text encoder outputs (`assert_extra_args` of each)."""
+    if script in {"train_network.py", "lumina_train_network.py"}:
+        return ()
+    without_dropout = ("shuffle_caption", "caption_tag_dropout_rate", "token_warmup_step")
+    return without_dropout if script == "anima_train_network.py" else ("caption_dropout_rate", *without_dropout)
 
 
 def _caption_options(where: str, values: Mapping[str, Any]) -> Iterator[Problem]:

@@ -41,9 +41,13 @@ _PACKAGES: tuple[tuple[str, str, str], ...] = (
     ("prodigy", "prodigyopt", "prodigyopt"),
     ("dadapt", "dadaptation", "dadaptation"),
     ("schedulefree", "schedulefree", "schedulefree"),
-    ("lion", "lion_pytorch", "lion-pytorch"),
 )
 """Part of an optimizer's name → the module that sd-scripts imports for it, and its package."""
+_INSTEAD = {
+    "optimizer_type": "Or set optimizer_type = AdamW.",
+    "network_module": "Or set network_module = networks.lora.",
+    "log_with": "Or remove log_with.",
+}
 _OLD_GPUS = re.compile(r"GTX|RTX 20|TITAN (?:X|V|RTX)|\b(?:T4|V100|P100|P40|P4|M40|K80)\b|Quadro RTX", re.IGNORECASE)
 
 
@@ -179,22 +183,16 @@ def check_packages(train: Mapping[str, Any], settings: Settings) -> Iterator[Pro
     """Packages that the config needs in the trainer's Python; only looked for, nothing is started."""
     if settings.trainer == "demo":
         return
-    needed: list[tuple[str, str, str]] = []
-    if train.get("xformers") is True:
-        needed.append(("xformers", "xformers", "xformers"))
-    optimizer = str(train.get("optimizer_type", "")).lower()
-    needed += [("optimizer_type", module, name) for part, module, name in _PACKAGES[:5] if part in optimizer][:1]
-    if optimizer == "lion":
-        needed.append(("optimizer_type", "lion_pytorch", "lion-pytorch"))
+    needed = list(_needed_packages(train))
     folder = site_packages(settings)
     for key, module, package in needed:
-        if folder is not None and (folder / module).exists():
+        if folder is not None and _is_there(folder, module, settings):
             continue
         code = "KT403" if key == "xformers" else "KT404"
         hint = (
             "Set sdpa = true instead and remove xformers: the same speed without a package."
             if key == "xformers"
-            else f"Install it there: pip install {package}. Or set optimizer_type = AdamW."
+            else f"Install it there: pip install {package}. {_INSTEAD[key]}"
         )
         if folder is not None:
             message = f"needs the package {package}, which is not in {folder}"
@@ -202,6 +200,32 @@ def check_packages(train: Mapping[str, Any], settings: Settings) -> Iterator[Pro
         else:
             message = f"needs the package {package} in the trainer's Python"
             yield warning(code, f"{TRAIN}: {key}", message, hint, fixable=key == "xformers")
+
+
+def _needed_packages(train: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """(option, module, package) of what sd-scripts imports for this config and does not bring itself."""
+    if train.get("xformers") is True:
+        yield "xformers", "xformers", "xformers"
+    given = str(train.get("optimizer_type") or ("AdamW8bit" if train.get("use_8bit_adam") is True else ""))
+    optimizer = given.lower()
+    if "." in given:
+        module = given.partition(".")[0]
+        if module not in {"torch", "transformers", "library", "networks"}:
+            yield "optimizer_type", module, module.replace("_", "-")
+    elif optimizer == "lion" or train.get("use_lion_optimizer") is True:
+        yield "optimizer_type", "lion_pytorch", "lion-pytorch"
+    else:
+        wanted = ((module, name) for part, module, name in _PACKAGES if part in optimizer)
+        yield from (("optimizer_type", module, name) for module, name in list(wanted)[:1])
+    if str(train.get("network_module", "")).startswith("lycoris."):
+        yield "network_module", "lycoris", "lycoris-lora"
+    if train.get("log_with") in ("wandb", "all"):
+        yield "log_with", "wandb", "wandb"
+
+
+def _is_there(folder: Path, module: str, settings: Settings) -> bool:
+    roots = [folder] if settings.sd_scripts is None else [folder, settings.sd_scripts]
+    return any((root / module).is_dir() or (root / f"{module}.py").is_file() for root in roots)
 
 
 def site_packages(settings: Settings) -> Path | None:

@@ -22,6 +22,13 @@ TRAIN = "train.toml"
 DATASET = "dataset.toml"
 _KEY_VALUE = frozenset({"network_args", "optimizer_args", "lr_scheduler_args"})
 _NO_RATE = ("prodigy", "dadapt")
+UNET_ONLY_WHEN_CACHED = frozenset({"sdxl_train_network.py", "anima_train_network.py"})
+"""Scripts that refuse to train the text encoder beside its cached outputs; FLUX.1 and SD3 may train CLIP."""
+_OPTIMIZER_ARGS = frozenset(
+    {"weight_decay", "betas", "eps", "momentum", "d_coef", "d0", "decouple", "use_bias_correction", "safeguard_warmup"}
+    | {"growth_rate", "relative_step", "scale_parameter", "warmup_init", "clip_threshold", "decay_rate", "beta3"}
+)
+"""Names that are an optimizer's and never an option of the trainer."""
 
 
 def error(code: str, where: str, message: str, hint: str | None = None, *, fixable: bool = False) -> Problem:
@@ -110,10 +117,28 @@ def _unknown(key: str, train: Mapping[str, Any], script: str) -> Problem:
     where = f"{TRAIN}: {key}"
     if key in only_dataset():
         return warning("KT225", where, "is read from dataset.toml only; here it does nothing", "Move it there.")
+    holder = belongs_into(key, str(train.get("network_module")))
+    if holder is not None and not isinstance(train[key], dict):
+        message = f"does nothing here: it is an argument of {holder}"
+        hint = f'Write {holder} = ["{key}={plain_text(train[key])}"].'
+        is_list = isinstance(train.get(holder, []), list)
+        return warning("KT247", where, message, hint, fixable=is_list)
     near = suggest(key, script=script)
     hint = f"Did you mean {near}?" if near else "Remove it, or look for its name in your version of sd-scripts."
     message = f"{script} does not know this key and ignores it without a word"
     return warning("KT202", where, message, hint, fixable=near is not None and near not in train)
+
+
+def belongs_into(key: str, module: str) -> str | None:
+    """The list of "key=value" that an unknown key of train.toml is meant for, else None."""
+    if key in (network_args(module) or {}):
+        return "network_args"
+    return "optimizer_args" if key in _OPTIMIZER_ARGS else None
+
+
+def plain_text(value: Any) -> str:
+    """A value as it stands behind the `=` of "key=value", where Python reads it."""
+    return value if isinstance(value, str) else f"{value}"
 
 
 def _value(field: Field, value: Any) -> Iterator[Problem]:
@@ -152,6 +177,9 @@ def _key_values(name: str, value: Any, where: str) -> Iterator[Problem]:
         if name == "network_args":
             continue
         key, _, text = item.partition("=")
+        if "=" in text:
+            yield error("KT216", where, f"{shown(item)} has two equal signs", "Only one may stand in it.")
+            continue
         try:
             ast.literal_eval(text.strip())
         except (ValueError, SyntaxError, MemoryError, RecursionError):
@@ -215,9 +243,10 @@ def _together(train: Mapping[str, Any], script: str) -> Iterator[Problem]:
         yield error(
             "KT242", f"{TRAIN}: network_train_unet_only", "both halves are switched off", "Remove one of the two."
         )
-    if "cache_text_encoder_outputs" in on and "network_train_unet_only" not in on:
+    cached = on & {"cache_text_encoder_outputs", "cache_text_encoder_outputs_to_disk"}
+    if cached and script in UNET_ONLY_WHEN_CACHED and "network_train_unet_only" not in on:
         hint = "Set network_train_unet_only = true, or do not cache the text encoder's outputs."
-        yield error("KT219", f"{TRAIN}: cache_text_encoder_outputs", "the text encoder cannot be trained then", hint)
+        yield error("KT219", f"{TRAIN}: {min(cached)}", "the text encoder cannot be trained then", hint)
 
 
 def _schedule(train: Mapping[str, Any]) -> Iterator[Problem]:

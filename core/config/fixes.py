@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from core.config.base_models import list_models
+from core.config.check_options import belongs_into, plain_text
+from core.config.check_training import FITTING_MODULES
 from core.config.documents import place_of
 from core.config.resolved import model_of, resolve, script_of
-from core.config.schema import parse_value, suggest
+from core.config.schema import (
+    nearest,
+    network_modules,
+    optimizers,
+    parse_value,
+    schedulers,
+    suggest,
+    torch_optimizers,
+)
 from core.problems import Problem
 
 if TYPE_CHECKING:
@@ -132,6 +142,47 @@ def _v2(config: Config, workspace: Workspace, key: str) -> None:
     config.set("train", "v2", True if model is not None and model.architecture == "SD2" else None)
 
 
+def _nearest(names: Callable[[], Sequence[str]]) -> Fix:
+    def mend(config: Config, workspace: Workspace, key: str) -> None:
+        near = nearest(str(config.get("train", key)), names())
+        if near is not None:
+            config.set("train", key, near)
+
+    return mend
+
+
+def _module(config: Config, workspace: Workspace, key: str) -> None:
+    module = str(config.get("train", key))
+    if module not in network_modules():
+        _nearest(network_modules)(config, workspace, key)
+    else:
+        config.set("train", key, FITTING_MODULES[script_of(config, workspace)][0])
+
+
+def _warmup(config: Config, workspace: Workspace, key: str) -> None:
+    if config.get("train", "lr_scheduler") in (None, "constant") and not config.get("train", "lr_scheduler_type"):
+        relative = str(config.get("train", "optimizer_type")).lower() == "adafactor"
+        if not relative or "relative_step=False" in str(config.get("train", "optimizer_args")).replace(" ", ""):
+            config.set("train", "lr_scheduler", "constant_with_warmup")
+            return
+    config.unset("train", "lr_warmup_steps")
+
+
+def _conflict(config: Config, workspace: Workspace, key: str) -> None:
+    if key == "apply_t5_attn_mask":
+        config.set("train", key, True)
+    else:
+        config.unset("train", key)
+
+
+def _into_list(config: Config, workspace: Workspace, key: str) -> None:
+    holder = belongs_into(key, str(config.get("train", "network_module")))
+    if holder is not None:
+        items = list(config.get("train", holder) or [])
+        config.set("train", holder, [*items, f"{key}={plain_text(config.get('train', key))}"])
+        config.unset("train", key)
+
+
 def _sdpa(config: Config, workspace: Workspace, key: str) -> None:
     config.unset("train", "xformers")
     config.set("train", "sdpa", True)
@@ -164,10 +215,17 @@ _FIXES: dict[str, Fix] = {
     "KT236": _set_dataset("general.enable_bucket", True),
     "KT244": _set("no_half_vae", True),
     "KT246": _no_more_than_dim,
+    "KT247": _into_list,
+    "KT249": _nearest(schedulers),
+    "KT250": _warmup,
+    "KT251": _nearest(lambda: (*optimizers(), *torch_optimizers())),
+    "KT253": _conflict,
+    "KT254": _module,
     "KT301": _remove,
     "KT303": _remove,
     "KT309": _remove,
     "KT311": _remove,
+    "KT317": _remove,
     "KT320": _remove,
     "KT402": _remove,
     "KT403": _sdpa,

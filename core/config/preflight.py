@@ -19,9 +19,11 @@ from core.config.check_machine import (
     check_packages,
     check_sampling,
 )
+from core.config.check_numbers import check_numbers
 from core.config.check_options import check_files, check_options, error, named, warning
+from core.config.check_training import check_training
 from core.config.plan import Plan, plan
-from core.config.resolved import images_in, script_of
+from core.config.resolved import images_in, is_script_sure, script_of
 from core.config.secrets import check_secrets
 from core.problems import Problem, Severity
 
@@ -98,6 +100,8 @@ def _check(
     if "train" not in config.broken and config.text("train").strip():
         train = config.effective()
         yield from check_options(config, script)
+        yield from check_numbers(train)
+        yield from check_training(train, script, is_sure=is_script_sure(config, workspace))
         yield from check_secrets(config)
         yield from check_models(config, workspace, script, settings)
         yield from check_sampling(config, workspace, script)

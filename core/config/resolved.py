@@ -131,6 +131,14 @@ def script_of(config: Config, workspace: Workspace) -> str:
     return script_for(config.text("train"), path if path is not None and path.exists() else None)
 
 
+def is_script_sure(config: Config, workspace: Workspace) -> bool:
+    """Whether `script_of` is more than a guess: named in the config, or told by the base model's header."""
+    if SAID_SCRIPT.search(config.text("train")):
+        return True
+    model = model_of(config, workspace)
+    return model is not None and model.architecture is not None
+
+
 def script_for(text: str, model: Path | None) -> str:
     """The training script of a config: named by its comment `# script: …`, else the one that fits the base checkpoint.
 

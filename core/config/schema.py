@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 import json
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -146,6 +146,11 @@ def network_args(module: str) -> Mapping[str, str] | None:
     return modules.get(module)
 
 
+def network_modules() -> tuple[str, ...]:
+    """The modules of sd-scripts that `network_module` may name; a module of another package may stand there too."""
+    return tuple(_json("network_args.json")["modules"])
+
+
 def optimizers() -> tuple[str, ...]:
     """Names that `optimizer_type` takes; anything else is read as `module.Class` or a class of torch.optim."""
     return tuple(_json("optimizers.json")["optimizers"])
@@ -154,6 +159,23 @@ def optimizers() -> tuple[str, ...]:
 def schedulers() -> tuple[str, ...]:
     """Names that `lr_scheduler` takes."""
     return tuple(_json("optimizers.json")["schedulers"])
+
+
+def torch_optimizers() -> tuple[str, ...]:
+    """Classes of torch.optim that `optimizer_type` takes as they are written here."""
+    return tuple(_json("optimizers.json")["torch_optimizers"])
+
+
+def torch_schedulers() -> tuple[str, ...]:
+    """Classes of torch.optim.lr_scheduler that `lr_scheduler_type` takes as they are written here."""
+    return tuple(_json("optimizers.json")["torch_schedulers"])
+
+
+def nearest(name: str, names: Sequence[str]) -> str | None:
+    """The one of `names` that `name` was probably meant to be, whatever its case; None when none is near."""
+    lower = {each.lower(): each for each in reversed(names)}
+    close = difflib.get_close_matches(name.strip().lower().replace("-", "_"), list(lower), 1, 0.75)
+    return lower[close[0]] if close else None
 
 
 def parse_value(file: str, key: str, text: str, script: str = DEFAULT_SCRIPT) -> Any:
