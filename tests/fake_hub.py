@@ -13,6 +13,7 @@ A fault is matched by a glob on "ORG/NAME/FILE" and a method (None: any), and us
     rate=N        send N bytes a second
     flip=True     right length, wrong bytes
     no_range=True answer 200 with everything to a Range request
+    etag=TEXT     another checksum than the file's
 
 Files over `lfs` bytes answer 302 to /cdn/ on another host name with X-Linked-Size and X-Linked-Etag (SHA-256), as files
 in LFS do; others have the git blob hash as ETag. Private repositories: `FakeHub(…, private={"org/name": "hf_token"})`.
@@ -59,6 +60,8 @@ class FakeHub:
         self.lfs = lfs
         self.faults: list[Fault] = []
         self.log: list[tuple[str, str, str | None, int, int]] = []
+        self.cdn_tokens: set[str] = set()
+        """What was sent along to the other host, which needs none."""
         self._lock = threading.Lock()
         hub = self
 
@@ -131,6 +134,8 @@ class FakeHub:
         repo, revision, name = "/".join(parts[:2]), parts[3], "/".join(parts[4:])
         fault = self._take(f"{repo}/{name}", method)
         token = (request.headers.get("Authorization") or "").removeprefix("Bearer ")
+        if is_cdn and token:
+            self.cdn_tokens.add(token)
         if "status" in fault:
             self._error(request, method, fault["status"], fault.get("code", ""), fault.get("retry_after"))
         elif repo not in self.repos:
@@ -150,12 +155,12 @@ class FakeHub:
         body = self.repos[repo][name]
         is_large = len(body) > self.lfs
         digest = hashlib.sha256(body) if is_large else hashlib.sha1(b"blob %d\0" % len(body) + body)
-        etag = f'"{digest.hexdigest()}"'
+        etag = f'"{fault.get("etag") or digest.hexdigest()}"'
         headers = {"X-Repo-Commit": self.commit(repo), "ETag": etag, "Accept-Ranges": "bytes"}
         if is_large and not is_cdn:
             place = f"{self._cdn}/cdn/{repo}/resolve/main/{name}"
             headers |= {"X-Linked-Size": str(len(body)), "X-Linked-Etag": etag, "Location": place}
-            if method == "HEAD" or not fault:
+            if method == "HEAD" or not fault.keys() - {"etag"}:
                 self._reply(request, method, 302, b"", headers)
                 return
         if fault.get("flip"):

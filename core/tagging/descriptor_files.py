@@ -123,7 +123,7 @@ def _inputs(data: Mapping[str, Any], more: Mapping[str, InputFormat]) -> dict[st
 def _model(table: Mapping[str, Any], inputs: Mapping[str, InputFormat], *, is_local: bool = False) -> TaggerModel:
     rest = dict(table)
     name = _text(rest, "name", "")
-    if not is_local and (name.count("/") not in (1, 2) or not all(name.split("/"))):
+    if not is_local and (name.count("/") not in (1, 2) or not all(name.split("/")) or ".." in name.split("/")):
         raise _Wrong("name", "is not of the form owner/repository or owner/repository/folder")
     below = "/".join(name.split("/")[2:]) if not is_local else ""
     default = TaggerModel(name)
@@ -147,7 +147,7 @@ def _model(table: Mapping[str, Any], inputs: Mapping[str, InputFormat], *, is_lo
         categories={str(key).lower(): _word(value, "categories") for key, value in _table(rest, "categories").items()},
         bytes=_typed(rest.pop("bytes", None), "bytes", int, "a number of bytes"),
         is_gated=_typed(rest.pop("gated", False), "gated", bool, "true or false") or False,
-        revision=_text(rest, "revision", "") or None,
+        revision=_revision(_text(rest, "revision", "")),
         licence=_text(rest, "licence", default.licence),
         note=_text(rest, "note", ""),
     )
@@ -232,6 +232,17 @@ def _file(name: str, key: str) -> str:
     if not path.parts or path.is_absolute() or ".." in path.parts or "\\" in name:
         raise _Wrong(key, f"names no file inside the model's folder: {name!r}")
     return str(path)
+
+
+def is_revision(text: str) -> bool:
+    """Whether `text` can be a commit, tag or branch; it becomes part of file names in the hub's cache."""
+    return re.fullmatch(r"\w[\w.+/-]*", text, re.ASCII) is not None and ".." not in text
+
+
+def _revision(text: str) -> str | None:
+    if text and not is_revision(text):
+        raise _Wrong("revision", f"is no commit, tag or branch: {text!r}")
+    return text or None
 
 
 def _word(value: Any, key: str) -> str:

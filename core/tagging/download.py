@@ -15,7 +15,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from core.problems import UserError
 from core.tagging.models import TaggerModel, local_folder
@@ -74,8 +74,11 @@ def fetch(
     out where the repository does not have them. What is there is compared with the hub's checksum and fetched again
     when it differs, or with `force`. `HF_ENDPOINT`, `HF_TOKEN`, `HF_HOME` and `HF_HUB_OFFLINE` count. Closing the
     iterator ends the download, and `should_stop` within 0.2 s, also while nothing arrives. Raises UserError with the
-    reason and the remedy.
+    reason and the remedy, also for a name that would lead out of the folder.
     """
+    for name in (*files, *extras):
+        if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts or "\\" in name:
+            raise UserError(f"{name} is no file inside a repository", "Name it as the repository's page does.")
     target = None if folder is None else str(folder)
     request = json.dumps(
         {

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import hashlib
 import json
+import re
 import shutil
 import signal
 import time
@@ -18,6 +19,7 @@ from typing import Any, TypeVar
 
 from core.files import write_atomic
 from core.problems import UserError
+from core.tagging.descriptor_files import is_revision
 from core.tagging.parts import fetch_large, part_of
 from core.text import human_bytes
 
@@ -57,7 +59,8 @@ class _Remote:
 
     @property
     def is_large(self) -> bool:
-        return len(self.etag) == 64
+        """Whether the etag is a SHA-256."""
+        return re.fullmatch("[0-9a-f]{64}", self.etag) is not None
 
 
 def main(request_text: str) -> int:
@@ -151,7 +154,7 @@ class _Reporter:
 
 def _describe(wanted: _Wanted, name: str, *, is_extra: bool) -> _Remote | None:
     """None for an extra that the repository lacks."""
-    from huggingface_hub import errors, get_hf_file_metadata, hf_hub_url
+    from huggingface_hub import constants, errors, get_hf_file_metadata, hf_hub_url
 
     try:
         facts = get_hf_file_metadata(hf_hub_url(wanted.repo_id, name, revision=wanted.exact))
@@ -161,6 +164,9 @@ def _describe(wanted: _Wanted, name: str, *, is_extra: bool) -> _Remote | None:
         raise
     if facts.size is None or facts.etag is None:
         raise UserError(f"The hub does not tell the size of {wanted.repo_id}/{name}", "Is HF_ENDPOINT a full mirror?")
+    # Both become file names in the hub's cache, and a mirror may send anything.
+    if not re.fullmatch(r"[\w+=-]{1,128}", facts.etag) or not is_revision(facts.commit_hash or "main"):
+        raise UserError(f"{constants.ENDPOINT} tells no proper checksum of {wanted.repo_id}/{name}", "Is it a mirror?")
     return _Remote(name, facts.size, facts.etag, facts.commit_hash)
 
 
@@ -243,7 +249,7 @@ def _is_right(path: Path, remote: _Remote) -> bool:
         return False
     if remote.is_large:
         digest = hashlib.sha256()
-    elif len(remote.etag) == 40:
+    elif re.fullmatch("[0-9a-f]{40}", remote.etag):
         digest = hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)
     else:
         return True  # a mirror with ETags of its own

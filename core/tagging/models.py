@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -17,7 +16,15 @@ from typing import TYPE_CHECKING
 
 from core.problems import UserError
 from core.settings import Settings
-from core.tagging.descriptor_files import FILE, LOCAL_FILE, known, named_input, read_descriptors, read_local
+from core.tagging.descriptor_files import (
+    FILE,
+    LOCAL_FILE,
+    is_revision,
+    known,
+    named_input,
+    read_descriptors,
+    read_local,
+)
 from core.tagging.descriptors import TaggerModel as TaggerModel
 from core.tagging.repository_files import PREPROCESS, THRESHOLDS, with_own_facts
 
@@ -61,7 +68,7 @@ def find_model(
     for folder in _folders_named(name, workspace):
         if folder.is_dir():
             return _in_folder(name, folder)
-    if revision is not None and (".." in revision or not re.fullmatch(r"[\w.+/-]+", revision, re.ASCII)):
+    if revision is not None and not is_revision(revision):
         raise UserError(f"--revision {revision!r} is no commit, tag or branch", "Name one from the model's page.")
     model = _described(name, workspace)
     found = _located(replace(model, revision=revision or model.revision), workspace, settings, model_dir)
@@ -82,7 +89,7 @@ def _described(name: str, workspace: Workspace | None) -> TaggerModel:
     sd-scripts; two: WD's).
     """
     parts = name.split("/")
-    if len(parts) < 2 or name.startswith((".", "/", "~")) or not all(parts):
+    if len(parts) < 2 or name.startswith((".", "/", "~")) or not all(parts) or ".." in parts:
         raise UserError(
             f"There is no tagger model {name}",
             "Name a repository such as SmilingWolf/wd-swinv2-tagger-v3, a folder with model.onnx and "

@@ -192,7 +192,7 @@ def read_table(
     import numpy as np
 
     asked = list(images)
-    with _readable(folder / f"{model_key}.sqlite") as database:
+    with contextlib.suppress(sqlite3.Error), _readable(folder / f"{model_key}.sqlite") as database:
         labels = None if database is None else _labels(database)
         if database is None or labels is None:
             return None
@@ -247,7 +247,7 @@ def read_scores(workspace: Workspace, image: Path | str, stamp: str) -> list[tup
     (underscores).
     """
     for path in newest_files(scores_folder(workspace)):
-        with _readable(path) as database:
+        with contextlib.suppress(sqlite3.Error), _readable(path) as database:
             labels = None if database is None else _labels(database)
             if database is None or labels is None:
                 continue
@@ -263,7 +263,7 @@ def tag_categories(workspace: Workspace) -> dict[str, str]:
     found: dict[str, str] = {}
     for path in reversed(newest_files(scores_folder(workspace))):
         labels = None
-        with _readable(path) as database:
+        with contextlib.suppress(sqlite3.Error), _readable(path) as database:
             labels = None if database is None else _labels(database)
         if labels is None:
             continue
@@ -367,7 +367,7 @@ def _labels(database: sqlite3.Connection) -> LabelSet | None:
 @contextlib.contextmanager
 def _readable(path: Path) -> Iterator[sqlite3.Connection | None]:
     """The file for reading; None when it is broken or held by a writer for too long (scores are only a convenience).
-    When it turns out to be broken while it is read, the block ends there.
+    Raises sqlite3.Error when it turns out to be broken while it is read.
     """
     database = None
     try:
@@ -382,8 +382,6 @@ def _readable(path: Path) -> Iterator[sqlite3.Connection | None]:
         database = None
     try:
         yield database
-    except sqlite3.Error:
-        pass
     finally:
         if database is not None:
             database.close()

@@ -93,6 +93,8 @@ def test_a_user_adds_a_model_with_a_few_lines(here: Path, workspace: Workspace) 
         ("thresholds = { hair = 0.3 }", 6, "knows the categories"),
         ('model = "../../etc/passwd"', 6, "no file inside"),
         ('labels = "/etc/passwd"', 6, "no file inside"),
+        ('sidecars = ["data/../../x"]', 6, "no file inside"),
+        ('revision = "../../../.bashrc"', 6, "no commit, tag or branch"),
         ("gated = 1", 6, "is not true or false"),
         ('bytes = "big"', 6, "a number of bytes"),
         ("threshold = = 1", 6, "Invalid value"),

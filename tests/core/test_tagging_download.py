@@ -360,3 +360,34 @@ def test_a_line_that_goes_silent_is_given_up_and_taken_up(hub: FakeHub, monkeypa
     fetch()
     model = find_model(REPO, None, Settings())
     assert model.onnx is not None and model.onnx.read_bytes() == MODEL
+
+
+def test_the_token_goes_to_the_hub_and_to_no_other_host(hub: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Large files lie on another host, to which the hub sends us on: it never sees the token."""
+    hub.private[REPO] = "hf_secret"
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    fetch()
+    assert find_model(REPO, None, Settings()).is_on_disk
+    assert any(path.startswith("/cdn/") for _, path, *_ in hub.log) and not hub.cdn_tokens
+
+
+@pytest.mark.parametrize("name", ["../outside.txt", "/outside.txt", "a/../../outside.txt"])
+def test_no_file_is_written_outside_the_folder(hub: FakeHub, tmp_path: Path, name: str) -> None:
+    """A name that leads out of the folder is refused before the hub is asked."""
+    hub.repos[REPO][name] = b"x" * 20_000
+    with pytest.raises(UserError, match="is no file inside a repository"):
+        list(fetch_files(REPO, (name,), folder=tmp_path / "inner"))
+    assert not (tmp_path / "outside.txt").exists() and not hub.log
+    with pytest.raises(UserError, match="no tagger model"):
+        find_model("org/name/..", None, Settings())
+
+
+def test_a_checksum_that_is_a_path_is_refused(hub: FakeHub, tmp_path: Path) -> None:
+    """A mirror may send anything as checksum, and the cache names files after it: nothing is touched."""
+    victim = tmp_path / "precious"
+    victim.write_text("kept")
+    path = f"../../../../{victim.name}"
+    hub.fault("*/model.onnx", times=99, etag="../" * ((64 - len(path)) // 3) + path)
+    with pytest.raises(UserError, match="no proper checksum"):
+        fetch()
+    assert victim.read_text() == "kept" and not list(hub_cache().rglob("*.part"))
