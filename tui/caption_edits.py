@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from core.dataset import captions
@@ -135,36 +134,3 @@ class _Changed(Exception):
 def label_of(verb: str, tag: str, where: str, row: Row) -> str:
     """`remove "smile" from rinni_012.png`."""
     return f'{verb} "{printable(tag)}" {where} {printable(row.name)}'.replace("  ", " ")
-
-
-def keep_tokens_of(root: Path, dataset: str, config: str | None) -> int | None:
-    """keep_tokens that the config (or the only one that names this dataset) sets; None when there is none."""
-    import tomllib
-
-    from core.workspace import Workspace
-
-    workspace = Workspace(root)
-    names = [config] if config else workspace.config_names()
-    found: list[int] = []
-    for name in names:
-        try:
-            document = tomllib.loads((workspace.configs / name / "dataset.toml").read_text("utf-8-sig"))
-        except (OSError, ValueError):
-            continue
-        value = _keep_tokens(document, f"train_data/{dataset}")
-        if value is not None:
-            found.append(value)
-    return found[0] if found else None
-
-
-def _keep_tokens(document: dict[str, object], folder: str) -> int | None:
-    general = document.get("general")
-    datasets = document.get("datasets")
-    for entry in datasets if isinstance(datasets, list) else []:
-        subsets = entry.get("subsets") if isinstance(entry, dict) else None
-        for subset in subsets if isinstance(subsets, list) else []:
-            if isinstance(subset, dict) and f"{folder}/" in f"{subset.get('image_dir', '')}/":
-                for level in (subset, entry, general):
-                    if isinstance(level, dict) and isinstance(level.get("keep_tokens"), int):
-                        return int(level["keep_tokens"])
-    return None

@@ -232,6 +232,17 @@ class Collection:
         """Images without a tag, as far as that is known."""
         return self.index.untagged
 
+    def untagged_from(self, place: int, by: int) -> Row | None:
+        """The next shown image without tags after `place` (`by` 1), or before it (-1)."""
+        index, numbers = self.index, self.shown.numbers
+        places = range(place + 1, len(numbers)) if by > 0 else range(place - 1, -1, -1)
+        flags, read, is_untagged = index.flags, index.read, chunks.IS_UNTAGGED
+        for at in places:  # no Row for each: a hundred thousand may stand between
+            number = numbers[at]
+            if flags[number] & is_untagged if number < read else not index.captioned[number]:
+                return self.row(number)
+        return None
+
     def marked_count(self) -> int:
         """Images that are marked."""
         return self.marked.count(1)

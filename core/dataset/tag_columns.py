@@ -86,9 +86,12 @@ def _once(flat: NDArray[np.int64], owners: NDArray[np.int64]) -> tuple[NDArray[n
     import numpy as np
 
     width = int(flat.max(initial=0)) + 1
-    keys = (owners * width + flat)[flat >= 0]
+    keys = owners * width + flat
+    if int(flat.min(initial=0)) < 0:
+        keys = keys[flat >= 0]
     keys.sort()
     twice = keys[1:] == keys[:-1]
-    if twice.any():
-        keys = keys[np.concatenate([np.ones(1, np.bool_), ~twice])]
-    return (keys % width).astype(np.uint32), (keys // width).astype(np.intp)
+    if not twice.any() and len(keys) == len(flat):
+        return flat.astype(np.uint32), owners
+    found = keys[np.concatenate([np.ones(len(keys[:1]), np.bool_), ~twice])]
+    return (found % width).astype(np.uint32), found // width

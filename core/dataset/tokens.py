@@ -17,6 +17,8 @@ from pathlib import Path
 
 CHUNK = 75
 """Tokens that one chunk holds besides start and end; max_token_length 150 and 225 are two and three of them."""
+LARGEST = 225
+"""The largest max_token_length of sd-scripts."""
 
 _MERGES = Path(__file__).with_name("clip") / "merges.txt.gz"
 _LONGEST = 1000
@@ -47,6 +49,23 @@ def count_tokens(text: str) -> int:
     if not text.isascii() or "&" in text or "\x1b" in text:
         text = _repaired(text)
     return sum(map(_count_word, text.lower().split()))
+
+
+def tag_ends(line: str, most: int = LARGEST) -> list[int]:
+    """Tokens from the beginning of `line` to the end of each of its tags (those of captions.split).
+
+    Ends with the first tag that goes beyond `most`: a tag that is not listed lies behind it.
+    """
+    ends: list[int] = []
+    at = -1
+    while at < len(line):
+        start, at = at + 1, line.find(",", at + 1)
+        at = len(line) if at < 0 else at
+        if line[start:at].strip():
+            ends.append(count_tokens(line[:at]))
+            if ends[-1] > most:
+                break
+    return ends
 
 
 def _repaired(text: str) -> str:

@@ -291,6 +291,59 @@ async def test_the_keep_tokens_bar_comes_from_the_config(workspace: Workspace) -
         assert screen.tags.place == 2 and screen.tags.cursor == 3
 
 
+CONFIG = '[[datasets]]\n[[datasets.subsets]]\nimage_dir = "train_data/rinni/10_rinni"\nkeep_tokens = 1\n'
+
+
+@pytest.mark.parametrize(
+    ("train", "bars", "below"),
+    [
+        (None, ["75 tokens", "150 tokens", "225 tokens: the rest is cut"], "299/300 tokens"),
+        ("", ["keep_tokens", "75 tokens: the rest is cut"], "299/75 tokens"),
+        ("max_token_length = 150\n", ["keep_tokens", "150 tokens: the rest is cut"], "299/150 tokens"),
+        ("# script: flux_train_network.py\n", ["keep_tokens"], "tokens n/a (no CLIP)"),
+    ],
+)
+async def test_the_place_of_the_cut(workspace: Workspace, train: str | None, bars: list[str], below: str) -> None:
+    """A bar stands where the tokens of the config end; without a config where a chunk does, and after 225 of them."""
+    make_dataset(workspace, captions={"a.png": ", ".join(["cat dog"] * 100)})
+    if train is not None:
+        (workspace.configs / "one").mkdir()
+        (workspace.configs / "one" / "dataset.toml").write_text(CONFIG)
+        (workspace.configs / "one" / "train.toml").write_text(train)
+    app = app_on(workspace)
+    async with app.run_test(size=(120, 40)) as pilot:
+        screen = await review(pilot, app)
+        rows = screen.tags.tag_rows
+        await until(pilot, lambda: [text for _, text, _ in rows.bars] == bars and below in screen.side.below.plain)
+        found = {text: place for place, text, _ in rows.bars}
+        for text, place in found.items():  # a tag takes two tokens and its comma, the last one has none
+            if text != "keep_tokens":
+                assert place == int(text.split()[0]) // 3 and (place + 1) * 3 > int(text.split()[0])
+        for _ in range(len(rows.tags) - 1):
+            await pilot.press("j")
+        assert screen.tags.place == len(rows.tags) - 1, "the cursor steps over all bars"
+
+
+async def test_suggestions_of_the_tagger_are_one_key_away(workspace: Workspace) -> None:
+    """`a` lists what the tagger saw and the caption lacks; nothing is taken without a choice."""
+    folder = make_dataset(workspace)
+    app = app_on(workspace)
+    async with app.run_test(size=(120, 40)) as pilot:
+        screen = await review(pilot, app)
+        await pilot.pause(0.3)
+        screen.side._suggested = [("blush", 0.33), ("wet", 0.31)]
+        await pilot.press("a")
+        await until(pilot, lambda: bool(screen.query(TagInput)))
+        lines = screen.query_one(TagInput).query_one(Lines)
+        await until(
+            pilot, lambda: [line.split() for line in lines.plain.splitlines()] == [["blush", "0.33"], ["wet", "0.31"]]
+        )
+        await pilot.press("down", "down", "enter")
+        await until(pilot, lambda: (folder / "rinni_1.txt").read_text() == "rinni, 1girl, solo, smile, wet")
+        await pilot.press("enter")
+        await until(pilot, lambda: not screen.query(TagInput))
+
+
 async def test_letters_are_letters_in_a_text_field(workspace: Workspace) -> None:
     """While a tag is typed no letter acts as a key, and digits do not change the mode."""
     make_dataset(workspace)

@@ -98,8 +98,9 @@ async def test_traits_are_absorbed_or_kept(workspace: Workspace) -> None:
     app = app_on(workspace, trigger="rinni")
     async with app.run_test(size=(120, 40)) as pilot:
         screen = await panel(pilot, app)
-        await pilot.press("tab")
+        await pilot.press("slash", *"rinni", "enter", "space", "escape", "tab")
         await until(pilot, lambda: screen.on_traits and screen.traits.has_focus)
+        assert "1 marked" in screen.where.plain, "in the other list: it is not meant here"
         verdict = screen.query_one("#verdict", Lines)
         assert "rinni is in 10 of 10 captions" in verdict.plain and "to decide: blue eyes" in verdict.plain
         while screen.tag != "blue eyes":

@@ -205,9 +205,8 @@ class ReviewScreen(ModeScreen):
             self._show(rows[min(max(index + by, 0), len(rows) - 1)])
 
     def action_untagged(self, by: int) -> None:
-        rows, index = self._rows(), self._index()
-        places = range(index + 1, len(rows)) if by > 0 else range(index - 1, -1, -1)
-        found = next((rows[place] for place in places if rows[place].is_untagged), None)
+        collection, index = self.app.collection, self._index()
+        found = collection.untagged_from(index, by) if collection is not None else None
         if found is not None:
             self._show(found)
         else:

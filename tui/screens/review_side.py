@@ -13,7 +13,8 @@ from textual.widget import Widget
 from core.dataset import captions
 from core.problems import UserError
 from core.text import human_age, printable
-from tui.caption_edits import CaptionEdits, Clash, keep_tokens_of, label_of
+from tui.caption_edits import CaptionEdits, Clash, label_of
+from tui.caption_limits import Limits, limits_of
 from tui.collection import Row
 from tui.theme import Cells
 from tui.widgets.dataset_rows import token_cells, wrap
@@ -64,7 +65,7 @@ class TagSide(Vertical):
         """Another image, or the same from its first tag on."""
         if row is not self.row:
             self._tokens, self._suggested = None, []
-            self.tags.tag_rows.scores = {}
+            self.tags.tag_rows.scores, self.tags.tag_rows.ends = {}, ()
         self.row = row
         self.draw()
         if row is not None:
@@ -107,7 +108,7 @@ class TagSide(Vertical):
                 there = captions.tag_key(tag) in row.tag_keys
                 cells += [(f"{digit} ", "accent"), (f"{printable(tag)}  ", "good bold" if there else "muted")]
             lines.append(cells)
-        cells = token_cells(self._tokens)[1:] if self._tokens is not None else []
+        cells = token_cells(self._tokens, self.tags.tag_rows.limits.tokens)[1:]
         if self._suggested:
             cells.append(("  suggested: " if cells else "suggested: ", "muted"))
             for tag, score in self._suggested:
@@ -122,29 +123,30 @@ class TagSide(Vertical):
 
     @work(thread=True, exclusive=True, group="more", exit_on_error=False)
     def read_more(self, row: Row) -> None:
-        from core.dataset.tokens import count_tokens
+        from core.dataset.tokens import count_tokens, tag_ends
 
-        tokens = count_tokens(captions.first_line(row.caption or ""))
+        line = captions.first_line(row.caption or "")
+        tokens, ends = count_tokens(line), tag_ends(line)
         scores: list[tuple[str, str, float]] = []
         workspace = self.app.workspace
         if workspace is not None and (workspace.own / "scores").is_dir():
             from core.tagging.scores import read_scores, stamp_of
 
             scores = read_scores(workspace, row.key, stamp_of(row.item.path))
-        self.app.call_from_thread(self._took_more, row, tokens, scores)
+        self.app.call_from_thread(self._took_more, row, tokens, ends, scores)
 
-    def _took_more(self, row: Row, tokens: int, scores: list[tuple[str, str, float]]) -> None:
+    def _took_more(self, row: Row, tokens: int, ends: list[int], scores: list[tuple[str, str, float]]) -> None:
         if row is not self.row:
             return
-        self._tokens, have = tokens, row.tag_keys
+        self._tokens, have, place = tokens, row.tag_keys, self.tags.place
+        self.tags.tag_rows.ends = ends
         self.tags.tag_rows.scores = {captions.tag_key(tag): score for tag, _, score in scores}
         self._suggested = [
             (tag.replace("_", " "), score)
             for tag, category, score in scores
             if score >= SUGGEST_FROM and category in {"general", "character"} and captions.tag_key(tag) not in have
         ][:4]
-        self.tags.refresh()
-        self.draw_below()
+        self._redraw(place)
 
     @work(thread=True, exclusive=True, group="background", exit_on_error=False)
     def load_background(self) -> None:
@@ -156,13 +158,18 @@ class TagSide(Vertical):
             from core.tagging.scores import tag_categories
 
             categories = tag_categories(workspace)
-        keep = keep_tokens_of(workspace.root, dataset, self.app.active_config)
-        self.app.call_from_thread(self._took_background, categories, keep)
+        limits = limits_of(workspace.root, dataset, self.app.active_config)
+        self.app.call_from_thread(self._took_background, categories, limits)
 
-    def _took_background(self, categories: Mapping[str, str], keep: int | None) -> None:
+    def _took_background(self, categories: Mapping[str, str], limits: Limits) -> None:
+        rows, place = self.tags.tag_rows, self.tags.place
+        rows.categories, rows.limits, rows.keep_tokens = categories, limits, limits.keep_tokens
+        self._redraw(place)
+
+    def _redraw(self, place: int | None) -> None:
+        """The bars may stand elsewhere now; the cursor stays on its tag."""
         rows = self.tags.tag_rows
-        rows.categories, rows.keep_tokens = categories, keep
-        self.tags.rows_changed()
+        self.tags.rows_changed(len(rows) - 1 if place is None else rows.row_of(place))
         self.draw_below()
 
     # Edits

@@ -160,7 +160,12 @@ class TagsScreen(ModeScreen):
         """The marked tags, or the one under the cursor."""
         counted = self.counted
         if counted is not None and self.marked:
-            return [row.tag for row, key in zip(counted.rows, counted.keys, strict=True) if key in self.marked]
+            marked = [row.tag for row, key in zip(counted.rows, counted.keys, strict=True) if key in self.marked]
+            if self.on_traits:  # what is marked in the other list is out of sight
+                seen = self.traits.tags_at(range(len(self.traits.rows)))
+                marked = [tag for tag in marked if tag in seen]
+            if marked:
+                return marked
         return [self.tag] if self.tag is not None else []
 
     def _draw(self) -> None:
@@ -237,6 +242,8 @@ class TagsScreen(ModeScreen):
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         if action == "keep":
             return self.on_traits
+        if action == "next_panel":
+            return not self.query("Input")
         return not self.on_traits if action in {"order", "find", "next_match", "previous_match"} else True
 
     @on(ItemList.Marked)

@@ -141,12 +141,17 @@ def facts_of(row: Row, width: int, tokens: int | None) -> list[Cells]:
     return lines
 
 
-def token_cells(tokens: int | None) -> Cells:
-    """` · 92/150 tokens`: the next multiple of 75 is what the text encoder is given."""
+def token_cells(tokens: int | None, limit: int | None = None) -> Cells:
+    """` · 92/150 tokens`: of the config's `limit`, else of the next multiple of 75, which the text encoder is given.
+
+    `limit` 0: the model has no CLIP, and counts in a way that is not known here.
+    """
     if tokens is None:
         return []
-    room = 75 * max(1, -(-tokens // 75))
-    role = "text" if tokens <= 75 else "caution" if tokens <= 225 else "bad"
+    if limit == 0:
+        return [("  ·  ", "muted"), ("tokens n/a (no CLIP)", "muted")]
+    room = limit or 75 * max(1, -(-tokens // 75))
+    role = "text" if tokens <= 75 or tokens <= (limit or 0) else "bad" if tokens > (limit or 225) else "caution"
     return [("  ·  ", "muted"), (f"{tokens}", role), (f"/{room} tokens", "muted")]
 
 

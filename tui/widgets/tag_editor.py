@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from core.dataset.captions import tag_key
+from core.dataset.tokens import CHUNK, LARGEST
 from core.text import printable
+from tui.caption_limits import Limits
 from tui.theme import CATEGORIES, Cells, fit
 from tui.widgets.item_list import ItemList
 
@@ -17,7 +19,7 @@ def bar(share: float, width: int) -> str:
 
 
 class TagRows:
-    """Rows of a TagEditor. `bar_at` is the row of the keep_tokens bar, -1 when there is none."""
+    """Rows of a TagEditor: the tags, with a bar where keep_tokens ends and where the tokens do."""
 
     def __init__(self) -> None:
         self.tags: tuple[str, ...] = ()
@@ -26,31 +28,60 @@ class TagRows:
         self.scores: Mapping[str, float] = {}
         """By tag_key."""
         self.keep_tokens: int | None = None
+        self.ends: Sequence[int] = ()
+        """Tokens up to the end of each tag (`tokens.tag_ends`)."""
+        self.limits = Limits()
         self.quick: Sequence[str] = ()
 
     @property
+    def bars(self) -> list[tuple[int, str, str]]:
+        """(place of the tag below it, what it says, role) in order."""
+        found = []
+        if self.keep_tokens and self.keep_tokens < len(self.tags):
+            found.append((self.keep_tokens, "keep_tokens", "muted"))
+        limit = self.limits.tokens
+        if limit is None:  # no config says: where the trainer begins another chunk, and where it ends for sure
+            borders = [(CHUNK, f"{CHUNK} tokens", "muted"), (2 * CHUNK, f"{2 * CHUNK} tokens", "muted")]
+            borders.append((LARGEST, f"{LARGEST} tokens: the rest is cut", "bad"))
+        elif limit:
+            rest = "shuffled: others are cut each time" if self.limits.is_shuffled else "the rest is cut"
+            borders = [(limit, f"{limit} tokens: {rest}", "bad")]
+        else:
+            borders = []
+        for tokens, text, role in borders:
+            place = next((place for place, end in enumerate(self.ends) if end > tokens), None)
+            if place is not None and place < len(self.tags):
+                found.append((place, text, role))
+        return sorted(found, key=lambda bar: bar[0])
+
+    @property
     def bar_at(self) -> int:
-        return self.keep_tokens if self.keep_tokens and self.keep_tokens < len(self.tags) else -1
+        """The row of the keep_tokens bar, -1 when there is none."""
+        return next((at + bar[0] for at, bar in enumerate(self.bars) if bar[1] == "keep_tokens"), -1)
 
     def __len__(self) -> int:
-        return len(self.tags) + 1 + (self.bar_at >= 0)
+        return len(self.tags) + 1 + len(self.bars)
+
+    def bar_in(self, row: int) -> tuple[int, str, str] | None:
+        """The bar in a row, None when there is none."""
+        return next((bar for at, bar in enumerate(self.bars) if at + bar[0] == row), None)
 
     def tag_at(self, row: int) -> int | None:
-        """The place of the tag in a row; None for the bar and for the last row."""
-        bar_at = self.bar_at
-        if row == bar_at and bar_at >= 0:
+        """The place of the tag in a row; None for a bar and for the last row."""
+        bars = self.bars
+        if any(at + bar[0] == row for at, bar in enumerate(bars)):
             return None
-        place = row - (bar_at >= 0 and row > bar_at)
+        place = row - sum(at + bar[0] < row for at, bar in enumerate(bars))
         return place if 0 <= place < len(self.tags) else None
 
     def row_of(self, place: int) -> int:
         """The row of the tag at a place."""
-        bar_at = self.bar_at
-        return place + (bar_at >= 0 and place >= bar_at)
+        return place + sum(bar[0] <= place for bar in self.bars)
 
     def cells(self, index: int, width: int) -> Cells:
-        if index == self.bar_at and index >= 0:
-            return [("    " + ("── keep_tokens " + "─" * width)[: width - 6], "rule")]
+        if (found := self.bar_in(index)) is not None:
+            _, text, role = found
+            return [("    ── ", "rule"), (text, role), (" " + "─" * max(0, width - 10 - len(text)), "rule")]
         place = self.tag_at(index)
         if place is None:
             return [("    + add…", "accent")]
@@ -75,7 +106,7 @@ class TagRows:
 
 
 class TagEditor(ItemList):
-    """The cursor steps over the bar."""
+    """The cursor steps over the bars."""
 
     def __init__(self, *, id: str | None = None) -> None:
         self.tag_rows = TagRows()
@@ -87,8 +118,9 @@ class TagEditor(ItemList):
         return self.tag_rows.tag_at(self.cursor)
 
     def move(self, index: int) -> None:
-        if index == self.tag_rows.bar_at and index >= 0:
-            index += 1 if index > self.cursor else -1
+        step = 1 if index > self.cursor else -1
+        while self.tag_rows.bar_in(index) is not None:
+            index += step
         super().move(index)
 
     def put(self, place: int) -> None:

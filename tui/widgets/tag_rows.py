@@ -77,7 +77,7 @@ class TraitRows:
     def cells(self, index: int, width: int) -> Cells:
         trait = self.entries[index]
         if isinstance(trait, str):
-            return [(f"── {printable(trait)} " + "─" * width, "rule")]
+            return [("── ", "rule"), (printable(trait), "muted"), (" " + "─" * width, "rule")]
         mark = ("✱ ", "accent") if tag_key(trait.tag) in self.marked else ("  ", "text")
         word = "kept" if trait.is_kept else trait.suggestion
         meter = 16 if width >= 72 else 8 if width >= 58 else 0
@@ -99,7 +99,7 @@ def verdict(report: TraitReport | None) -> list[Cells]:
         [(f" {word}", "second bold"), (f" is in {report.images:,} of {count_of(total, 'caption')}", "text")]
     ]
     if report.missing:
-        lines[0].append((f" · {report.missing:,} lack it", "caution"))
+        lines[0].append((f" · {report.missing:,} without it", "caution"))
     if report.near_misses:
         names = ", ".join(f"{printable(row.tag)} ({row.count:,})" for row in report.near_misses[:4])
         lines.append([(" ! ", "caution"), (f"misspelled? {names}", "text")])
