@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import pytest
 from PIL import Image, ImageDraw
 from textual.pilot import Pilot
 
-from core.dataset import duplicates
+from core.dataset import duplicates_process
 from core.dataset.duplicates import Duplicate, FindProgress, Group
 from core.workspace import Workspace
 from tests.tui.kit import app_on, ready, toasts, until
@@ -200,16 +200,17 @@ async def test_esc_stops_a_search(workspace: Workspace, folder: Path, monkeypatc
     """It says how far it is and how to stop; Esc stops it and stays, and the reading ends."""
     closed, go_on = threading.Event(), threading.Event()
 
-    def endless(images: list[Path], distance: int, *, mirrored: bool) -> Iterator[FindProgress]:
+    def endless(images: Iterable[Path], distance: int, *, mirrored: bool) -> Iterator[FindProgress]:
         try:
-            yield FindProgress(2, len(images))
+            total = len(list(images))
+            yield FindProgress(2, total)
             go_on.wait(10)
             while True:
-                yield FindProgress(3, len(images))
+                yield FindProgress(3, total)
         finally:
             closed.set()
 
-    monkeypatch.setattr(duplicates, "find", endless)
+    monkeypatch.setattr(duplicates_process, "following", endless)
     app = app_on(workspace)
     async with app.run_test(size=(120, 40)) as pilot:
         await ready(pilot, app)
@@ -225,6 +226,19 @@ async def test_esc_stops_a_search(workspace: Workspace, folder: Path, monkeypatc
         assert app.screen is screen and "stopped" in where(screen)
         await pilot.press("escape")
         assert isinstance(app.screen, DatasetScreen)
+
+
+async def test_many_images_are_compared_by_another_process(
+    workspace: Workspace, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It finds the same groups and the same unreadable files."""
+    monkeypatch.setattr(duplicates_process, "LARGE", 3)
+    (folder / "broken.png").write_bytes(b"no picture")
+    app = app_on(workspace)
+    async with app.run_test(size=(120, 40)) as pilot:
+        screen = await search(pilot, app)
+        assert names(screen) == [["rinni_1.png", "copy.png", "small.jpg"]]
+        assert screen.found.images(0)[1].is_same and len(screen.problems()) == 1
 
 
 async def test_only_what_dataset_shows_is_compared(workspace: Workspace, folder: Path) -> None:

@@ -88,7 +88,13 @@ def measure(parts: Sequence[DatasetBuckets], source: str, others: Sequence[str])
 
 
 def _most_cropped(images: Iterable[PlacedImage]) -> tuple[PlacedImage, ...]:
-    return tuple(sorted(images, key=lambda image: -round(image.cropped, 3)))
+    """Of those that are cropped alike, what is scaled up first."""
+    return tuple(
+        sorted(
+            images,
+            key=lambda image: -1000 * round(image.cropped, 3) - min(0.9, image.scale / 10 if image.scale > 1 else 0),
+        )
+    )
 
 
 class BucketRows:

@@ -137,11 +137,11 @@ class DuplicatesScreen(ModeScreen):
 
     @work(thread=True, exclusive=True, group="duplicates", exit_on_error=False)
     def _find(self, distance: int, mirrored: bool) -> None:
-        from core.dataset.duplicates import find
+        from core.dataset.duplicates_process import following
 
         worker = get_current_worker()
         index = self._collection.index
-        steps = find([index.path(number) for number in self._numbers], distance, mirrored=mirrored)
+        steps = following((index.path(number) for number in self._numbers), distance, mirrored=mirrored)
         try:
             for step in steps:
                 if worker.is_cancelled:
