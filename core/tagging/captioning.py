@@ -23,6 +23,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -174,10 +175,10 @@ class Captioner:
             if options.sd_compat and not self.by_probability and options.tag_order == "auto":
                 characters.reverse()
         else:
-            parts = self._parts
-            others = [part for index in picked.ranked for part in parts[index]]
+            others = self._parts_of(picked.ranked)
         combined = characters + others
-        counted = [part for index in picked.chosen for part in self._parts[index]]
+        is_plain = picked.chosen is picked.ranked and not characters
+        counted = list(combined) if is_plain else self._parts_of(picked.chosen)
         if options.drop_overlap:
             general = (labels[index] for index in picked.chosen)
             dropped = overlapped(part for each in general if each.category is Category.GENERAL for part in each.parts)
@@ -185,6 +186,9 @@ class Captioner:
             counted = [tag for tag in counted if tag not in dropped]
         groups = self._groups(picked) if options.debug else ()
         return self.finished(combined, counted, picked, groups)
+
+    def _parts_of(self, labels: Sequence[int]) -> list[str]:
+        return list(chain.from_iterable(map(self._parts.__getitem__, labels)))
 
     def finished(
         self, combined: list[str], counted: list[str], picked: Picked, groups: tuple[tuple[str, tuple[str, ...]], ...]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -23,12 +23,13 @@ def find_images(folder: Path, *, recursive: bool = False, sd_compat: bool = Fals
     Endings count without regard to case; `sd_compat` takes all-lower or all-upper ones only, and no GIF. A link that
     leads nowhere is in the list, so that the run can name it. Hidden files are images like others.
     """
-    found = (
-        path
-        for path in _walk(folder, recursive, set())
-        if (path.suffix if sd_compat else path.suffix.lower()) in (_SD_EXTENSIONS if sd_compat else EXTENSIONS)
-    )
-    return sorted(found)
+
+    def is_image(name: str) -> bool:
+        dot = name.rfind(".")
+        ending = name[dot:] if dot > 0 else ""
+        return ending in _SD_EXTENSIONS if sd_compat else ending.lower() in EXTENSIONS
+
+    return sorted(map(Path, _walk(folder, recursive, is_image, set())))
 
 
 @lru_cache(maxsize=1 << 14)  # a run asks four times an image, at 10 microseconds each
@@ -70,8 +71,8 @@ def last_of_each(images: Sequence[Path], extension: str) -> dict[Path, Path]:
     return {caption_path(image, extension): image for image in images}
 
 
-def _walk(folder: Path, recursive: bool, seen: set[tuple[int, int]]) -> Iterator[Path]:
-    """Files below `folder`; links to folders are followed once."""
+def _walk(folder: Path, recursive: bool, is_wanted: Callable[[str], bool], seen: set[tuple[int, int]]) -> Iterator[str]:
+    """Files below `folder` with names that are wanted; links to folders are followed once."""
     try:
         state = folder.stat()
         if (state.st_dev, state.st_ino) in seen:
@@ -86,9 +87,9 @@ def _walk(folder: Path, recursive: bool, seen: set[tuple[int, int]]) -> Iterator
             continue  # macOS leaves one beside every file it copies to a foreign disk; it holds no picture
         if entry.is_dir():
             if recursive:
-                yield from _walk(Path(entry.path), recursive, seen)
-        else:
-            yield Path(entry.path)
+                yield from _walk(Path(entry.path), recursive, is_wanted, seen)
+        elif is_wanted(entry.name):
+            yield entry.path
 
 
 def shared_stems(images: Iterable[Path], extension: str) -> dict[Path, list[Path]]:

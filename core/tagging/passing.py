@@ -116,17 +116,15 @@ class Pass:
     def _recorder(self, closing: contextlib.ExitStack) -> tuple[Recorder, CaptionTable | None, OpenGroup | None]:
         """Where captions go: into files through the journal, into one file, or nowhere."""
         from core.dataset.edits import Journal
-        from core.tagging.recording import Recorder, Rehearsal
-        from core.tagging.writing import CaptionFiles, CaptionTable
+        from core.tagging.recording import Recorder
+        from core.tagging.writing import CaptionFiles, CaptionTable, Nowhere
 
         job, options = self.job, self.wanted
         trigger = job.spec.get("trigger")
         if job.options.get("dry_run"):
-            rehearsal = Rehearsal()
             writers = last_of_each(list(job.images), job.extension)
-            files = CaptionFiles(rehearsal, options, writers, job.extension, job.policy, trigger)
-            separator = options.caption_separator
-            return Recorder(files, self.results, separator, say, rehearsal, job.extension), None, None
+            files = CaptionFiles(Nowhere(), options, writers, job.extension, job.policy, trigger)
+            return Recorder(files, self.results, options.caption_separator, say, is_dry=True), None, None
         # Outside a workspace the images' own folder gets no .kohya-tui: the run's folder keeps the journal.
         journal = Journal(job.workspace or Workspace(job.run_dir))
         group = closing.enter_context(_begin(job, journal))
@@ -138,7 +136,7 @@ class Pass:
         else:
             writers = last_of_each(list(job.images), job.extension)
             output = CaptionFiles(group, options, writers, job.extension, job.policy, trigger)
-        return Recorder(output, self.results, options.caption_separator, say, None, job.extension), table, group
+        return Recorder(output, self.results, options.caption_separator, say), table, group
 
     def _from_tables(
         self, images: list[Path], models: list[TaggerModel], captioner: PassCaptioner, recorder: Recorder

@@ -8,7 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from core.dataset.captions import split, tag_key
+from core.dataset.captions import first_line, tag_key
 from core.tagging.options import TagRequest
 
 if TYPE_CHECKING:
@@ -130,11 +130,18 @@ def diff(old: str, new: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
 
     Case, underscores, order and repetitions do not count, and only the first line does, as in `Preview`.
     """
-    before, after = split(old), split(new)
-    keys_before, keys_after = set(map(_known_key, before)), set(map(_known_key, after))
-    added = {key: tag for tag in after if (key := _known_key(tag)) not in keys_before}
-    removed = {key: tag for tag in before if (key := _known_key(tag)) not in keys_after}
-    return tuple(added.values()), tuple(removed.values())
+    before, after = first_line(old).split(","), first_line(new).split(",")
+    return _further(after, before), _further(before, after)
+
+
+def _further(parts: Sequence[str], known: Sequence[str]) -> tuple[str, ...]:
+    """The tags in `parts` that are not in `known`. Nearly all are there letter by letter, which is quickly seen."""
+    spelled = set(known)
+    others = [part for part in parts if part not in spelled]
+    if not others:
+        return ()
+    keys = {"", *map(_known_key, spelled)}
+    return tuple({key: part.strip() for part in others if (key := _known_key(part)) not in keys}.values())
 
 
 def open_preview(

@@ -7,10 +7,9 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from core.dataset.captions import CaptionError, decode, read_bytes
+from core.dataset.captions import CaptionError, decode
 from core.problems import UserError
-from core.tagging.listing import caption_path
-from core.tagging.results import TagChange
+from core.tagging.results import CaptionChange
 from core.text import count_of
 
 if TYPE_CHECKING:
@@ -80,28 +79,6 @@ class Stores:
             store.close()
 
 
-class Rehearsal:
-    """Stands in for a group of the journal: takes what would be written and writes nothing."""
-
-    def __init__(self) -> None:
-        self._texts: dict[Path, bytes] = {}
-
-    def write(self, path: Path, data: bytes | str) -> None:
-        self._texts[path] = data.encode("utf-8") if isinstance(data, str) else data
-
-    def change(self, image: Path, caption: Path) -> TagChange:
-        """The tags that the caption of this image would get and lose."""
-        from core.tagging.preview import diff
-
-        new = self._texts.pop(caption, None)
-        if new is None:
-            return TagChange(str(image), (), ())
-        old = ""
-        with contextlib.suppress(CaptionError):
-            old = decode(read_bytes(caption) or b"", caption)
-        return TagChange(str(image), *diff(old, new.decode("utf-8")))
-
-
 class Recorder:
     """Writes each caption and its line of the results; what is to be told at the end gathers here."""
 
@@ -111,15 +88,15 @@ class Recorder:
         results: Results,
         separator: str,
         say: Callable[[str], None],
-        rehearsal: Rehearsal | None = None,
-        extension: str = ".txt",
+        *,
+        is_dry: bool = False,
     ) -> None:
+        """`is_dry`: nothing is written, and the results say which tags every caption would get and lose."""
         self._output = output
         self._results = results
         self._splitter = separator.strip() or separator
         self._say = say
-        self._rehearsal = rehearsal
-        self._extension = extension
+        self._is_dry = is_dry
         self._failed_writes = 0
         self._turned: list[Path] = []
         self._split_up: set[str] = set()
@@ -134,7 +111,7 @@ class Recorder:
         from core.tagging.reading import one_line
 
         try:
-            self._output.write(path, tags.tags, size)
+            written = self._output.write(path, tags.tags, size)
         except UserError as error:
             self._failed_writes += 1
             self.failed(path, one_line(error))
@@ -145,9 +122,7 @@ class Recorder:
             message = f"{self._failed_writes} captions could not be written one after another; the run ends here"
             raise UserError(message, error.hint) from error
         self._failed_writes = 0
-        change = None
-        if self._rehearsal is not None:
-            change = self._rehearsal.change(path, caption_path(path, self._extension))
+        change = _change(path, written) if self._is_dry else None
         self._results.tagged(path, tags, is_known=is_known, change=change)
         self._split_up.update(tag for tag in tags.tags if self._splitter in tag)
         for kind, words in tags.groups:
@@ -171,6 +146,19 @@ class Recorder:
         if self._split_up:
             names = _some(sorted(self._split_up))
             self._say(f"Warning: tags with the separator inside are written as they are, and read as two: {names}")
+
+
+def _change(image: Path, written: tuple[bytes, str] | None) -> CaptionChange:
+    """The tags that the caption of this image would get and lose."""
+    from core.tagging.preview import diff
+
+    if written is None:
+        return CaptionChange(str(image), (), ())
+    old, new = written
+    before = ""
+    with contextlib.suppress(CaptionError):
+        before = decode(old, image)
+    return CaptionChange(str(image), *diff(before, new))
 
 
 def _some(names: list[str], limit: int = 5) -> str:

@@ -30,7 +30,7 @@ _LATELY = 10
 
 
 @dataclass(frozen=True, slots=True)
-class TagChange:
+class CaptionChange:
     """What a dry run found: the tags that one caption would get and lose."""
 
     path: str
@@ -77,7 +77,7 @@ class Results:
         self._working = time.monotonic(), self.count, self.tags
         self._moments.clear()
 
-    def tagged(self, path: Path, tags: Tags, *, is_known: bool = False, change: TagChange | None = None) -> None:
+    def tagged(self, path: Path, tags: Tags, *, is_known: bool = False, change: CaptionChange | None = None) -> None:
         """One image has its caption (or would have: `change` of a dry run); `is_known`: from stored scores."""
         self.count += 1
         self.known += is_known
@@ -195,7 +195,7 @@ class TagResult:
     limited_by: str | None = None
     """`decoding (8 threads)`, `the model (CUDA)`."""
     dry_run: bool = False
-    changes: tuple[TagChange, ...] = ()
+    changes: tuple[CaptionChange, ...] = ()
     """Of a dry run: the captions that would get other tags."""
     group: str | None = None
     """The journal's group of the pass; None for a dry run."""
@@ -228,7 +228,7 @@ class ResultsReader:
         self._end: dict[str, Any] = {}
         self._tagged = self._known = 0
         self._failed: list[tuple[str, str]] = []
-        self._changes: list[TagChange] = []
+        self._changes: list[CaptionChange] = []
         self._seconds: deque[float] = deque(maxlen=128)  # of the newest images, since the head line
         self._offset = 0
         self._rest = b""
@@ -295,7 +295,7 @@ class ResultsReader:
                 self._tagged += 1
                 self._known += line.get("known") is True
                 if line.get("added") or line.get("removed"):
-                    self._changes.append(TagChange(path, _texts(line.get("added")), _texts(line.get("removed"))))
+                    self._changes.append(CaptionChange(path, _texts(line.get("added")), _texts(line.get("removed"))))
             if (seconds := _number(line.get("seconds"))) is not None:
                 self._seconds.append(seconds)
         elif line.get("pace") is True:

@@ -21,6 +21,13 @@ class Group(Protocol):
         ...
 
 
+class Nowhere:
+    """Stands in for a group of the journal in a dry run."""
+
+    def write(self, path: Path, data: bytes | str) -> None:
+        """Write nothing."""
+
+
 class CaptionFiles:
     """Writes each image's tags into its caption file."""
 
@@ -40,18 +47,23 @@ class CaptionFiles:
         self._appends = policy in ("append", "only-untagged")  # a trigger word that stands there stays
         self._trigger = trigger
 
-    def write(self, image: Path, tags: Sequence[str], size: tuple[int, int] | None) -> None:
-        """Raises UserError when the file cannot be written, or appended to (not UTF-8): it stays as it is then."""
+    def write(self, image: Path, tags: Sequence[str], size: tuple[int, int] | None) -> tuple[bytes, str] | None:
+        """The file's content before, and the text that it has now; None when nothing changes.
+
+        Raises UserError when the file cannot be written, or appended to (not UTF-8): it stays as it is then.
+        """
         path = caption_path(image, self._extension)
         # Another image of the same stem comes later and writes this file; sd-scripts appends the tags of both.
         if self._writers[path] != image and not (self._appends and self._options.sd_compat):
-            return
+            return None
         old = read_bytes(path)
         if self._appends and old:
             tags = merge_existing(decode(old, path), tags, self._options)
         text = self._options.caption_separator.join(with_trigger(tags, self._trigger)) + "\n"
-        if text.encode() != old:
-            self._group.write(path, text)
+        if text.encode() == old:
+            return None
+        self._group.write(path, text)
+        return old or b"", text
 
 
 class CaptionTable:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from core.tagging.options import CaptionOptions
     from core.tagging.preview import ImageChange, TagChange
-    from core.tagging.results import TagChange as DryChange
+    from core.tagging.results import CaptionChange as DryChange
     from tui.screens.tag_preview import Answer
 
 BAR = 24

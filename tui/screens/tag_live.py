@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from core.tagging.descriptors import TaggerModel
     from core.tagging.options import TagRequest
     from core.tagging.preview import ImageChange
-    from core.tagging.results import TagChange as DryChange
+    from core.tagging.results import CaptionChange as DryChange
 
     Question = tuple[TagRequest, tuple[TaggerModel, ...]]
 
