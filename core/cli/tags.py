@@ -43,7 +43,11 @@ def tags(
     workspace = place_of(context).workspace()
     counted, unread = _read(workspace, dataset)
     if trigger is not None:
-        _judge(counted, trigger, keep or (), unread, json_)
+        from core.dataset import kept_tags
+
+        name = dataset.strip("/").partition("/")[0]
+        kept = kept_tags.load(workspace, name, trigger)  # decided in the app
+        _judge(counted, trigger, [*(keep or ()), *kept], unread, json_)
         return
     total, rows = (counted.captions, counted.rows()) if beside is None else counted.together([beside])
     shown = rows[:number]
@@ -91,7 +95,7 @@ def _told(unread: list[str]) -> None:
         raise typer.Exit(1)
 
 
-def _judge(counted: TagTable, trigger: str, keep: list[str] | tuple[()], unread: list[str], as_json: bool) -> None:
+def _judge(counted: TagTable, trigger: str, keep: list[str], unread: list[str], as_json: bool) -> None:
     from core.dataset.traits import FEWEST, traits
 
     report = traits(counted, trigger, keep)

@@ -172,3 +172,33 @@ async def test_an_empty_dataset_has_no_tags(workspace: Workspace) -> None:
         assert "0 tags" in screen.query_one("#where", Line).plain
         await pilot.press("x", "r", "enter", "tab", "m")
         assert app.screen is screen
+
+
+async def test_a_plain_line_completes_tags_too(workspace: Workspace) -> None:
+    """The batch dialog's line shows the rest of the likeliest tag; `right` takes it, behind a comma as well."""
+    from tui.widgets.tag_input import Tags
+
+    make_dataset(workspace)
+    app = app_on(workspace)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await ready(pilot, app)
+        tags = Tags(app.vocabulary)
+        await until(pilot, lambda: app.vocabulary.is_ready)
+        assert await tags.get_suggestion("smile, op") == "smile, open mouth"
+        assert await tags.get_suggestion("Op") == "Open mouth"
+        assert await tags.get_suggestion("smile, ") is None and await tags.get_suggestion("") is None
+
+
+async def test_the_gate_knows_what_was_kept_in_the_app(
+    workspace: Workspace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`kohya-tui tags --trigger` passes when the trait was kept with `m`."""
+    from core.cli.main import main
+    from core.dataset import kept_tags
+
+    make_dataset(workspace, captions=TRAITS)
+    command = ["--workspace", str(workspace.root), "tags", "rinni", "--trigger", "rinni"]
+    assert main(command) == 1
+    kept_tags.keep(workspace, "rinni", "rinni", "blue eyes")
+    assert main(command) == 0
+    assert "kept" in capsys.readouterr().out

@@ -25,6 +25,7 @@ from tui.screens.dialogs import Choose, Dialog
 from tui.theme import Cells
 from tui.widgets.item_list import ItemList, Texts
 from tui.widgets.line import Lines, cut
+from tui.widgets.tag_input import Tags
 
 if TYPE_CHECKING:
     from core.dataset.groups import EditGroup
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 
 REST = 0.3
 """Seconds without a key before the captions are looked at."""
+_OF_TAGS = frozenset({"tag", "tags", "new name", "after this tag", "one tag"})
+"""Fields in which tags are completed."""
 TOLD = 3
 """So many refused files are told by name."""
 _ROLES = {"same": "muted", "gone": "bad", "new": "good"}
@@ -94,7 +97,10 @@ class BatchDialog(Dialog[batch.Plan]):
             yield Static(Content(self._form.why), id="text")
         for at, name in enumerate(self._form.fields):
             field = Input(
-                id=f"field-{at}", placeholder="0" if name.startswith("how many") else "", select_on_focus=False
+                id=f"field-{at}",
+                placeholder="0" if name.startswith("how many") else "",
+                select_on_focus=False,
+                suggester=Tags(self.app.vocabulary) if name in _OF_TAGS else None,
             )
             field.styles.width = "1fr"
             label = Static("first that stay" if name.startswith("how many") else name, classes="label")

@@ -147,6 +147,12 @@ class TagSide(Vertical):
             if score >= SUGGEST_FROM and category in {"general", "character"} and captions.tag_key(tag) not in have
         ][:4]
         self._redraw(place)
+        if not self.app.vocabulary.is_ready:
+            self.app.vocabulary.load(self._took_words)
+
+    def _took_words(self) -> None:
+        self.tags.tag_rows.categories = self.app.vocabulary.categories
+        self.tags.refresh()
 
     @work(thread=True, exclusive=True, group="background", exit_on_error=False)
     def load_background(self) -> None:
@@ -163,7 +169,8 @@ class TagSide(Vertical):
 
     def _took_background(self, categories: Mapping[str, str], limits: Limits) -> None:
         rows, place = self.tags.tag_rows, self.tags.place
-        rows.categories, rows.limits, rows.keep_tokens = categories, limits, limits.keep_tokens
+        rows.categories = {**categories, **self.app.vocabulary.categories}
+        rows.limits, rows.keep_tokens = limits, limits.keep_tokens
         self._redraw(place)
 
     def _redraw(self, place: int | None) -> None:

@@ -11,6 +11,7 @@ from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Vertical
 from textual.message import Message
+from textual.suggester import Suggester
 from textual.widgets import Input
 
 from core.text import printable
@@ -20,6 +21,7 @@ from tui.wiring import OurApp
 
 if TYPE_CHECKING:
     from core.dataset.completion import Completion
+    from tui.vocabulary import Vocabulary
 
 SHOWN = 8
 
@@ -49,6 +51,22 @@ def completion_cells(found: Completion, width: int, is_chosen: bool) -> Cells:
         (f" {letter}", role),
         (f"{short(found.count):>6}", "second" if found.source == 0 else "muted"),
     ]
+
+
+class Tags(Suggester):
+    """For a plain Input in which tags are typed: the rest of the likeliest one behind the cursor, `right` takes it."""
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        super().__init__(use_cache=False, case_sensitive=True)
+        self._vocabulary = vocabulary
+        vocabulary.load()
+
+    async def get_suggestion(self, value: str) -> str | None:
+        word = value.rpartition(",")[2].lstrip()
+        for found in self._vocabulary.complete(word, SHOWN) if word else ():
+            if found.tag.casefold().startswith(word.casefold()) and len(found.tag) > len(word):
+                return value + found.tag[len(word) :]
+        return None
 
 
 class TagInput(Vertical):
