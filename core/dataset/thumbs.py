@@ -6,8 +6,10 @@ import contextlib
 import hashlib
 import io
 import os
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from threading import Lock
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from core.dataset.pictures import decode, open_picture
 from core.files import write_atomic
@@ -17,9 +19,32 @@ from core.settings import cache_dir
 if TYPE_CHECKING:
     from PIL import Image
 
-_VERSION = 1
+Wanted = TypeVar("Wanted")
+_VERSION = 2
+_SIDES = (96, 256, 640, 1280)
+"""A picture is kept in these sizes, whatever box is asked for: another size of the window needs no other file."""
+_WHOLE = 24_000_000
+"""Pixels of a picture that is held to look at its parts; larger ones are halved."""
 _CHECKS = ((204, 204, 204), (154, 154, 154))
 """Two neutral greys behind what is transparent, in squares of 8 pixels."""
+
+
+class Requests(Generic[Wanted]):
+    """What is wanted next, for the threads that make it: what a newer call does not name again is dropped."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._waiting: list[Wanted] = []
+
+    def want(self, wanted: Sequence[Wanted]) -> None:
+        """These and no others, the first of them first."""
+        with self._lock:
+            self._waiting = list(reversed(wanted))
+
+    def take(self) -> Wanted | None:
+        """The next one, which is no longer waiting then; None when there is none."""
+        with self._lock:
+            return self._waiting.pop() if self._waiting else None
 
 
 def thumbnail(path: Path, box: tuple[int, int]) -> Image.Image:
@@ -34,25 +59,39 @@ def thumbnail(path: Path, box: tuple[int, int]) -> Image.Image:
         raise UserError(
             f"Cannot read {path}: {error.strerror or error}", "It was moved or deleted: scan the dataset again."
         ) from error
-    cached = _cache_file(path, facts, box)
-    if (image := _load(cached)) is not None:
-        return image
-    image = _make(path, box)
-    _store(cached, image)
-    return image
+    side = next((side for side in _SIDES if side >= max(box)), None)
+    if side is None:
+        return _scaled(_pixels(path, box), box)
+    cached = _cache_file(path, facts, side)
+    image = _load(cached, box)
+    if image is None:
+        image = _scaled(_pixels(path, (side, side)), (side, side))
+        _store(cached, image)
+    return _scaled(image, box)
 
 
-def _cache_file(path: Path, facts: os.stat_result, box: tuple[int, int]) -> Path:
-    name = f"{_VERSION}\0{path.absolute()}\0{facts.st_mtime_ns}\0{facts.st_size}\0{box[0]}x{box[1]}"
+def whole(path: Path) -> Image.Image:
+    """All of `path`'s pixels, for a close look; a picture of more than 24 megapixels is made smaller. Raises as
+    `thumbnail` does.
+    """
+    image = _pixels(path, None)
+    while image.width * image.height > _WHOLE:
+        image = image.reduce(2)
+    return _plain(image)
+
+
+def _cache_file(path: Path, facts: os.stat_result, side: int) -> Path:
+    name = f"{_VERSION}\0{path.absolute()}\0{facts.st_mtime_ns}\0{facts.st_size}\0{side}"
     digest = hashlib.blake2b(name.encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
     return cache_dir() / "thumbs" / digest[:2] / f"{digest}.jpg"
 
 
-def _load(cached: Path) -> Image.Image | None:
+def _load(cached: Path, box: tuple[int, int]) -> Image.Image | None:
     if not cached.is_file():
         return None
     try:
         image = open_picture(cached)
+        image.draft("RGB", box)
         decode(image, cached)
     except UserError:
         return None  # half a file after a power cut: made again
@@ -67,26 +106,35 @@ def _store(cached: Path, image: Image.Image) -> None:
         write_atomic(cached, stream.getvalue(), fsync=False)
 
 
-def _make(path: Path, box: tuple[int, int]) -> Image.Image:
-    from PIL import Image
-
+def _pixels(path: Path, box: tuple[int, int] | None) -> Image.Image:
+    """What is in the file as RGB, RGBA or L; at least twice as large as `box`, if the file is."""
     with open_picture(path) as image:
-        # a JPEG is decoded at half, a quarter or an eighth: ten times faster for large ones
-        image.draft("RGB", (box[0] * 2, box[1] * 2))
+        if box is not None:
+            # a JPEG is decoded at half, a quarter or an eighth: ten times faster for large ones
+            image.draft("RGB", (box[0] * 2, box[1] * 2))
         decode(image, path)
         picture: Image.Image = image
         if picture.mode.startswith(("I", "F")):
             picture = eight_bits(picture)
-        if picture.mode == "P" or "transparency" in picture.info:
+        if picture.mode in {"P", "LA", "PA", "La", "RGBa"} or "transparency" in picture.info:
             picture = picture.convert("RGBA")
-        if picture.mode in {"LA", "PA", "La", "RGBa"}:
-            picture = picture.convert("RGBA")
-        scale = min(box[0] / picture.width, box[1] / picture.height, 1.0)
-        size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
-        if picture.mode not in {"RGB", "RGBA", "L"}:
-            picture = picture.convert("RGB")
-        small = picture.resize(size, Image.Resampling.LANCZOS, reducing_gap=2.0)
-        return _on_checks(small) if small.mode == "RGBA" else small.convert("RGB")
+        return picture if picture.mode in {"RGB", "RGBA", "L"} else picture.convert("RGB")
+
+
+def _scaled(picture: Image.Image, box: tuple[int, int]) -> Image.Image:
+    from PIL import Image
+
+    scale = min(box[0] / picture.width, box[1] / picture.height, 1.0)
+    size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
+    if size != picture.size:
+        picture = picture.resize(size, Image.Resampling.LANCZOS, reducing_gap=2.0)
+    return _plain(picture)
+
+
+def _plain(picture: Image.Image) -> Image.Image:
+    if picture.mode == "RGBA":
+        return _on_checks(picture)
+    return picture if picture.mode == "RGB" else picture.convert("RGB")
 
 
 def eight_bits(picture: Image.Image) -> Image.Image:

@@ -25,7 +25,7 @@ def test_a_thumbnail_fits_and_is_made_once(tmp_path: Path, monkeypatch: pytest.M
     first = thumbnail(path, (80, 80))
     assert (first.size, first.mode) == ((80, 20), "RGB")
     assert len(cached()) == 1
-    monkeypatch.setattr("core.dataset.thumbs._make", None)  # making it again would fail
+    monkeypatch.setattr("core.dataset.thumbs._pixels", None)  # making it again would fail
     again = thumbnail(path, (80, 80))
     assert again.size == (80, 20)
     assert all(abs(a - b) <= 4 for a, b in zip(again.getpixel((5, 5)), (200, 30, 40), strict=True))  # type: ignore[arg-type]

@@ -135,9 +135,9 @@ def test_the_decision_comes_before_textual_is_imported() -> None:
 def test_the_picture_library_is_told_and_does_not_ask() -> None:
     """Imported with the first picture, while Textual owns the keyboard, it must neither ask nor guess the cell size."""
     code = (
-        "import tui.pictures as p; w = p.picture_widget('kitty', (9, 18)); "
-        "from textual_image._terminal import get_cell_size; print(w.__name__, tuple(get_cell_size()))"
+        "import tui.pictures as p; p.introduce('kitty', (9, 18)); "
+        "from textual_image._terminal import get_cell_size; print(tuple(get_cell_size()))"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert result.stdout.strip() == "TGPImage (9, 18)", result.stderr
+    assert result.stdout.strip() == "(9, 18)", result.stderr
     assert "\x1b" not in result.stdout

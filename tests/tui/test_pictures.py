@@ -5,7 +5,7 @@ from __future__ import annotations
 from PIL import Image
 
 from tui.pictures import size_in_cells
-from tui.widgets.image_view import half_blocks
+from tui.widgets.blocks import half_blocks
 
 NIGHT = (17, 19, 26)
 

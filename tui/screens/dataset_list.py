@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 from textual import on
 
-from tui.widgets.dataset_rows import ImageRows
+from tui.widgets.image_grid import ImageFaces, ImageGrid
 from tui.widgets.item_list import ItemList
 
 if TYPE_CHECKING:
     from tui.collection import Collection, Row
 
 
-class ImageList(ItemList):
+class ImageList(ImageGrid):
     """Posts `Moved` too when more is known of the image under the cursor."""
 
     def __init__(self) -> None:
@@ -36,7 +36,7 @@ class ImageList(ItemList):
     def open(self, collection: Collection, cursor: int | None = None) -> None:
         """Show this one from now on."""
         self._collection = collection
-        self.set_rows(ImageRows(collection), cursor)
+        self.set_rows(ImageFaces(collection), cursor)
 
     def go(self, row: Row | None) -> None:
         """Put the cursor on `row` when it is among the shown ones."""

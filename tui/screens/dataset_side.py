@@ -10,13 +10,18 @@ from textual.containers import Vertical
 from textual.timer import Timer
 from textual.widget import Widget
 
+from tui.crops import Crops
+from tui.theme import Cells
 from tui.widgets.dataset_rows import facts_of
-from tui.widgets.image_view import REST, ImageView
+from tui.widgets.image_view import FAR, FAR_REST, REST, ImageView
 from tui.widgets.lines import LiveLines
 from tui.wiring import OurApp
 
 if TYPE_CHECKING:
     from tui.collection import Row
+
+LATER = 0.5
+"""Seconds until the config is read, which imports much: the first frame and the first pictures come before it."""
 
 
 class ImageSide(Vertical):
@@ -31,17 +36,53 @@ class ImageSide(Vertical):
         self._row: Row | None = None
         self._rest: Timer | None = None
         self._counter_loaded = False
+        self._crops = Crops()
+        self._tokens: int | None = None
 
     def compose(self) -> Iterable[Widget]:
         yield ImageView(top=True, id="picture")
         yield LiveLines(id="facts")
+
+    def on_mount(self) -> None:
+        self.watch(self.app, "active_dataset", self._config_changed)
+        self.watch(self.app, "active_config", self._config_changed, init=False)
+        self.app.dataset_changed.subscribe(self, lambda _: self._config_changed())
+
+    def _config_changed(self) -> None:
+        self.set_timer(LATER, self._read_crops)
+
+    @work(thread=True, exclusive=True, group="crops", exit_on_error=False)
+    def _read_crops(self) -> None:
+        if self.app.workspace is not None and self.app.active_dataset is not None:
+            crops = Crops.read(self.app.workspace, self.app.active_dataset, self.app.active_config)
+            self.app.call_from_thread(self._took_crops, crops)
+
+    def _took_crops(self, crops: Crops) -> None:
+        self._crops = crops
+        if self.display and self._row is not None and self.picture.source == self._row.item.path:
+            self._show_picture(self._row)
+            self._show_facts(self._row)
+
+    def _show_picture(self, row: Row) -> None:
+        self.picture.show(row.item.path, now=True, kept=self._crops.kept(row.item.path, row.size))
+
+    def _show_facts(self, row: Row) -> None:
+        lines = facts_of(row, self.facts.size.width, self._tokens)
+        choice = self._crops.choice(row.item.path, row.size)
+        if choice is not None and row.size is not None:
+            scale = choice.resized[0] / row.size[0]
+            bucket: Cells = [(f"→ {choice.bucket[0]}×{choice.bucket[1]}", "text"), ("  ·  ", "muted")]
+            bucket += [(f"×{scale:.2f}", "caution" if scale > 1 else "text"), ("  ·  ", "muted")]
+            bucket.append((f"{choice.cropped:.0%} cut", "text"))
+            lines.insert(2, bucket)
+        self.facts.show(lines)
 
     def follow(self, row: Row | None) -> None:
         """The cursor is on `row`, or its facts are others."""
         self._row = row
         if self._rest is not None:
             self._rest.stop()
-        self._rest = self.set_timer(REST, self._rested)
+        self._rest = self.set_timer(FAR_REST if FAR else REST, self._rested)
 
     def look_again(self) -> None:
         """Find out whether another program wrote the caption."""
@@ -61,11 +102,12 @@ class ImageSide(Vertical):
             self.picture.show(None)
             self.facts.show([])
             return
-        self.picture.show(row.item.path, now=True)
+        self._show_picture(row)
         if row.caption:
             self._count_tokens(row)
         if not (row.caption and self._counter_loaded):  # else the count is there at once: one paint for both
-            self.facts.show(facts_of(row, self.facts.size.width, None))
+            self._tokens = None
+            self._show_facts(row)
 
     @work(thread=True, exclusive=True, group="tokens", exit_on_error=False)
     def _count_tokens(self, row: Row) -> None:
@@ -77,4 +119,5 @@ class ImageSide(Vertical):
     def _counted(self, row: Row, tokens: int) -> None:
         self._counter_loaded = True
         if row is self._row:
-            self.facts.show(facts_of(row, self.facts.size.width, tokens))
+            self._tokens = tokens
+            self._show_facts(row)

@@ -10,10 +10,12 @@ from textual.containers import Horizontal
 from textual.timer import Timer
 from textual.widget import Widget
 
+from core.dataset import captions
 from core.problems import Problem, UserError
-from core.text import printable
+from core.text import count_of, printable
 from tui import opening
 from tui.collection import Row
+from tui.crops import Crops
 from tui.screens.base import FIND, ModeScreen
 from tui.screens.review_side import TagSide
 from tui.screens.row_actions import ask_to_trash, mark_as_reviewed
@@ -66,6 +68,9 @@ class ReviewScreen(ModeScreen):
         Binding("right_square_bracket", "untagged(1)", "next untagged", show=False, id="review.next-untagged"),
         Binding("left_square_bracket", "untagged(-1)", "previous untagged", show=False, id="review.previous-untagged"),
         Binding("z", "zoom", "zoom", show=False, id="review.zoom", tooltip="Picture over the whole screen, and back"),
+        Binding("plus", "enlarge(1)", "closer", show=False, id="review.larger", key_display="+"),
+        Binding("minus", "enlarge(-1)", "further away", show=False, id="review.smaller", key_display="-"),
+        Binding("V", "check", "visual checker", show=False, id="review.visual-checker", tooltip="One tag, yes or no"),
         Binding("B", "batch", "edit captions", show=False, id="edit.batch", tooltip="Edit many captions at once"),
         Binding("number_sign", "tags_panel", "tags", show=False, id="review.tags-panel", tooltip="All tags"),
         Binding("D", "trash", "to the trash", show=False, id="list.trash", tooltip="Move to the trash"),
@@ -81,6 +86,7 @@ class ReviewScreen(ModeScreen):
         super().__init__()
         self.side = TagSide()
         self._rest: Timer | None = None
+        self._crops = Crops()
 
     @property
     def _row(self) -> Row | None:
@@ -107,6 +113,7 @@ class ReviewScreen(ModeScreen):
         row = collection.row_of(wanted) if collection is not None and wanted is not None else None
         self._show(row if row is not None else self._row)
         self.side.load_background()
+        self._read_crops()
 
     def on_resize(self) -> None:
         self.set_class(self.size.width < SLIM, "-slim")
@@ -114,6 +121,21 @@ class ReviewScreen(ModeScreen):
 
     def _config_chosen(self) -> None:
         self.side.load_background()
+        self._read_crops()
+
+    @work(thread=True, exclusive=True, group="crops", exit_on_error=False)
+    def _read_crops(self) -> None:
+        if self.app.workspace is not None and self.app.active_dataset is not None:
+            crops = Crops.read(self.app.workspace, self.app.active_dataset, self.app.active_config)
+            self.app.call_from_thread(self._took_crops, crops)
+
+    def _took_crops(self, crops: Crops) -> None:
+        self._crops = crops
+        if self._row is not None:
+            self._picture_of(self._row)
+
+    def _picture_of(self, row: Row) -> None:
+        self.picture.show(row.item.path, kept=self._crops.kept(row.item.path, row.size))
 
     def _opened(self) -> None:
         opening.ensure(self.app)
@@ -135,7 +157,7 @@ class ReviewScreen(ModeScreen):
         else:
             self.side.take(now)
             self._draw_head()
-            self.picture.show(now.item.path)
+            self._picture_of(now)
             self._follow()
 
     @on(TagSide.Edited)
@@ -157,7 +179,7 @@ class ReviewScreen(ModeScreen):
             self.where.set([(" No image to review. ", "text bold"), ("Import some in Dataset (1, then i).", "muted")])
             return
         self._draw_head()
-        self.picture.show(row.item.path)
+        self._picture_of(row)
         self._follow()
 
     def _draw(self) -> None:
@@ -258,6 +280,32 @@ class ReviewScreen(ModeScreen):
 
     def action_zoom(self) -> None:
         self.side.toggle_class("-off")
+        self.action_enlarge(-99)
+
+    def action_enlarge(self, steps: int) -> None:
+        """Closer or further away; while a part is enlarged the arrows move it."""
+        self.picture.enlarge(steps)
+        if self.picture.factor > 1:
+            self.picture.can_focus = True
+            self.picture.focus()
+        elif self.picture.can_focus:
+            self.picture.can_focus = False
+            self.set_focus(None if self.side.has_class("-off") else self.tags)
+
+    @work(exit_on_error=False)
+    async def action_check(self) -> None:
+        from tui.screens.checker import CheckerScreen
+        from tui.screens.dialogs import Ask
+
+        collection, row, place = self.app.collection, self._row, self.tags.place
+        if collection is None or row is None:
+            return
+        known = [tag for tag, _ in collection.tag_counts().most_common(5000)]
+        here = row.tags[place] if place is not None and place < len(row.tags) else ""
+        label = f"The tag to check on {count_of(len(collection.shown), 'image')}"
+        answer = await self.app.push_screen_wait(Ask("Visual checker", label, here, known))
+        if answer is not None and (tag := captions.clean_tag(answer)):
+            self.app.push_screen(CheckerScreen(collection, tag, row))
 
     @work(exit_on_error=False)
     async def action_trash(self) -> None:
@@ -275,6 +323,9 @@ class ReviewScreen(ModeScreen):
     def step_back(self) -> bool:
         if self.side.is_quick:
             self.side.action_quick()
+            return True
+        if self.picture.factor > 1:
+            self.action_enlarge(-99)
             return True
         if self._row is not None and self.side.has_class("-off"):
             self.action_zoom()

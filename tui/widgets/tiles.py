@@ -130,7 +130,7 @@ class TileGrid(Widget):
     @work(thread=True, exclusive=True, group="tiles", exit_on_error=False)
     def _load(self, tiles: list[Tile], width: int, height: int, behind: tuple[int, int, int]) -> None:
         from core.dataset.thumbs import thumbnail
-        from tui.widgets.image_view import half_blocks
+        from tui.widgets.blocks import half_blocks
 
         worker = get_current_worker()
         for tile in tiles:
