@@ -324,7 +324,7 @@ class TagsScreen(ModeScreen):
             field = Input(self.tags.word, placeholder="part of a tag", id="find")
             self.where.display = False
             await self.mount(field, before=self.where)
-            field.focus()
+            self.set_focus(field)  # at once: the next key may be there already
 
     @on(Input.Changed, "#find")
     def _typed(self, event: Input.Changed) -> None:

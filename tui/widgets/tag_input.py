@@ -113,7 +113,7 @@ class TagInput(Vertical):
         yield Input(self._value, placeholder=self._label, select_on_focus=False)
 
     def on_mount(self) -> None:
-        self.query_one(Input).focus()
+        self.screen.set_focus(self.query_one(Input))  # now: `focus` waits a turn, and the next key may be there already
         self.app.vocabulary.load(self._look)
         self.call_after_refresh(self._look)
 
