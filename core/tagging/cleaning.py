@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
+from core.dataset.captions import tag_key
 from core.problems import UserError
 from core.tagging.options import MERGES, ORDERS, THRESHOLDS, CaptionOptions, parse_replacements
 
@@ -44,7 +45,7 @@ class TagSet:
 
     def holds(self, tag: str) -> bool:
         """Whether the tag is in the set, in any spelling: case and underscores do not count."""
-        tag = _fold(tag)
+        tag = tag_key(tag)
         return tag in self.tags or (self.rule is not None and self.rule(tag))
 
 
@@ -158,7 +159,7 @@ def implied_by(tag: str) -> frozenset[str]:
     `grass` does not imply `ass`), or at its beginning where that is a verb (`holding sword` implies `holding`): `cat
     ears` implies no `cat`, `dress shirt` no `dress`, `no shirt` no `shirt`, `bow (weapon)` no `bow`.
     """
-    tag = _fold(tag)
+    tag = tag_key(tag)
     words = tag.split()
     if len(words) > _MOST_WORDS:
         return frozenset()
@@ -180,7 +181,7 @@ def overlapped(tags: Iterable[str]) -> frozenset[str]:
     """Those of `tags`, as they are spelled, that another of them implies."""
     spelled = list(tags)
     implied = frozenset().union(*map(implied_by, spelled)) if spelled else frozenset()
-    return frozenset(tag for tag in spelled if _fold(tag) in implied)
+    return frozenset(tag for tag in spelled if tag_key(tag) in implied)
 
 
 def parse_tag_thresholds(text: str) -> dict[str, float]:
@@ -193,7 +194,7 @@ def parse_tag_thresholds(text: str) -> dict[str, float]:
         if not entry.strip():
             continue
         name, _, number = entry.rpartition("=")
-        name = _fold(name.replace("\\;", ";"))
+        name = tag_key(name.replace("\\;", ";"))
         try:
             value = float(number)
         except ValueError:
@@ -212,7 +213,8 @@ def own_sets() -> dict[str, TagSet]:
     from core.settings import load
 
     return {
-        name: TagSet(name, "of your settings", frozenset(map(_fold, tags))) for name, tags in load().blacklists.items()
+        name: TagSet(name, "of your settings", frozenset(map(tag_key, tags)))
+        for name, tags in load().blacklists.items()
     }
 
 
@@ -252,10 +254,6 @@ def check_options(options: CaptionOptions) -> None:
 def _one_of(option: str, value: str, choices: Collection[str]) -> None:
     if value not in choices:
         raise UserError(f"{option}: there is no {value!r}", f"It is one of {', '.join(choices)}.")
-
-
-def _fold(tag: str) -> str:
-    return " ".join(tag.replace("_", " ").casefold().split())
 
 
 def _singular(tag: str) -> str:

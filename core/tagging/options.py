@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from core.problems import UserError
+from core.tagging import providers
 from core.tagging.models import DEMO
 
 if TYPE_CHECKING:
@@ -17,7 +18,9 @@ POLICIES = ("overwrite", "append", "skip", "only-untagged")
 """`skip` leaves every image alone that has a caption file with text, `only-untagged` those whose caption holds more
 than the trigger word.
 """
-PROVIDERS = ("auto", "cuda", "tensorrt", "tensorrt-rtx", "migraphx", "rocm", "openvino", "cpu")
+APPENDING = ("append", "only-untagged")
+"""Policies that keep what stands in a caption."""
+PROVIDERS = ("auto", *providers.PROVIDERS)
 MERGES = ("union", "intersection", "subtract")
 """What several models' tags become: those of any, those of all, those of the first that no other names."""
 ORDERS = ("auto", "model", "score", "name")

@@ -21,8 +21,6 @@ from core.tagging.pace import Pace
 from core.tagging.reading import MemoryGate, ModelInput, Picture, Rows, Stopped, one_line, read_picture
 from core.tagging.session import Staged, TaggerSession
 
-__all__ = ["Lane", "Tagged", "one_line", "tag_images"]
-
 Lane = Sequence[TaggerSession]
 """All models of a pass, loaded on one device; `run` of each is called from one thread."""
 _WINDOW = 512

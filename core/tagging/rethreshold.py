@@ -22,7 +22,7 @@ from core.tagging.cleaning import check_options
 from core.tagging.labels import Category
 from core.tagging.listing import caption_path, find_images, last_of_each, wanted
 from core.tagging.merging import PassCaptioner
-from core.tagging.options import CaptionOptions, TagRequest
+from core.tagging.options import APPENDING, CaptionOptions, TagRequest
 from core.tagging.preview import LIMIT, Preview, TagChange
 from core.tagging.score_table import ScoreTable
 from core.tagging.scores import model_key, read_table, scores_folder
@@ -33,8 +33,6 @@ from core.tagging.writing import CaptionFiles
 if TYPE_CHECKING:
     from core.tagging.descriptors import TaggerModel
     from core.workspace import Workspace
-
-APPENDING = ("append", "only-untagged")
 
 
 class Rethreshold:

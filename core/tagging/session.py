@@ -13,7 +13,6 @@ from core.problems import UserError
 from core.settings import cache_dir
 from core.tagging.descriptors import InputFormat
 from core.tagging.engines import create, first_line
-from core.tagging.engines import physical_cores as physical_cores
 from core.tagging.feeding import BoundFeed, Feed, PlainFeed, Slot
 from core.tagging.graph import input_shape
 from core.tagging.labels import LabelSet, read_labels

@@ -10,7 +10,7 @@ from typing import Protocol
 from core.dataset.captions import decode, read_bytes, tag_key, trigger_tags
 from core.tagging.captioning import merge_existing
 from core.tagging.listing import caption_path
-from core.tagging.options import CaptionOptions
+from core.tagging.options import APPENDING, CaptionOptions
 
 
 class Group(Protocol):
@@ -44,7 +44,7 @@ class CaptionFiles:
         self._options = options
         self._writers = writers
         self._extension = extension
-        self._appends = policy in ("append", "only-untagged")  # a trigger word that stands there stays
+        self._appends = policy in APPENDING  # a trigger word that stands there stays
         self._trigger = trigger
 
     def write(self, image: Path, tags: Sequence[str], size: tuple[int, int] | None) -> tuple[bytes, str] | None:

@@ -44,10 +44,11 @@ def test_pipeline_against_the_bare_model(capsys: pytest.CaptureFixture[str]) -> 
 def measure() -> str:
     """The figures of the pipeline in this process."""
     from core.settings import Settings
+    from core.tagging.engines import physical_cores
     from core.tagging.models import find_model
     from core.tagging.pipeline import tag_images
     from core.tagging.preprocess import load_image, prepare
-    from core.tagging.session import open_session, physical_cores
+    from core.tagging.session import open_session
 
     session = open_session(find_model(str(GOLDENS / "model" / "SmilingWolf_tiny-dyn"), None, Settings()), "cpu")
     paths = [GOLDENS / "images" / "good" / name for name in PICTURES] * 8
