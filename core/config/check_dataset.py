@@ -147,6 +147,10 @@ def _caption_options(where: str, values: Mapping[str, Any]) -> Iterator[Problem]
     if isinstance(prefix, str) and prefix and not prefix.rstrip().endswith(","):
         message = f"{shown(prefix)} is joined with a blank: it becomes one tag with the first"
         yield warning("KT310", f"{where}.caption_prefix", message, f'Write "{prefix.strip()}," with a comma.')
+    suffix = values.get("caption_suffix")
+    if isinstance(suffix, str) and suffix and not suffix.lstrip().startswith(","):
+        message = f"{shown(suffix)} is joined with a blank: it becomes one tag with the last"
+        yield warning("KT310", f"{where}.caption_suffix", message, f'Write ", {suffix.strip()}" with a comma.')
 
 
 def _twice(dataset: ResolvedDataset, workspace: Workspace) -> Iterator[Problem]:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from core.config.check_options import DATASET, error, warning
+from core.config.check_caches import check_caches
+from core.config.check_options import DATASET, error, first_names, warning
+from core.config.check_pictures import check_pictures
 from core.config.resolved import ResolvedSubset, images_in, resolve
 from core.config.values import shown
 from core.dataset import captions
-from core.dataset.model import IMAGE_EXTENSIONS, is_image_name
+from core.dataset.model import IMAGE_EXTENSIONS, is_image_name, parse_folder_name
 from core.problems import Problem, UserError
 from core.text import count_of, printable
 
@@ -23,11 +24,11 @@ if TYPE_CHECKING:
 
 _TOKENS_AT_MOST = 20_000
 """Captions whose tokens are counted; beyond, counting would take seconds."""
-_CACHE = re.compile(r"(.+)_\d{4,5}x\d{4,5}(?:_\w+)?\.npz$")
+_CHOICE = re.compile(r"\{[^{}]*\|[^{}]*\}")
 _OTHERS = frozenset({".gif", ".tif", ".tiff", ".avif", ".jxl", ".heic", ".tga", ".jfif"})
 
 
-def check_folders(config: Config, workspace: Workspace, trigger: str | None) -> Iterator[Problem]:
+def check_folders(config: Config, workspace: Workspace, trigger: str | None, script: str) -> Iterator[Problem]:
     """The folders of all subsets with their images and captions."""
     train = config.effective()
     subsets = [subset for dataset in resolve(config, workspace) for subset in dataset.subsets]
@@ -39,12 +40,40 @@ def check_folders(config: Config, workspace: Workspace, trigger: str | None) -> 
         found.extend(_folder(subset, names, workspace))
         if names and subset.folder is not None:
             found.extend(check_captions(subset.folder, names, subset.values, workspace, train, trigger))
-            if train.get("cache_latents_to_disk"):
-                found.extend(_stale(subset.folder, names, workspace))
+            extension = str(subset.values.get("caption_extension") or ".caption")
+            found.extend(check_caches(subset.folder, names, extension, workspace, train, script))
+            found.extend(check_pictures(subset.folder, names, subset.values, workspace, train))
+            found.extend(_repeats_in_the_name(config, subset))
     yield from found
+    if not subsets and isinstance(train.get("train_data_dir"), str) and not train.get("dataset_config"):
+        yield _no_numbered_folder(str(train["train_data_dir"]), workspace)
     if subsets and not any(counts):
         hint = "See the lines above; the trainer would end at once, with exit code 0."
         yield error("KT207", DATASET, "there is no picture to train on", hint)
+
+
+def _no_numbered_folder(name: str, workspace: Workspace) -> Problem:
+    """config_util.py, generate_dreambooth_subsets_config_by_subdirs: only folders named `<repeats>_<name>` count."""
+    folder = workspace.root / Path(name).expanduser()
+    where = "train.toml: train_data_dir"
+    if images_in(folder):
+        hint = f"Name its parent, {Path(name).parent.as_posix()}, with the pictures in a folder such as 10_name."
+        return error("KT207", where, "is the folder of the pictures, and must be the one above it", hint)
+    if images_in(folder) is None:
+        return error("KT207", where, f"there is no folder {name}", f"Paths are relative to {workspace.root}.")
+    hint = "Name them <repeats>_<name>, such as 10_rinni; all others are left out."
+    return error("KT207", where, "has no folder named <repeats>_<name>: the trainer would end at once", hint)
+
+
+def _repeats_in_the_name(config: Config, subset: ResolvedSubset) -> Iterator[Problem]:
+    parsed = parse_folder_name(subset.folder.name) if subset.folder is not None else None
+    if parsed is None or parsed[0] < 2 or not config.text("dataset").strip() or subset.repeats != 1:
+        return
+    places = (subset.where, subset.where.partition(".")[0], "general")
+    if all(config.get("dataset", f"{place}.num_repeats") is None for place in places):
+        message = f"the {parsed[0]} of {printable(subset.folder.name if subset.folder else '')} is not read here"
+        hint = f"Set num_repeats = {parsed[0]}; without it every picture is shown once."
+        yield warning("KT132", f"{DATASET}: {subset.where}.num_repeats", message, hint, fixable=True)
 
 
 def _folder(subset: ResolvedSubset, names: list[str] | None, workspace: Workspace) -> Iterator[Problem]:
@@ -76,7 +105,7 @@ def _names(folder: Path, names: Sequence[str], place: str) -> Iterator[Problem]:
     stems = Counter(name.rpartition(".")[0] for name in names)
     shared = [stem for stem, count in stems.items() if count > 1]
     if shared:
-        message = f"{count_of(len(shared), 'pair')} of pictures share one caption: {_first(shared)}"
+        message = f"{count_of(len(shared), 'pair')} of pictures share one caption: {first_names(shared)}"
         yield warning("KT106", place, message, "Rename one of each pair.")
     mixed, others = [], []
     for path in folder.iterdir():
@@ -86,25 +115,11 @@ def _names(folder: Path, names: Sequence[str], place: str) -> Iterator[Problem]:
         elif ending in _OTHERS:
             others.append(name)
     if mixed:
-        message = f"{count_of(len(mixed), 'picture')} ignored for the mixed case of the ending: {_first(mixed)}"
+        message = f"{count_of(len(mixed), 'picture')} ignored for the mixed case of the ending: {first_names(mixed)}"
         yield warning("KT107", place, message, "Write the ending in small letters.")
     if others:
-        message = f"{count_of(len(others), 'picture')} in a format that the trainer ignores: {_first(others)}"
+        message = f"{count_of(len(others), 'picture')} in a format that the trainer ignores: {first_names(others)}"
         yield warning("KT108", place, message, "Bring them in with kohya-tui import, which converts them to PNG.")
-
-
-def _stale(folder: Path, names: Sequence[str], workspace: Workspace) -> Iterator[Problem]:
-    times = {name[: name.rindex(".")]: (folder / name).stat().st_mtime_ns for name in names}
-    stale = []
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            match = _CACHE.match(entry.name)
-            if match and match[1] in times and entry.stat().st_mtime_ns < times[match[1]]:
-                stale.append(entry.name)
-    if stale:
-        message = f"{count_of(len(stale), 'cached picture')} older than the picture: the old content is trained"
-        hint = "Delete these .npz files; the trainer makes them again."
-        yield warning("KT136", workspace.key_of(folder), f"{message}: {_first(stale)}", hint)
 
 
 def check_captions(
@@ -119,6 +134,12 @@ def check_captions(
     where = workspace.key_of(folder)
     extension = str(values.get("caption_extension") or ".caption")
     texts, missing, faults = _read_captions(folder, images, extension)
+    strange = faults.get("KT135", [])
+    if strange:
+        message = f"{count_of(len(strange), 'picture')} without a caption take that of another: {first_names(strange)}"
+        hint = "Give them captions of their own: four parts are cut off a name with many underscores."
+        yield warning("KT135", where, message, hint)
+    yield from _marks(where, texts, values)
     yield from _missing(where, folder, images, missing, extension, values)
     for code, (message, hint, is_error) in _FAULTS.items():
         names = faults.get(code, [])
@@ -126,7 +147,7 @@ def check_captions(
             continue
         if names:
             make = error if is_error else warning
-            yield make(code, where, f"{count_of(len(names), 'caption')} {message}: {_first(names)}", hint)
+            yield make(code, where, f"{count_of(len(names), 'caption')} {message}: {first_names(names)}", hint)
     yield from _shuffle(where, texts, values)
     if trigger and texts:
         wanted = [captions.tag_key(tag) for tag in captions.split(trigger)]
@@ -138,7 +159,7 @@ def check_captions(
         if without:
             hint = f"Put it first everywhere: kohya-tui trigger DATASET '{trigger}'"
             message = f"{count_of(len(without), 'caption')} without {printable(trigger)} as the first tag"
-            yield warning("KT134", where, f"{message}: {_first(without)}", hint)
+            yield warning("KT134", where, f"{message}: {first_names(without)}", hint)
     yield from _tokens(where, texts, train)
 
 
@@ -164,6 +185,9 @@ def _read_captions(
             raw = captions.read_bytes(folder / name)
         except UserError:
             raw = None
+        if raw is None and (other := _cropped_name(folder, image, extension)) is not None:
+            faults.setdefault("KT135", []).append(f"{image} ({other.name})")
+            continue
         if raw is None:
             missing.append(image)
             continue
@@ -187,6 +211,29 @@ def _read_captions(
     return texts, missing, faults
 
 
+def _cropped_name(folder: Path, image: str, extension: str) -> Path | None:
+    """The caption file of the name without its last four parts (train_util.py, read_caption, base_name_face_det)."""
+    parts = image[: image.rindex(".")].split("_")
+    path = folder / ("_".join(parts[:-4]) + extension)
+    return path if len(parts) >= 5 and path.is_file() else None
+
+
+def _marks(where: str, texts: Mapping[str, str], values: Mapping[str, Any]) -> Iterator[Problem]:
+    """Signs that mean something only with an option, and are trained as text without it."""
+    if not values.get("keep_tokens_separator"):
+        bars = [name for name, text in texts.items() if "|||" in text]
+        if bars:
+            message = f"{count_of(len(bars), 'caption')} with |||, which is trained as text: {first_names(bars)}"
+            yield warning("KT139", where, message, 'Set keep_tokens_separator = "|||" in dataset.toml.')
+    if not values.get("enable_wildcard"):
+        choices = [name for name, text in texts.items() if "{" in text and _CHOICE.search(text)]
+        if choices:
+            message = (
+                f"{count_of(len(choices), 'caption')} with {{a|b}}, which is trained as text: {first_names(choices)}"
+            )
+            yield warning("KT139", where, message, "Set enable_wildcard = true in dataset.toml.")
+
+
 def _missing(
     where: str, folder: Path, images: Sequence[str], missing: list[str], extension: str, values: Mapping[str, Any]
 ) -> Iterator[Problem]:
@@ -204,7 +251,9 @@ def _missing(
         yield warning("KT123", where, f"{message}: {instead}", hint, fixable=True)
         return
     hint = "Tag them: kohya-tui tag DATASET"
-    message = f"{len(missing)} of {count_of(len(images), 'picture')} without a caption, {instead}: {_first(missing)}"
+    message = (
+        f"{len(missing)} of {count_of(len(images), 'picture')} without a caption, {instead}: {first_names(missing)}"
+    )
     yield warning("KT122", where, message, hint)
 
 
@@ -236,10 +285,5 @@ def _tokens(where: str, texts: Mapping[str, str], train: Mapping[str, Any]) -> I
     if long:
         larger = next((each for each in (150, 225) if each > limit), None)
         hint = f"Set max_token_length = {larger}." if larger else "Shorten them; what comes last is cut off."
-        message = f"{count_of(len(long), 'caption')} longer than {limit} tokens: {_first(long)}"
+        message = f"{count_of(len(long), 'caption')} longer than {limit} tokens: {first_names(long)}"
         yield warning("KT118", where, message, hint, fixable=larger is not None)
-
-
-def _first(names: Sequence[str], limit: int = 3) -> str:
-    shown_names = ", ".join(printable(name) for name in names[:limit])
-    return shown_names if len(names) <= limit else f"{shown_names} and {len(names) - limit:,} more"

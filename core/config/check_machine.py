@@ -82,9 +82,29 @@ def check_models(config: Config, workspace: Workspace, script: str, settings: Se
         if isinstance(value, str) and value and not (workspace.root / Path(value).expanduser()).exists():
             hint = f"Paths are relative to {workspace.root}."
             yield error("KT206", f"{TRAIN}: {other}", f"there is no {value}", hint)
+    yield from _resume(config, workspace)
     if config.script != script:
         message = f"this config is written for {config.script}, but its base model needs {script}"
         yield warning("KT222", where, message, "Choose the base model again, or make a config from the right preset.")
+
+
+def _resume(config: Config, workspace: Workspace) -> Iterator[Problem]:
+    """A state that the trainer was still writing, or no state at all: train_state.json first, random states last."""
+    named = config.get("train", "resume")
+    folder = workspace.root / Path(named).expanduser() if isinstance(named, str) and named else None
+    where = f"{TRAIN}: resume"
+    if folder is None or not folder.exists():
+        return
+    if folder.is_file():
+        hint = "Name the folder that ends in -state; a file goes into network_weights."
+        yield error("KT257", where, f"{named} is a file, not a saved state", hint)
+    elif not (folder / "random_states_0.pkl").exists():
+        yield error(
+            "KT257", where, f"{named} is no whole state", "Choose an earlier one: it was cut off while writing."
+        )
+    elif config.get("train", "network_weights"):
+        message = "has its own weights: those of network_weights are loaded and then replaced"
+        yield info("KT318", where, message, "Keep resume to go on, or network_weights to train further.")
 
 
 def _model_missing(where: str, name: str, workspace: Workspace, config: str) -> Problem:

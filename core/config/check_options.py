@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ from core.config.resolved import network_scale
 from core.config.schema import Field, fields, network_args, only_dataset, suggest
 from core.config.values import complaint, shown
 from core.problems import Problem, Severity
+from core.text import printable
 
 if TYPE_CHECKING:
     from core.config.documents import Config
@@ -44,6 +45,12 @@ def warning(code: str, where: str, message: str, hint: str | None = None, *, fix
 def info(code: str, where: str, message: str, hint: str | None = None, *, fixable: bool = False) -> Problem:
     """What is good to know."""
     return Problem(Severity.INFO, code, where, message, hint, fixable)
+
+
+def first_names(names: Sequence[str], limit: int = 3) -> str:
+    """The first few of them as they may be shown, and how many more there are."""
+    few = ", ".join(printable(name) for name in names[:limit])
+    return few if len(names) <= limit else f"{few} and {len(names) - limit:,} more"
 
 
 def mixed_lists(data: Mapping[str, Any], file: str) -> Iterator[Problem]:

@@ -20,6 +20,7 @@ from core.config.schema import (
     suggest,
     torch_optimizers,
 )
+from core.dataset.model import parse_folder_name
 from core.problems import Problem
 
 if TYPE_CHECKING:
@@ -183,6 +184,14 @@ def _into_list(config: Config, workspace: Workspace, key: str) -> None:
         config.unset("train", key)
 
 
+def _repeats(config: Config, workspace: Workspace, place: str) -> None:
+    for dataset in resolve(config, workspace):
+        for subset in dataset.subsets:
+            parsed = parse_folder_name(subset.folder.name) if subset.folder is not None else None
+            if f"{subset.where}.num_repeats" == place and parsed is not None:
+                config.set("dataset", place, parsed[0])
+
+
 def _sdpa(config: Config, workspace: Workspace, key: str) -> None:
     config.unset("train", "xformers")
     config.set("train", "sdpa", True)
@@ -197,6 +206,7 @@ _FIXES: dict[str, Fix] = {
     "KT118": _tokens,
     "KT123": _extension,
     "KT131": _keep_first,
+    "KT132": _repeats,
     "KT202": _rename,
     "KT203": _remove,
     "KT204": _prompt_file,

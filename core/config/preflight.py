@@ -21,9 +21,10 @@ from core.config.check_machine import (
 )
 from core.config.check_numbers import check_numbers
 from core.config.check_options import check_files, check_options, error, named, warning
+from core.config.check_pictures import check_advice, check_division
 from core.config.check_training import check_training
 from core.config.plan import Plan, plan
-from core.config.resolved import images_in, is_script_sure, script_of
+from core.config.resolved import images_in, is_script_sure, resolve, script_of
 from core.config.secrets import check_secrets
 from core.problems import Problem, Severity
 
@@ -110,12 +111,15 @@ def _check(
     if "dataset" in config.broken:
         return
     yield from check_dataset_file(config, workspace, script)
-    folders = list(check_folders(config, workspace, settings.trigger))
+    folders = list(check_folders(config, workspace, settings.trigger, script))
     yield from folders
     planned = planned if planned is not None else plan(config, workspace)
     codes = {"KT133", "KT236"} | (set() if any(problem.code == "KT120" for problem in folders) else {"KT233"})
     yield from (problem for problem in planned.problems if problem.code in codes)
     yield from check_output(config, workspace, planned)
+    datasets, train = resolve(config, workspace), config.effective()
+    yield from check_division(datasets, train, planned)
+    yield from check_advice(datasets, train, planned)
 
 
 def _sorted(problems: Iterable[Problem]) -> list[Problem]:

@@ -30,9 +30,9 @@ MODEL = "models/sd15.safetensors"
 
 @pytest.fixture
 def ready(workspace: Workspace) -> Workspace:
-    """Twelve captioned pictures of rinni and a base model."""
+    """Thirty captioned pictures of rinni and a base model."""
     folder = workspace.train_data / "rinni" / "10_rinni"
-    for number in range(12):
+    for number in range(30):
         picture(folder / f"{number}.png", 768, 768)
         (folder / f"{number}.txt").write_text(f"rinni, 1girl, solo, tag {number}\n")
     checkpoint(workspace.root / MODEL, SHAPES["SD1.5"])
