@@ -80,9 +80,9 @@ def plan_upright(
             if path.suffix.lower() not in _MAY_BE_TURNED or not path.is_file():
                 continue
             looked_at += 1
-            orientation, obstacle = _facts(path)
-            if obstacle is not None:
-                skipped.append((path, obstacle))
+            orientation, reason = _facts(path)
+            if reason is not None:
+                skipped.append((path, reason))
             elif orientation is not None:
                 found.append(TurnedImage(path, orientation))
     return UprightPlan(f"Turn {target} upright", tuple(found), tuple(skipped), looked_at)

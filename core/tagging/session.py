@@ -144,7 +144,8 @@ class TaggerSession:
             self._prove(self._unproven, staged, scores)
         if self.model.format.is_logits:
             np.negative(scores, out=scores)
-            np.exp(scores, out=scores)
+            with np.errstate(over="ignore"):  # below -88 the probability is 0, and nothing to warn of
+                np.exp(scores, out=scores)
             scores += 1
             np.reciprocal(scores, out=scores)
         return scores
