@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -250,3 +251,16 @@ def test_the_guides_advice_is_a_hint(ready: Workspace) -> None:
     problems = found(config, ready)
     assert {problem.severity for problem in problems if problem.code in {"KT150", "KT151", "KT152"}} == {INFO}
     assert {"KT150", "KT151", "KT152"} <= {problem.code for problem in problems}
+
+
+def test_every_code_has_its_line_in_the_help() -> None:
+    """`kohya-tui help problems` explains each code that the program can say, and none that it cannot."""
+    root = Path(__file__).parents[2]
+    said: set[str] = set()
+    for room in ("core", "tui"):
+        for path in (root / room).rglob("*.py"):
+            said.update(re.findall(r'"(KT\d{3})"', path.read_text("utf-8")))
+    explained = re.findall(
+        r"^\| (KT\d{3}) \|", (root / "core" / "help" / "problems.md").read_text("utf-8"), re.MULTILINE
+    )
+    assert sorted(explained) == sorted(said)
