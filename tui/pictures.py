@@ -145,17 +145,21 @@ def _for_sixel(picture: Image.Image, pixels: tuple[int, int], cells: tuple[int, 
     def encoded(image: Image.Image, colours: int) -> str:
         return str(sixel.image_to_sixels(image, sixel.SixelOptions(colors=colours, quantize="maxcoverage")))
 
-    half = picture.resize((max(1, pixels[0] // 2), max(1, pixels[1] // 2)), reducing_gap=2.0)
-    image = half.resize(pixels, Image.Resampling.NEAREST)
+    def coarse(side: int) -> Image.Image:
+        small = picture.resize((max(1, pixels[0] // side), max(1, pixels[1] // side)), reducing_gap=2.0)
+        return small.resize(pixels, Image.Resampling.NEAREST)
+
+    image = coarse(2)
     data = encoded(image, 64)
     if len(data) * 2.2 < limit:
         sharp = picture.resize(pixels, reducing_gap=2.0)
         whole = encoded(sharp, 64)
         if len(whole) <= limit:
             return Ready(sharp, whole, cells)
-    for colours in (32, 16, 8):
+    for side, colours in ((2, 32), (2, 16), (3, 16), (4, 16), (6, 16)):
         if len(data) <= limit:
             break
+        image = coarse(side)
         data = encoded(image, colours)
     return Ready(image, data, cells)
 

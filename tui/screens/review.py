@@ -87,6 +87,7 @@ class ReviewScreen(ModeScreen):
         self.side = TagSide()
         self._rest: Timer | None = None
         self._crops = Crops()
+        self._zoomed = False
 
     @property
     def _row(self) -> Row | None:
@@ -171,7 +172,7 @@ class ReviewScreen(ModeScreen):
         if row is None and rows:
             row = rows[0]
         self.side.show(row)
-        self.side.set_class(row is None, "-off")
+        self.side.set_class(row is None or self._zoomed, "-off")
         self.app.review_item = row.item.path if row is not None else None
         if row is None:
             self.picture.show(None)
@@ -279,7 +280,8 @@ class ReviewScreen(ModeScreen):
             self._show(None)
 
     def action_zoom(self) -> None:
-        self.side.toggle_class("-off")
+        self._zoomed = not self._zoomed
+        self.side.set_class(self._zoomed or self._row is None, "-off")
         self.action_enlarge(-99)
 
     def action_enlarge(self, steps: int) -> None:
@@ -327,7 +329,7 @@ class ReviewScreen(ModeScreen):
         if self.picture.factor > 1:
             self.action_enlarge(-99)
             return True
-        if self._row is not None and self.side.has_class("-off"):
+        if self._zoomed:
             self.action_zoom()
             return True
         return False
