@@ -92,6 +92,9 @@ def _level(values: Any, level: str, place: str) -> Iterator[Problem]:
 def _dataset(dataset: ResolvedDataset, train: Mapping[str, Any], script: str) -> Iterator[Problem]:
     values, where = dataset.values, f"{DATASET}: {dataset.where}"
     resolution = dataset.resolution
+    if any(side < 1 for side in resolution or ()):
+        yield error("KT209", where, "a resolution of nothing cannot be trained", "Write 768 (SD1.5) or 1024 (SDXL).")
+        return
     if beyond_reason(dataset):
         message = f"a side above {LARGEST_SIDE:,} pixels or more than {LARGEST_REPEATS:,} repeats cannot be meant"
         yield error("KT209", where, message, "Look for a digit too many.")

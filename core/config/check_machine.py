@@ -82,6 +82,17 @@ def check_models(config: Config, workspace: Workspace, script: str, settings: Se
         if isinstance(value, str) and value and not (workspace.root / Path(value).expanduser()).exists():
             hint = f"Paths are relative to {workspace.root}."
             yield error("KT206", f"{TRAIN}: {other}", f"there is no {value}", hint)
+    weights = config.get("train", "base_weights")
+    vae = config.get("train", "vae")
+    others = [("base_weights", item) for item in weights] if isinstance(weights, list) else []
+    others += [("vae", vae)] if isinstance(vae, str) and vae.endswith((".safetensors", ".ckpt", ".pt")) else []
+    for other, value in others:
+        if isinstance(value, str) and value and not (workspace.root / Path(value).expanduser()).exists():
+            hint = f"Paths are relative to {workspace.root}."
+            yield error("KT206", f"{TRAIN}: {other}", f"there is no {value}", hint)
+    if config.get("train", "dim_from_weights") is True and not config.get("train", "network_weights"):
+        hint = "Name the LoRA whose dim is meant, or remove dim_from_weights."
+        yield error("KT253", f"{TRAIN}: dim_from_weights", "needs network_weights", hint, fixable=True)
     yield from _resume(config, workspace)
     if config.script != script:
         message = f"this config is written for {config.script}, but its base model needs {script}"

@@ -223,8 +223,10 @@ def beyond_reason(dataset: ResolvedDataset) -> bool:
     """Whether a number is so large or so small that counting would take forever: no trainer would get through it."""
     sides = [*(dataset.resolution or ()), *(dataset.values.get(key) for key in ("min_bucket_reso", "max_bucket_reso"))]
     repeats = [subset.repeats for subset in dataset.subsets]
-    return any(isinstance(side, int) and abs(side) > LARGEST_SIDE for side in sides) or any(
-        number > LARGEST_REPEATS for number in repeats
+    return (
+        any(isinstance(side, int) and abs(side) > LARGEST_SIDE for side in sides)
+        or any(side < 1 for side in dataset.resolution or ())
+        or any(number > LARGEST_REPEATS for number in repeats)
     )
 
 

@@ -122,6 +122,9 @@ CASES: list[tuple[str, Severity, dict[str, Any], str, dict[str, Any]]] = [
     ("KT251", ERROR, {"optimizer_type": "adagrad"}, "Adagrad", {"optimizer_type": "Adagrad"}),
     ("KT253", ERROR, {"use_8bit_adam": True, "optimizer_type": "AdamW"}, "optimizer_type", {"optimizer_type": "AdamW"}),
     ("KT253", ERROR, {"fused_backward_pass": True}, "Adafactor", {"optimizer_type": "AdamW"}),
+    ("KT253", ERROR, {"dim_from_weights": True}, "network_weights", {"dim_from_weights": False}),
+    ("KT206", ERROR, {"base_weights": ["a.safetensors"]}, "relative", {"base_weights": [MODEL]}),
+    ("KT206", ERROR, {"vae": "a.safetensors"}, "relative", {"vae": MODEL}),
     ("KT254", ERROR, {"network_module": "networks.lroa"}, "networks.lora", {"network_module": "networks.lora"}),
     ("KT254", ERROR, {"network_module": "networks.lora_flux"}, "networks.lora", {"network_module": "networks.dylora"}),
     ("KT259", ERROR, {"network_args": ["conv_dim=four"]}, "whole number", {"network_args": ["conv_dim=4"]}),
@@ -172,6 +175,7 @@ def test_a_mistake_is_named_and_what_is_right_is_not(
     ("old", "new", "is_bad"),
     [
         ("batch_size = 1", "batch_size = 0", True),
+        ("batch_size = 1", "batch_size = 2", False),
         ("shuffle_caption = true", "caption_dropout_rate = 10.0", True),
         ("shuffle_caption = true", "caption_dropout_rate = 0.1", False),
         ("batch_size = 1", "validation_split = 1.5", True),
@@ -252,3 +256,20 @@ def test_packages_of_other_optimizers_networks_and_logs(ready: Workspace, tmp_pa
         (packages / name).mkdir()
     (packages / "wandb.py").touch()
     assert "KT404" not in {each.code for each in check(config, ready, settings)}
+
+
+@pytest.mark.parametrize("resolution", ["0", "-64", "[64, 0]"])
+def test_a_resolution_of_nothing(resolution: str, ready: Workspace) -> None:
+    """Said, and nothing divides by it."""
+    config = good(ready)
+    config.set_text("dataset", config.text("dataset").replace("resolution = 768", f"resolution = {resolution}"))
+    assert "cannot be trained" in one(found(config, ready), "KT209").message
+
+
+def test_the_demo_is_not_given_advice(ready: Workspace) -> None:
+    """Its pictures are few and small on purpose."""
+    for path in (ready.train_data / "rinni" / "10_rinni").glob("1*.png"):
+        path.unlink()
+    config = good(ready)
+    assert "KT150" in codes(config, ready)
+    assert "KT150" not in {problem.code for problem in check(config, ready, Settings(trainer="demo"))}
