@@ -87,6 +87,9 @@ def _level(values: Any, level: str, place: str) -> Iterator[Problem]:
         wrong = complaint(value, field, strict=True) if field is not None else None
         if field is not None and wrong is not None:
             yield error("KT209", where, wrong, field.help or None)
+        elif field is not None and field.choices and value not in field.choices:
+            choices = ", ".join(str(item) for item in field.choices)
+            yield error("KT209", where, f"must be one of {choices}, not {shown(value)}", field.help or None)
 
 
 def _dataset(dataset: ResolvedDataset, train: Mapping[str, Any], script: str) -> Iterator[Problem]:

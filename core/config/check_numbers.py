@@ -104,6 +104,8 @@ def _outside(where: str, value: Any, limit: _Limit) -> Problem | None:
     too_large = limit.high is not None and value > limit.high
     if not too_small and not too_large:
         return None
+    if limit.remedy == _EVERY and value < 0:  # 4 % -2 is 0 too
+        return warning("KT252", where, f"is {shown(value)}: the sign is ignored", limit.remedy)
     make = error if limit.severity is Severity.ERROR else warning
     return make("KT252", where, f"is {shown(value)}: {limit.effect}", limit.remedy)
 

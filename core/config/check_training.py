@@ -196,7 +196,14 @@ def _no_warmup(what: str, *, fixable: bool) -> Problem:
 def _network(train: Mapping[str, Any], script: str, *, is_sure: bool) -> Iterator[Problem]:
     module = train.get("network_module")
     where = f"{TRAIN}: network_module"
-    if not isinstance(module, str) or not module.startswith("networks."):
+    if not isinstance(module, str) or not module:
+        return
+    bare = module.removesuffix(".py").replace("/", ".").rpartition(".")[2]
+    if module != f"networks.{bare}" and f"networks.{bare}" in network_modules() and not module.startswith("lycoris"):
+        message = f"{shown(module)} is no module that sd-scripts can import"
+        yield error("KT254", where, message, f"Did you mean networks.{bare}?", fixable=True)
+        return
+    if not module.startswith("networks."):
         return
     if module not in network_modules():
         near = nearest(module, network_modules())

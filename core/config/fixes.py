@@ -154,7 +154,10 @@ def _nearest(names: Callable[[], Sequence[str]]) -> Fix:
 
 def _module(config: Config, workspace: Workspace, key: str) -> None:
     module = str(config.get("train", key))
-    if module not in network_modules():
+    bare = f"networks.{module.removesuffix('.py').replace('/', '.').rpartition('.')[2]}"
+    if module != bare and bare in network_modules():
+        config.set("train", key, bare)
+    elif module not in network_modules():
         _nearest(network_modules)(config, workspace, key)
     else:
         config.set("train", key, FITTING_MODULES[script_of(config, workspace)][0])

@@ -107,7 +107,7 @@ def dataset_fields(level: str = "subsets") -> Mapping[str, Field]:
         kind = data["kinds"][name]
         choices: tuple[Any, ...] = ()
         if name == "resize_interpolation":
-            choices = fields()["resize_interpolation"].choices
+            choices = (*fields()["resize_interpolation"].choices, "box")  # library/utils.py knows one more
         if name in {"image_dir", "metadata_file", "conditioning_data_dir"}:
             kind = "path"
         essential = name in _help()["essential_dataset"]

@@ -125,6 +125,9 @@ CASES: list[tuple[str, Severity, dict[str, Any], str, dict[str, Any]]] = [
     ("KT253", ERROR, {"dim_from_weights": True}, "network_weights", {"dim_from_weights": False}),
     ("KT206", ERROR, {"base_weights": ["a.safetensors"]}, "relative", {"base_weights": [MODEL]}),
     ("KT206", ERROR, {"vae": "a.safetensors"}, "relative", {"vae": MODEL}),
+    ("KT254", ERROR, {"network_module": "lora"}, "networks.lora", {"network_module": "my_own.lora_like"}),
+    ("KT254", ERROR, {"network_module": "networks/lora.py"}, "networks.lora", {"network_module": "lycoris.kohya"}),
+    ("KT252", WARNING, {"save_every_n_steps": -1}, "sign", {"save_every_n_steps": 1}),
     ("KT254", ERROR, {"network_module": "networks.lroa"}, "networks.lora", {"network_module": "networks.lora"}),
     ("KT254", ERROR, {"network_module": "networks.lora_flux"}, "networks.lora", {"network_module": "networks.dylora"}),
     ("KT259", ERROR, {"network_args": ["conv_dim=four"]}, "whole number", {"network_args": ["conv_dim=4"]}),
@@ -256,6 +259,17 @@ def test_packages_of_other_optimizers_networks_and_logs(ready: Workspace, tmp_pa
         (packages / name).mkdir()
     (packages / "wandb.py").touch()
     assert "KT404" not in {each.code for each in check(config, ready, settings)}
+
+
+def test_choices_of_the_dataset_file(ready: Workspace) -> None:
+    """sd-scripts asserts the name of the interpolation."""
+    config = good(ready)
+    config.set("dataset", "general.resize_interpolation", "box")
+    assert "KT209" not in codes(config, ready)
+    config.set("dataset", "general.resize_interpolation", "lanczos")
+    assert "KT209" not in codes(config, ready)
+    config.set_text("dataset", config.text("dataset").replace('"lanczos"', '"lanczoss"'))
+    assert "one of" in one(found(config, ready), "KT209").message
 
 
 @pytest.mark.parametrize("resolution", ["0", "-64", "[64, 0]"])
