@@ -53,6 +53,8 @@ class DatasetScreen(ModeScreen):
     `/` filters: words must all occur in the name or caption; `tag:"blue eyes"`, `missing:rinni`, `name:*_01*`,
     `tags:>20`, `is:untagged`, `is:reviewed`, `is:marked`; `NOT`, `OR` and parentheses.
 
+    `w` shows tiles instead of a list; `+` and `-` change their size.
+
     Marks: `✱` marked, `●` reviewed, `!` unreadable.
     """
     BINDINGS = [

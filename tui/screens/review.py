@@ -42,6 +42,9 @@ class ReviewScreen(ModeScreen):
     `h` `l` go through the images, `j` `k` through the tags. `a` adds, `x` removes, `r` renames, `J` `K` move a tag, `f`
     puts it first, `"` takes the tags of the image before. `E` edits the caption as text, `e` in your $EDITOR.
 
+    `z` shows the picture alone, `+` and `-` go closer and away (arrows move it then), `V` checks one tag on all images.
+    What the bucket of the config cuts away is faded.
+
     `m` marks the image as reviewed and goes on; `]` and `[` look for the next without tags. `t` opens quick tags:
     digits switch them. Everything is written at once; `u` undoes it.
     """
