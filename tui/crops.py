@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,21 @@ if TYPE_CHECKING:
     from core.dataset.buckets import BucketChoice, BucketSettings, Size
     from core.workspace import Workspace
     from tui.pictures import Box
+    from tui.screens.base import ModeScreen
+    from tui.screens.dataset_side import ImageSide
+
+
+def read_crops(node: ModeScreen | ImageSide, took: Callable[[Crops], None]) -> None:
+    """Read those of the dataset and the config that are chosen now, on a thread; then `took` in the app's own."""
+    app = node.app
+    workspace, dataset, config = app.workspace, app.active_dataset, app.active_config
+    if workspace is None or dataset is None:
+        return
+
+    def read() -> None:
+        app.call_from_thread(took, Crops.read(workspace, dataset, config))
+
+    node.run_worker(read, thread=True, exclusive=True, group="crops", exit_on_error=False)
 
 
 class Crops:

@@ -26,7 +26,7 @@ from core.demo.trainer.base import write_base
 from core.hardware import GpuReading, GpuSnapshot, HostSnapshot
 from core.runs import store
 from core.runs.model import RunState
-from core.tagging import providers
+from core.tagging import probe, providers
 from core.workspace import Workspace
 from tests.tui.kit import app_on, make_dataset, ready
 from tests.tui.test_monitor import lay_run
@@ -87,6 +87,7 @@ def still(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(core.hardware, "read_host", lambda path: HOST)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: Disk(900 * GIB, 400 * GIB, 500 * GIB))
     monkeypatch.setattr(providers, "driver_version", lambda: 580)
+    monkeypatch.setattr(probe, "probe", lambda provider: probe.Probe("CUDA", True, None))
     monkeypatch.setattr(providers, "installed_wheels", lambda: {"onnxruntime-gpu": "1.27.0"})
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(store, "new_id", lambda folder, name, *rest: f"{name}-1")

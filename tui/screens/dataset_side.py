@@ -10,7 +10,7 @@ from textual.containers import Vertical
 from textual.timer import Timer
 from textual.widget import Widget
 
-from tui.crops import Crops
+from tui.crops import Crops, read_crops
 from tui.theme import Cells
 from tui.widgets.dataset_rows import facts_of
 from tui.widgets.image_view import FAR, FAR_REST, REST, ImageView
@@ -49,13 +49,7 @@ class ImageSide(Vertical):
         self.app.dataset_changed.subscribe(self, lambda _: self._config_changed())
 
     def _config_changed(self) -> None:
-        self.set_timer(LATER, self._read_crops)
-
-    @work(thread=True, exclusive=True, group="crops", exit_on_error=False)
-    def _read_crops(self) -> None:
-        if self.app.workspace is not None and self.app.active_dataset is not None:
-            crops = Crops.read(self.app.workspace, self.app.active_dataset, self.app.active_config)
-            self.app.call_from_thread(self._took_crops, crops)
+        self.set_timer(LATER, lambda: read_crops(self, self._took_crops))
 
     def _took_crops(self, crops: Crops) -> None:
         self._crops = crops

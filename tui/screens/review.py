@@ -15,7 +15,7 @@ from core.problems import Problem, UserError
 from core.text import count_of, printable
 from tui import opening
 from tui.collection import Row
-from tui.crops import Crops
+from tui.crops import Crops, read_crops
 from tui.screens.base import FIND, ModeScreen
 from tui.screens.review_side import TagSide
 from tui.screens.row_actions import ask_to_trash, mark_as_reviewed
@@ -117,7 +117,7 @@ class ReviewScreen(ModeScreen):
         row = collection.row_of(wanted) if collection is not None and wanted is not None else None
         self._show(row if row is not None else self._row)
         self.side.load_background()
-        self._read_crops()
+        read_crops(self, self._took_crops)
 
     def on_resize(self) -> None:
         self.set_class(self.size.width < SLIM, "-slim")
@@ -125,13 +125,7 @@ class ReviewScreen(ModeScreen):
 
     def _config_chosen(self) -> None:
         self.side.load_background()
-        self._read_crops()
-
-    @work(thread=True, exclusive=True, group="crops", exit_on_error=False)
-    def _read_crops(self) -> None:
-        if self.app.workspace is not None and self.app.active_dataset is not None:
-            crops = Crops.read(self.app.workspace, self.app.active_dataset, self.app.active_config)
-            self.app.call_from_thread(self._took_crops, crops)
+        read_crops(self, self._took_crops)
 
     def _took_crops(self, crops: Crops) -> None:
         self._crops = crops

@@ -13,6 +13,7 @@ from textual.widget import Widget
 from core.dataset import captions
 from core.problems import UserError
 from core.text import human_age, printable
+from core.workspace import Workspace
 from tui.caption_edits import CaptionEdits, Clash, label_of
 from tui.caption_limits import Limits, limits_of
 from tui.collection import Row
@@ -154,17 +155,19 @@ class TagSide(Vertical):
         self.tags.tag_rows.categories = self.app.vocabulary.categories
         self.tags.refresh()
 
-    @work(thread=True, exclusive=True, group="background", exit_on_error=False)
     def load_background(self) -> None:
         workspace, dataset = self.app.workspace, self.app.active_dataset
-        if workspace is None or dataset is None:
-            return
+        if workspace is not None and dataset is not None:
+            self._read_background(workspace, dataset, self.app.active_config)
+
+    @work(thread=True, exclusive=True, group="background", exit_on_error=False)
+    def _read_background(self, workspace: Workspace, dataset: str, config: str | None) -> None:
         categories: Mapping[str, str] = {}
         if (workspace.own / "scores").is_dir():
             from core.tagging.scores import tag_categories
 
             categories = tag_categories(workspace)
-        limits = limits_of(workspace.root, dataset, self.app.active_config)
+        limits = limits_of(workspace.root, dataset, config)
         self.app.call_from_thread(self._took_background, categories, limits)
 
     def _took_background(self, categories: Mapping[str, str], limits: Limits) -> None:
