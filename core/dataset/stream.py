@@ -13,6 +13,7 @@ from core.dataset.captions import read_bytes
 from core.dataset.changes import Added, Change, Conflict, Edit, Folder, Move
 from core.dataset.groups import EditGroup, group_of, shown_paths
 from core.dataset.journal import Head, Record, hold, lines_of, read_body
+from core.dataset.replacing import Replacer
 from core.files import write_error
 from core.problems import UserError
 from core.workspace import Workspace
@@ -39,6 +40,7 @@ class OpenGroup:
         self._paths: set[Path] = set(shown_paths(done))
         self._synced = time.monotonic()
         self._group: EditGroup | None = None
+        self._replacer = Replacer()
 
     def write(self, path: Path, data: str | bytes | None) -> bool:
         """Replace the content of a file (text as UTF-8; None removes it). False when it was so already.
@@ -50,7 +52,8 @@ class OpenGroup:
             before = read_bytes(path)
             if before == after:
                 return False
-            self._make_missing(path)
+            if before is None:
+                self._make_missing(path)
             self._do(Edit(path, before, after))
         return True
 
@@ -116,6 +119,7 @@ class OpenGroup:
                     self._group = self._commit()
                 finally:
                     self._record.release()
+                    self._replacer.forget()
         return self._group
 
     def __enter__(self) -> OpenGroup:
@@ -158,7 +162,7 @@ class OpenGroup:
         new = set(shown_paths([change])) - self._paths
         self._record_one(change)
         try:
-            outcome = _changes.do(change, self._trash)
+            outcome = _changes.do(change, self._trash, self._replacer)
         except UserError:
             self._paths -= new  # recorded, but not done: undo finds the old content and lets it be
             raise
