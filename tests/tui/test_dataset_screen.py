@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
+import pytest
 from PIL import Image
 from textual.widgets import Input
 
 from core.dataset.marks import read_reviewed
+from core.runs.model import RunState
 from core.workspace import Workspace
 from tests.tui.kit import app_on, make_dataset, ready, toasts, until
 from tui.screens.dataset import DatasetScreen
@@ -100,6 +103,25 @@ async def test_the_trash_can_be_undone(workspace: Workspace) -> None:
         await pilot.press("u")
         await until(pilot, lambda: (folder / "rinni_1.txt").exists() and "rinni_1.png" in names(app))
         assert "undone: move 1 image to the trash" in toasts(app)
+
+
+async def test_what_a_run_reads_is_not_trashed(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`D` while a training goes on names the run; the image is in the list again."""
+    from core.runs import in_use
+
+    folder = make_dataset(workspace)
+    spec = SimpleNamespace(dataset="rinni")
+    run = SimpleNamespace(id="20260101-rinni", state=RunState.RUNNING, spec=spec)
+    monkeypatch.setattr(in_use, "list_runs", lambda _: [run])
+    app = app_on(workspace)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await ready(pilot, app)
+        await pilot.press("D")
+        await until(pilot, lambda: isinstance(app.focused, ItemList) and len(app.focused.rows) == 2)
+        await pilot.press("enter")
+        await until(pilot, lambda: any("20260101-rinni is using rinni" in text for text in toasts(app)))
+        await ready(pilot, app)
+        assert (folder / "rinni_1.png").exists() and "rinni_1.png" in names(app)
 
 
 async def test_broken_files_are_problems_and_nothing_more(workspace: Workspace) -> None:

@@ -45,6 +45,7 @@ def _trash(app: KohyaApp, rows: Sequence[Row]) -> None:
     They leave the screen at once; what cannot be moved comes back and is told.
     """
     from core.dataset.relocate import plan_trash, relocate
+    from core.runs.in_use import refuse_in_use
     from tui import opening
 
     workspace, collection = app.workspace, app.collection
@@ -64,4 +65,8 @@ def _trash(app: KohyaApp, rows: Sequence[Row]) -> None:
         app.report(error)
         opening.reload(app)
 
-    app.writer.submit(lambda: relocate(workspace, plan_trash(workspace, images)), done, failed)
+    def trash() -> EditGroup:
+        refuse_in_use(workspace, images)
+        return relocate(workspace, plan_trash(workspace, images))
+
+    app.writer.submit(trash, done, failed)
