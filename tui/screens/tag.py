@@ -128,6 +128,7 @@ command that repairs the GPU.
         self._previewer.captions_changed()
         if self.is_current:
             self._look_around()
+            self._tick()  # the pass may have been taken back
 
     def step_back(self) -> bool:
         if self.side.is_focused:
