@@ -6,7 +6,6 @@ import operator
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 from core.dataset import captions
 from core.dataset.arrays import Arrays, Mask, arrays_of
 from core.dataset.chunks import HAS_CAPTION, HAS_ERROR, IS_PLAIN, IS_SINGLE, IS_UNTAGGED
+from core.dataset.filter_text import expression, finder
 from core.dataset.filter_tree import (
     And,
     Comparison,
@@ -192,7 +192,7 @@ class Matcher:
             last = key.rpartition(" ")[2]  # most words are out at once
             near = (number for number, word in enumerate(words) if last in word.casefold())
             return [number for number in near if captions.tag_key(words[number]) == key]
-        whole = re.compile(_expression(captions.tag_key(pattern.text)), re.DOTALL).fullmatch
+        whole = re.compile(expression(captions.tag_key(pattern.text)), re.DOTALL).fullmatch
         return [number for number, word in enumerate(words) if whole(captions.tag_key(word))]
 
     def _having(self, words: list[int]) -> Mask:
@@ -372,40 +372,6 @@ def _compared(values: NDArray[Any], comparison: Comparison, near: float = 0.0) -
     else:
         found = COMPARE[comparison.sign](values, comparison.value)
     return found
-
-
-def finder(pattern: Pattern) -> Callable[[str], bool]:
-    """Whether a text in lower case (`casefold`) has the pattern anywhere."""
-    parts = [part for part in pattern.parts if not part.startswith("*")]
-    if not parts:
-        return bool
-    if len(parts) == 1 and parts[0] != "?":
-        folded = Pattern(parts[0]).literal.casefold()
-        return lambda text: folded in text
-    if "?" not in parts:
-        return partial(_in_order, [Pattern(part).literal.casefold() for part in parts])
-    inner = pattern.text.strip("*") if not pattern.text.endswith("\\*") else pattern.text
-    search = re.compile(_expression(inner.casefold()), re.DOTALL).search
-    longest = max((Pattern(part).literal.casefold() for part in parts if part != "?"), key=len, default="")
-    return lambda text: longest in text and search(text) is not None
-
-
-def _in_order(literals: list[str], text: str) -> bool:
-    at = 0
-    for literal in literals:
-        at = text.find(literal, at)
-        if at < 0:
-            return False
-        at += len(literal)
-    return True
-
-
-def _expression(text: str) -> str:
-    """A pattern as a regular expression."""
-    pieces = []
-    for part in Pattern(text).parts:
-        pieces.append(".*?" if part.startswith("*") else "." if part == "?" else re.escape(Pattern(part).literal))
-    return "".join(pieces)
 
 
 def _token_tables(index: Index) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

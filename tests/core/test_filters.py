@@ -258,7 +258,7 @@ def test_any_text_is_read_or_refused_at_a_column(text: str) -> None:
 @settings(max_examples=200, deadline=None)
 def test_a_word_finds_what_has_it(word: str, around: str) -> None:
     """Whatever the word: in the text that holds it, not in one without; letters of both cases."""
-    from core.dataset.filter_match import finder
+    from core.dataset.filter_text import finder
 
     find = finder(Pattern.of(word))
     assert find((around + word + around).casefold())

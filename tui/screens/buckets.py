@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +17,7 @@ from core.dataset.bucket_report import PlacedImage, crop_box
 from core.problems import Problem, Severity
 from core.text import count_of, printable
 from tui.screens.base import ModeScreen
+from tui.screens.buckets_parts import MUCH, Bucket, BucketRows, Measured, PlacedRows, measure
 from tui.theme import Cells, fit
 from tui.widgets.gauges import bar
 from tui.widgets.image_view import ImageView
@@ -26,123 +26,14 @@ from tui.widgets.line import Line, cut
 from tui.widgets.lines import LiveLines
 
 if TYPE_CHECKING:
-    from core.config.bucket_view import DatasetBuckets
     from tui.collection import Collection
 
 RESOLUTIONS = ("512", "768", "1024")
 """Offered where no config says one."""
-MUCH = 0.1
-"""The part cropped away from which on it is worth a look."""
 
 
 class _Stopped(Exception):
     """The user went on."""
-
-
-@dataclass(frozen=True, slots=True)
-class Bucket:
-    """A line of the list: one bucket with its images, the most cropped first; `size` None stands for all of them."""
-
-    size: tuple[int, int] | None
-    images: tuple[PlacedImage, ...]
-    repeats: int
-    batch: int = 1
-    where: str = ""
-
-    @property
-    def is_small(self) -> bool:
-        return self.repeats < self.batch
-
-
-@dataclass(frozen=True, slots=True)
-class Measured:
-    """All that is shown: `source` is the config or the resolution in words."""
-
-    source: str
-    others: tuple[str, ...]
-    """The configs that could be chosen."""
-    parts: tuple[DatasetBuckets, ...]
-    buckets: tuple[Bucket, ...]
-    upscaled: int
-    cropped: int
-
-
-def measure(parts: Sequence[DatasetBuckets], source: str, others: Sequence[str]) -> Measured:
-    """Sort the images into their buckets; all of them first, when there are several."""
-    rows: list[Bucket] = []
-    everything: list[PlacedImage] = []
-    for part in parts:
-        inside: dict[tuple[int, int], list[PlacedImage]] = {}
-        for image in part.report.images:
-            inside.setdefault(image.choice.bucket, []).append(image)
-        everything += part.report.images
-        where = part.where if len(parts) > 1 else ""
-        for row in part.report.buckets:
-            size = (row.width, row.height)
-            rows.append(Bucket(size, _most_cropped(inside[size]), row.repeats, part.report.batch_size, where))
-    if len(rows) > 1:
-        rows.insert(0, Bucket(None, _most_cropped(everything), sum(row.repeats for row in rows)))
-    upscaled = sum(image.scale > 1 for image in everything)
-    cropped = sum(image.cropped >= MUCH for image in everything)
-    return Measured(source, tuple(others), tuple(parts), tuple(rows), upscaled, cropped)
-
-
-def _most_cropped(images: Iterable[PlacedImage]) -> tuple[PlacedImage, ...]:
-    """Of those that are cropped alike, what is scaled up first."""
-    return tuple(
-        sorted(
-            images,
-            key=lambda image: -1000 * round(image.cropped, 3) - min(0.9, image.scale / 10 if image.scale > 1 else 0),
-        )
-    )
-
-
-class BucketRows:
-    """Size, images, how often they come with repeats, and a bar to compare them by."""
-
-    def __init__(self, buckets: Sequence[Bucket] = ()) -> None:
-        self.buckets = buckets
-        self._most = max((each.repeats for each in buckets if each.size is not None), default=1) or 1
-
-    def __len__(self) -> int:
-        return len(self.buckets)
-
-    def cells(self, index: int, width: int) -> Cells:
-        bucket = self.buckets[index]
-        if bucket.size is None:
-            name, mark = "all", ("  ", "text")
-        else:
-            name, mark = f"{bucket.size[0]}×{bucket.size[1]}", ("! ", "caution") if bucket.is_small else ("  ", "text")
-        cells: Cells = [mark, (fit(name, 10), "text"), (f"{len(bucket.images):>7,}", "text")]
-        cells.append((f"{bucket.repeats:>9,} ", "caution" if bucket.is_small else "muted"))
-        room = width - 31
-        if bucket.is_small and room >= 24:
-            cells.append((f" fewer than a batch of {bucket.batch}", "caution"))
-        elif bucket.size is not None and room >= 4:
-            cells += [(" ", "text"), ("█" * max(1, round(min(30, room) * bucket.repeats / self._most)), "second")]
-        return cells
-
-
-class PlacedRows:
-    """The images of a bucket: name, size, scale, the part cropped away."""
-
-    def __init__(self, images: Sequence[PlacedImage] = ()) -> None:
-        self.images = images
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def cells(self, index: int, width: int) -> Cells:
-        image = self.images[index]
-        wide = width >= 42
-        room = width - (30 if wide else 18)
-        cells: Cells = [(f" {fit(printable(image.path.name), room - 1, middle=True)}", "text")]
-        if wide:
-            cells.append((fit(f"{image.size[0]}×{image.size[1]}", 12, right=True), "muted"))
-        cells.append((f"{'×' + format(image.scale, '.2f'):>8}", "caution" if image.scale > 1 else "muted"))
-        share = f"{100 * image.cropped:.1f} %" if image.cropped >= 0.0005 else "–"
-        cells.append((f"{share:>9} ", "caution" if image.cropped >= MUCH else "muted"))
-        return cells
 
 
 class BucketsScreen(ModeScreen):
