@@ -73,8 +73,6 @@ class CaptionEdits:
 
     def _show(self, row: Row, text: str | None) -> None:
         row.take(Facts(text, row.size))
-        if self._app.collection is not None:
-            self._app.collection.forget_counts()
         self._on_change(row)
 
     def _write(self, row: Row, before: str | None, text: str, label: str, again: bool) -> None:

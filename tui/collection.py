@@ -289,9 +289,6 @@ class Collection:
         for number in self.index.ids_of(self.workspace.root / key for key in self._reviewed):
             self.reviewed[number] = 1
 
-    def forget_counts(self) -> None:
-        """A caption changed."""
-
     def drop(self, rows: Iterable[Row]) -> None:
         """These images are gone."""
         self._gone.update(row.number for row in rows)

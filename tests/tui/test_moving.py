@@ -9,7 +9,8 @@ from textual.widgets import Input, Static
 
 from core.workspace import Workspace
 from tests.tui.kit import app_on, make_dataset, ready, toasts, until
-from tui.screens.moving import MoveDialog, RepeatsDialog
+from tui.screens.moving import MoveDialog
+from tui.screens.repeats import RepeatsDialog
 from tui.widgets.line import Lines
 
 

@@ -395,7 +395,7 @@ class DatasetScreen(ModeScreen):
 
     @work(exit_on_error=False)
     async def action_repeats(self) -> None:
-        from tui.screens.moving import ask_repeats
+        from tui.screens.repeats import ask_repeats
 
         entry = self._tree_rows.entries[self.datasets.cursor] if self.focused is self.datasets else None
         await ask_repeats(self.app, self.images.row, entry)
