@@ -1,30 +1,24 @@
-"""`config …`, `plan` and `check`: the files that sd-scripts reads, and what they will do."""
+"""`config`, `config new|presets|import`, `plan` and `check`: the files that sd-scripts reads, and what they will do."""
 
 from __future__ import annotations
 
-import re
 import sys
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from core.cli.main import JsonFlag, Place, WrongUsage, place_of
+from core.cli import config_edit as config_edit
+from core.cli.config_group import FILES, PANEL, assigned, config_app, from_here, preflight_of, written
+from core.cli.main import JsonFlag, place_of
 from core.cli.output import emit, folded, problem_lines, say, table, with_place
 from core.problems import Problem, Severity, UserError
 from core.text import count_of, printable
 from core.workspace import Workspace
 
 if TYPE_CHECKING:
-    from core.config.documents import Config, FileName
-    from core.config.gathering import Moved
-
-PANEL = "Config and training"
-config_app = typer.Typer(help="The config files of a training; alone: which there are.", no_args_is_help=False)
-FILES: tuple[FileName, ...] = ("train", "dataset", "prompts")
-Assignments = Annotated[list[str], typer.Argument(metavar="KEY=VALUE…", help="dataset:KEY=VALUE for dataset.toml.")]
+    from core.config.documents import Config
 
 
 def register(app: typer.Typer) -> None:
@@ -91,11 +85,11 @@ def new(
 
     place = place_of(context)
     workspace = place.workspace()
-    overrides: dict[str, Any] = {"pretrained_model_name_or_path": _from_here(base, workspace)} if base else {}
+    overrides: dict[str, Any] = {"pretrained_model_name_or_path": from_here(base, workspace)} if base else {}
     if dataset is None and name in workspace.dataset_names():
         dataset = name
     config = write_new(draft(workspace, name, preset, dataset, overrides), Journal(workspace))
-    _written(workspace, config, FILES, [], _problems(config, workspace, place), json_)
+    written(workspace, config, FILES, [], preflight_of(config, workspace, place), json_)
 
 
 @config_app.command("presets")
@@ -138,7 +132,7 @@ def import_(
         guide = read_guide(text)
     except UserError as error:
         raise UserError(f"{file}: {error.message}", error.hint) from error
-    answers = dict(_pairs(answer or []))
+    answers = dict(assigned(answer or []))
     likely = default_answers(guide, workspace, name)
     for placeholder in guide.placeholders:
         if placeholder in answers:
@@ -156,108 +150,10 @@ def import_(
             )
     result = convert(guide, answers, name, workspace)
     config = write_config(workspace, result.name, result.train, result.dataset, result.prompts, Journal(workspace))
-    problems = _problems(config, workspace, place)
+    problems = preflight_of(config, workspace, place)
     told = {_about(problem) for problem in problems}
     problems += [each for each in result.problems if _about(named(each, config, workspace)) not in told]
-    _written(workspace, config, FILES, result.moved, problems, json_)
-
-
-@config_app.command("show")
-def show(
-    context: typer.Context,
-    name: str,
-    key: Annotated[str | None, typer.Argument(metavar="[KEY]", show_default=False)] = None,
-    json_: JsonFlag = False,
-) -> None:
-    """The files of a config, or the value of one key. Tokens are not shown."""
-    from core.config.documents import open_config
-    from core.config.secrets import hidden, hidden_text
-    from core.config.values import shown
-
-    workspace = place_of(context).workspace()
-    config = open_config(workspace, name)
-    if key is not None:
-        file, plain = _target(key)
-        value = hidden(plain, config.get(file, plain))
-        if value is None:
-            raise UserError(
-                f"{plain} is not set in {file}.toml of {name}", f"Set it: kohya-tui config set {name} {key}=VALUE"
-            )
-        emit(
-            {"key": plain, "value": value},
-            [printable(value if isinstance(value, str) else shown(value))],
-            as_json=json_,
-        )
-        return
-    lines = []
-    for file in FILES:
-        lines += [
-            f"── {printable(workspace.key_of(config.path(file)))}",
-            printable(hidden_text(config, file), newlines=True).rstrip(),
-            "",
-        ]
-    train = {key: hidden(key, value) for key, value in config.effective().items()}
-    document = {"train": train, "dataset": config.plain("dataset"), "prompts": config.prompts}
-    emit(document, lines, as_json=json_)
-
-
-@config_app.command("set")
-def set_(context: typer.Context, name: str, assignments: Assignments, json_: JsonFlag = False) -> None:
-    """Change options; comments and the order of the file stay. Undoable."""
-    from core.config.documents import open_config
-    from core.config.schema import is_path, parse_value
-    from core.dataset.edits import Journal
-
-    pairs = _pairs(assignments)
-    place = place_of(context)
-    workspace = place.workspace()
-    config = open_config(workspace, name)
-    for key, text in pairs:
-        file, plain = _target(key)
-        if is_path(file, plain):
-            text = _from_here(text, workspace)
-        config.set(file, plain, parse_value(file, plain, text))
-    changed = [file for file in FILES if file in config.changed]
-    config.save(Journal(workspace))
-    _written(workspace, config, changed, [], _problems(config, workspace, place), json_)
-
-
-@config_app.command("unset")
-def unset(
-    context: typer.Context, name: str, keys: Annotated[list[str], typer.Argument()], json_: JsonFlag = False
-) -> None:
-    """Remove options, so that sd-scripts' own defaults hold. Undoable."""
-    from core.config.documents import open_config
-    from core.dataset.edits import Journal
-
-    place = place_of(context)
-    workspace = place.workspace()
-    config = open_config(workspace, name)
-    for key in keys:
-        config.unset(*_target(key))
-    changed = [file for file in FILES if file in config.changed]
-    config.save(Journal(workspace))
-    _written(workspace, config, changed, [], _problems(config, workspace, place), json_)
-
-
-@config_app.command("diff")
-def diff(context: typer.Context, name: str, other: str, json_: JsonFlag = False) -> None:
-    """What two configs would do differently. Tokens are not shown."""
-    from core.config.documents import open_config
-    from core.config.secrets import hidden
-    from core.config.values import shown
-
-    workspace = place_of(context).workspace()
-    ours, theirs = (open_config(workspace, each).effective() for each in (name, other))
-    changed = {
-        key: (hidden(key, ours.get(key)), hidden(key, theirs.get(key)))
-        for key in sorted({*ours, *theirs})
-        if ours.get(key) != theirs.get(key)
-    }
-    rows = [("option", name, other)]
-    rows += [(printable(key), printable(shown(a)), printable(shown(b))) for key, (a, b) in changed.items()]
-    document = {"changed": {key: list(pair) for key, pair in changed.items()}}
-    emit(document, table(rows) if changed else ["no difference"], as_json=json_)
+    written(workspace, config, FILES, result.moved, problems, json_)
 
 
 def plan(context: typer.Context, name: str, json_: JsonFlag = False) -> None:
@@ -310,63 +206,5 @@ def check(
         raise typer.Exit(1)
 
 
-def _problems(config: Config, workspace: Workspace, place: Place) -> list[Problem]:
-    from core.config.preflight import check as preflight
-
-    return preflight(config, workspace, place.settings())
-
-
 def _about(problem: Problem) -> tuple[str, str]:
     return problem.code, problem.where
-
-
-def _from_here(text: str, workspace: Workspace) -> str:
-    """A path as the config wants it, relative to the workspace, from one that is relative to the current folder.
-
-    What is not there, or is meant from the workspace already, stays as it was written.
-    """
-    written = Path(text).expanduser()
-    if not text.strip() or (not written.is_absolute() and (workspace.root / written).exists()) or not written.exists():
-        return text
-    return workspace.key_of(written.parent.resolve() / written.name if written.name != ".." else written.resolve())
-
-
-def _pairs(assignments: Sequence[str]) -> list[tuple[str, str]]:
-    pairs = []
-    for assignment in assignments:
-        key, equals, value = assignment.partition("=")
-        if not equals or not key.strip():
-            raise WrongUsage(f"{assignment!r} is not KEY=VALUE", "For example: learning_rate=1e-4")
-        pairs.append((key.strip(), value.strip()))
-    return pairs
-
-
-def _target(key: str) -> tuple[FileName, str]:
-    """`dataset:resolution` names dataset.toml, a plain key train.toml."""
-    match = re.fullmatch(r"(train|dataset):(.+)", key)
-    if match is None:
-        return "train", key
-    return ("train" if match[1] == "train" else "dataset"), match[2]
-
-
-def _written(
-    workspace: Workspace,
-    config: Config,
-    changed: Sequence[FileName],
-    moved: Sequence[Moved],
-    problems: Sequence[Problem],
-    as_json: bool,
-) -> None:
-    """What was written, what an import moved, and what the preflight thinks of it."""
-    files = [workspace.key_of(config.path(file)) for file in changed]
-    lines = [printable(file) for file in files] or ["nothing changed"]
-    for move in moved:
-        way = f"{move.from_} → {move.to}" if move.to else move.from_
-        lines.append(f"· {printable(move.key)} ({printable(way)}): {printable(move.why)}")
-    lines = folded([*lines, *problem_lines(problems)])
-    document = {
-        "files": files,
-        "moved": [{"key": move.key, "from": move.from_, "to": move.to, "why": move.why} for move in moved],
-        "problems": [problem.as_json() for problem in problems],
-    }
-    emit(document, lines, as_json=as_json)
