@@ -17,11 +17,12 @@ from core.problems import Problem, Severity, UserError
 
 WORKSPACE_FILE = "kohya-tui.toml"
 FORMAT = 1
-USER_ONLY = frozenset({"sd_scripts", "sd_python"})
+USER_ONLY = frozenset({"sd_scripts", "sd_python", "notify", "slurm", "accelerate"})
 """Settings that name programs: taken from the user's file, the environment and flags only."""
+NOTIFY_EVENTS = ("finished", "failed", "nan", "stalled", "disk")
 CHOICES: dict[str, tuple[str, ...]] = {
     "trainer": ("sd-scripts", "demo"),
-    "launcher": ("local", "accelerate"),
+    "launcher": ("local", "accelerate", "slurm"),
     "theme": ("night", "day", "ansi-dark", "ansi-light"),
     "images": ("auto", "kitty", "sixel", "blocks", "off"),
 }
@@ -48,15 +49,62 @@ class Settings:
     """Sets of tags by name, for `kohya-tui tag --blacklist`; taken from the user's file only."""
     tag_csv: Path | None = None
     """A list of tags with counts and aliases (danbooru.csv) for the completion."""
+    notify: Mapping[str, Any] = field(default_factory=dict)
+    """How and of what the user is told (core.runs.notify)."""
+    accelerate: Mapping[str, Any] = field(default_factory=dict)
+    """Options of `accelerate launch` (core.runs.accelerate)."""
+    slurm: Mapping[str, Any] = field(default_factory=dict)
+    """What a job asks the cluster for (core.runs.slurm)."""
     keys: Mapping[str, str] = field(default_factory=dict)
     """Binding id → key(s), for Textual's keymap."""
     problems: tuple[Problem, ...] = ()
     """What could not be used of the files; shown by `doctor` and by the app."""
 
 
-_OTHER_VARIABLES = frozenset({"run", "sd_model", "stop_grace", "leave_grace", "gone_grace", "complete"})
+_OTHER_VARIABLES = frozenset(
+    {
+        *("run", "sd_model", "stop_grace", "leave_grace", "gone_grace", "complete"),
+        *("ntfy_token", "webhook", "event", "title", "text", "run_id", "matrix_repeats"),
+    }
+)
 """What else is read from the environment as KOHYA_TUI_…, here and in the tests; KOHYA_TUI_DEMO_… as well."""
 _NAMES = {item.name for item in fields(Settings)} - {"problems"}
+_TABLES: Mapping[str, Mapping[str, type | tuple[type, ...]]] = {
+    "notify": {
+        "on": list,
+        "command": (str, list),
+        "ntfy": str,
+        "bell": bool,
+        "desktop": bool,
+        "stall_minutes": (int, float),
+        "disk_gb": (int, float),
+    },
+    "accelerate": {
+        "num_processes": int,
+        "multi_gpu": bool,
+        "mixed_precision": str,
+        "num_machines": int,
+        "machine_rank": int,
+        "main_process_ip": str,
+        "main_process_port": int,
+        "dynamo_backend": str,
+        "num_cpu_threads_per_process": int,
+        "gpu_ids": str,
+        "extra": list,
+    },
+    "slurm": {
+        "partition": str,
+        "gpus": (int, str),
+        "time": str,
+        "cpus": int,
+        "memory": str,
+        "account": str,
+        "requeue": bool,
+        "extra": list,
+        "setup": list,
+    },
+}
+"""Tables of the settings file: key → what it must be."""
 
 
 def config_dir() -> Path:
@@ -193,6 +241,23 @@ def _from_text(key: str, text: str) -> Any:
     return text
 
 
+def _checked_table(key: str, value: Any) -> dict[str, Any]:
+    known = _TABLES[key]
+    if not isinstance(value, Mapping):
+        raise ValueError("it must be a table")
+    for name, item in value.items():
+        if name not in known:
+            raise ValueError(f"{name!r} is not one of {', '.join(known)}")
+        kind = known[name]
+        if not isinstance(item, kind) or (isinstance(item, bool) and kind is not bool):
+            raise ValueError(f"{name} has the wrong kind of value: {item!r}")
+        if isinstance(item, list) and not all(isinstance(part, str) for part in item):
+            raise ValueError(f"{name} must be a list of texts")
+    if key == "notify" and (strange := set(value.get("on", ())) - set(NOTIFY_EVENTS)):
+        raise ValueError(f"{', '.join(sorted(strange))}: there are {', '.join(NOTIFY_EVENTS)}")
+    return dict(value)
+
+
 def _checked(key: str, value: Any) -> Any:
     if key in {"sd_scripts", "sd_python", "tag_csv"}:
         if not isinstance(value, str | Path) or not str(value):
@@ -210,6 +275,8 @@ def _checked(key: str, value: Any) -> Any:
         if not isinstance(value, Mapping) or not all(isinstance(tags, list | tuple) for tags in value.values()):
             raise ValueError("it must be a table of name = [tags]")
         return {str(name): tuple(str(tag) for tag in tags) for name, tags in value.items()}
+    if key in _TABLES:
+        return _checked_table(key, value)
     if key == "keys":
         if not isinstance(value, Mapping) or not all(isinstance(item, str) for item in value.values()):
             raise ValueError("it must be a table of binding = key")

@@ -35,6 +35,7 @@ class RunState(StrEnum):
 _TEXTS = frozenset(
     {"workspace", "output_dir", "output_name", "trainer", "dataset", "config", "resumed_from", "gpu", "locks"}
 )
+_TABLES = frozenset({"slurm", "alerts"})
 _TIMES = ("started", "ended", "heartbeat")
 LIVE_STATES = frozenset({RunState.RUNNING, RunState.STOPPING})
 WAITING_STATES = frozenset({RunState.QUEUED, RunState.PREPARED})
@@ -58,7 +59,8 @@ class RunSpec:
     """The frozen inputs of a run, kept as spec.json. `argv`, `cwd` and `env` are all that the supervisor needs.
 
     `env` is laid over the environment of whoever starts the run. `locks` names the folder of the two lock files where
-    the run's own file system has no flock. `resumed_from` is the id of the run that this one goes on from.
+    the run's own file system has no flock. `resumed_from` is the id of the run that this one goes on from. `launcher`
+    is local, accelerate or slurm; `slurm` is what was asked of the cluster, `alerts` the limits of core.runs.vigil.
     """
 
     id: str
@@ -78,6 +80,9 @@ class RunSpec:
     gpu: str | None = None
     locks: str | None = None
     tag: Mapping[str, Any] | None = None
+    launcher: str = "local"
+    slurm: Mapping[str, Any] | None = None
+    alerts: Mapping[str, float] | None = None
     v: int = FORMAT
 
     @property
@@ -99,6 +104,11 @@ class RunSpec:
         data["argv"] = tuple(str(item) for item in value["argv"])
         data["created"] = float(value["created"])
         data |= {name: str(value[name]) for name in ("id", "name", "cwd")}
+        if not isinstance(data.get("launcher", ""), str):
+            raise ValueError("launcher is no text")
+        for name in _TABLES & data.keys():
+            if data[name] is not None and not isinstance(data[name], Mapping):
+                raise ValueError(f"{name} is no table")
         for name in _TEXTS & data.keys():
             if not isinstance(data[name], str | None):
                 raise ValueError(f"{name} is no text")
@@ -120,6 +130,8 @@ class RunStatus:
     reason: str | None = None
     heartbeat: float | None = None
     stop_after_checkpoint: bool = False
+    warning: str | None = None
+    """What is wrong while it goes on: a loss that is not a number, no progress, a disk that fills up."""
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> RunStatus:
@@ -127,8 +139,9 @@ class RunStatus:
         known = {item.name for item in fields(cls)} & value.keys()
         data = {name: value[name] for name in known} | {"state": RunState(value.get("state", "prepared"))}
         data |= {name: float(data[name]) for name in _TIMES if data.get(name) is not None}
-        if not isinstance(data.get("reason"), str | None):
-            raise ValueError("reason is no text")
+        for name in ("reason", "warning"):
+            if not isinstance(data.get(name), str | None):
+                raise ValueError(f"{name} is no text")
         return cls(**data)
 
 

@@ -15,11 +15,16 @@ import time
 from typing import Any, NoReturn
 
 from core.runs import proc
+from core.runs.vigil import Event, Vigil
 
 SURROUNDINGS = {"PYTHONUNBUFFERED": "1", "PYTHONUTF8": "1", "COLUMNS": "400"}
 """Unbuffered lines, Japanese text, a log message a line (core/help/trainer.md). Not TQDM_MININTERVAL: above the
 step time the trainer's own `unpause()` makes the bar's rate and time meaningless (`71575it/s`)."""
 BEAT_SECONDS = 10.0
+STILL_WORKS = 3
+"""The exit code of core.runs.tell when the device of a run without output is busy: that is no stall."""
+SECRETS = ("KOHYA_TUI_NTFY_TOKEN", "KOHYA_TUI_WEBHOOK")
+"""Kept from the trainer: some trackers store the whole environment of a run."""
 GONE_SECONDS = 10.0
 """How long the run's folder may be gone before the trainer is stopped: nobody could see it or stop it any more."""
 _PR_SET_CHILD_SUBREAPER = 36
@@ -31,7 +36,11 @@ def main(argv: list[str]) -> int:
     run_dir = os.path.abspath(argv[0])  # noqa: PTH100
     if "--foreground" not in argv:
         _detach(run_dir)
-    return _Supervision(run_dir).run()
+    supervision = _Supervision(run_dir)
+    code = supervision.run()
+    if "--foreground" in argv:
+        supervision.wait_for_messages()
+    return code
 
 
 def _detach(run_dir: str) -> None:
@@ -64,6 +73,8 @@ class _Supervision:
         self.pid = 0
         self.returncode: int | None = None
         self.stop_reason: str | None = None
+        self.stop_asked = False
+        """By a request: then its user knows."""
         self.kill_at: float | None = None
         self.waiting: Any = None
         self.request_seen: tuple[int, int] | None = None
@@ -72,6 +83,11 @@ class _Supervision:
         self.folder = -1
         self.gone_since: float | None = None
         self.oom_kills = _oom_kills()
+        self.vigil: Vigil | None = None
+        self.messages: dict[int, str] = {}
+        """Pid → kind of the short-lived children that tell the user (core.runs.tell); they are none of the run's."""
+        self.tellers: set[int] = set()
+        """Their sessions, for a hook of the user's may leave a process behind."""
 
     def run(self) -> int:
         spec = proc.read_json(f"{self.dir}/spec.json")
@@ -99,6 +115,7 @@ class _Supervision:
         except OSError as error:
             self._say(str(error))
             self._write(state="failed", ended=time.time(), supervisor_pid=os.getpid(), reason=str(error))
+            self._tell({"kind": "failed"})
             return 1
         self._write(
             state="running",
@@ -108,6 +125,7 @@ class _Supervision:
             supervisor_pid=os.getpid(),
             started=time.time(),
         )
+        self.vigil = Vigil(self.dir, spec)
         while self.returncode is None:
             self._step()
         self._empty_group()
@@ -119,7 +137,7 @@ class _Supervision:
         argv = [str(item) for item in self.spec["argv"]]
         cwd = str(self.spec["cwd"])
         # A trainer that is started with colours forced on would fill the log with escapes.
-        environment = {key: text for key, text in os.environ.items() if key not in ("FORCE_COLOR", "LINES")}
+        environment = {key: text for key, text in os.environ.items() if key not in ("FORCE_COLOR", "LINES", *SECRETS)}
         environment |= (
             SURROUNDINGS
             | dict(self.spec.get("env") or {})
@@ -164,8 +182,32 @@ class _Supervision:
         if self.kill_at is not None and time.monotonic() >= self.kill_at:
             self._signal(signal.SIGKILL)
             self.kill_at = time.monotonic() + 1
+        if self.vigil is not None and self.stop_reason is None:
+            for event in self.vigil.look():
+                self._tell(event)
+            if self.vigil.warning != self.state.get("warning"):
+                self._write(warning=self.vigil.warning, fsync=False)
         if self.unwritten or time.monotonic() - self.written >= BEAT_SECONDS:
             self._write(fsync=False)
+
+    def _tell(self, event: Event) -> None:
+        """Start a child that tells the user by whatever they have chosen; a failure of that is no business of a run."""
+        import json
+
+        argv = [sys.executable, "-P", "-m", "core.runs.tell", self.dir, json.dumps(event)]
+        with contextlib.suppress(OSError):
+            pid = os.posix_spawn(
+                sys.executable, argv, os.environ, setsid=True, setsigmask=(), setsigdef=(signal.SIGHUP,)
+            )
+            self.messages[pid] = str(event["kind"])
+            self.tellers.add(pid)
+
+    def wait_for_messages(self, seconds: float = 60.0) -> None:
+        """In a cluster's job everything ends with us: let the children say their word first."""
+        deadline = time.monotonic() + seconds
+        while self.messages and time.monotonic() < deadline:
+            signal.sigtimedwait(_WATCHED, 0.2)
+            self._reap()
 
     def _reap(self) -> None:
         while True:
@@ -177,6 +219,9 @@ class _Supervision:
                 return
             if pid == self.pid:
                 self.returncode = os.waitstatus_to_exitcode(status)
+            elif self.messages.pop(pid, None) == "stalled" and os.waitstatus_to_exitcode(status) == STILL_WORKS:
+                assert self.vigil is not None
+                self.vigil.still_works()
 
     def _look_for_folder(self) -> None:
         """Stop a trainer whose run folder was deleted. One that was moved away is still there for its user."""
@@ -198,6 +243,7 @@ class _Supervision:
         request = proc.read_json(path) or {}
         self.request_seen = (stat.st_mtime_ns, stat.st_ino)
         action = request.get("action")
+        self.stop_asked = self.stop_asked or (action in ("stop-now", "stop-after-checkpoint"))
         if action == "stop-now":
             self._stop("Stopped on request.")
         elif action == "stop-after-checkpoint" and self.waiting is None and self.stop_reason is None:
@@ -206,7 +252,7 @@ class _Supervision:
             self.waiting = CheckpointWait(self.dir, self.spec)
             self._write(stop_after_checkpoint=True)
         elif action == "continue" and self.stop_reason is None:
-            self.waiting = None
+            self.waiting, self.stop_asked = None, False
             self._write(stop_after_checkpoint=False)
 
     def _stop(self, reason: str) -> None:
@@ -222,15 +268,22 @@ class _Supervision:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.pid, number)
         # Those that left the group; and, after the trainer's end, all that are left (its group's number may be reused).
-        found = ((pid, proc.stat_of(pid)) for pid in proc.members(self.pid, os.getpid()))
+        found = ((pid, proc.stat_of(pid)) for pid in self._members())
         proc.send([pid for pid, stat in found if stat and (self.returncode is not None or stat[2] != self.pid)], number)
+
+    def _members(self) -> list[int]:
+        """What lives of the run: the trainer's group and session, and whoever it left to us."""
+        found = proc.members(self.pid, os.getpid())
+        if not self.tellers:
+            return found
+        return [pid for pid in found if (stat := proc.stat_of(pid)) and stat[3] not in self.tellers]
 
     def _empty_group(self) -> None:
         """Wait until nothing of the trainer lives; what stays longer than the workers may is ended."""
         begun = time.monotonic()
         asked = self.stop_reason is not None
         deadline = begun + (self.grace if asked else self.leave)
-        while left := proc.members(self.pid, os.getpid()):
+        while left := self._members():
             now = time.monotonic()
             if now >= deadline:
                 self._signal(signal.SIGKILL if asked else signal.SIGTERM)
@@ -264,11 +317,18 @@ class _Supervision:
 
             _note(traceback.format_exc())
         self._write(
-            state=str(state), reason=reason, returncode=self.returncode, ended=time.time(), stop_after_checkpoint=False
+            state=str(state),
+            reason=reason,
+            returncode=self.returncode,
+            ended=time.time(),
+            stop_after_checkpoint=False,
+            warning=None,
         )
         if self.unwritten:
             with contextlib.suppress(OSError):
                 proc.overwrite_json(f"{self.dir}/state.json", self.state)
+        if str(state) in ("finished", "failed") or not self.stop_asked:
+            self._tell({"kind": "finished" if str(state) == "finished" else "failed"})
 
     def _write(self, *, fsync: bool = True, **changes: Any) -> None:
         self.state.update(changes, heartbeat=time.time())

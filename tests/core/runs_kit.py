@@ -33,7 +33,7 @@ def save(name):
 
 def until(path):
     while not Path(path).exists():
-        time.sleep(0.01)
+        time.sleep(0.05)
 
 exec(sys.argv[1])
 """
