@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from textual.command import Provider
 
     from core.dataset.groups import EditGroup
-    from tui.collection import Collection
 
 
 def _mode(name: str) -> Callable[[], Screen[None]]:
@@ -98,7 +97,6 @@ class KohyaApp(Navigation):
         self.runs_changed: Signal[str | None] = Signal(self, "runs changed")
         self.pulse_signal: Signal[Pulse] = Signal(self, "pulse")
         self.pictures_changed: Signal[None] = Signal(self, "pictures changed")
-        self.collection: Collection | None = None
         self.collection_signal: Signal[str] = Signal(self, "collection")
         """What the open dataset got: opened, items, facts, complete, rows (edited)."""
         self.knows_change = False

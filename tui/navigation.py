@@ -6,13 +6,16 @@ from inspect import cleandoc
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from textual import events
 from textual.app import App
 from textual.reactive import var
 
+from tui.keyboard import Keyboard
 from tui.screens.base import ModeScreen
 
 if TYPE_CHECKING:
     from core.problems import Problem
+    from tui.collection import Collection
 
 
 class Navigation(App[None]):
@@ -21,13 +24,24 @@ class Navigation(App[None]):
     active_dataset: var[str | None] = var(None)
     active_config: var[str | None] = var(None)
     active_run: var[str | None] = var(None)
+    collection: Collection | None = None
+    """The open dataset as far as it is read."""
     review_item: Path | None = None
     """The image that Review opens at."""
 
     def __init__(self) -> None:
         super().__init__()
+        self._keyboard = Keyboard(self, self._is_answered)
         self._came_from: str | None = None
         """Where Esc goes back to after something was opened in another mode."""
+
+    def _is_answered(self) -> bool:
+        return self.collection is None or self.collection.asked is self.collection.view
+
+    async def on_event(self, event: events.Event) -> None:
+        if isinstance(event, events.Key | events.Paste) and not event.is_forwarded and self._keyboard.holds(event):
+            return
+        await super().on_event(event)
 
     async def action_mode(self, name: str) -> None:
         self._came_from = None
