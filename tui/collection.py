@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
 from core.dataset import chunks, scan
@@ -27,15 +27,7 @@ if TYPE_CHECKING:
     from core.dataset.filter_match import Sources
     from core.dataset.filter_tree import Node
 
-__all__ = ["ORDERS", "Collection", "Facts", "Row", "Rows", "newer_facts", "read_facts"]
-
-ORDERS = {
-    "name": "by folder and name",
-    "tags": "fewest tags first",
-    "size": "fewest pixels first",
-    "bytes": "smallest file first",
-    "changed": "newest first",
-}
+__all__ = ["Collection", "Facts", "Row", "Rows", "newer_facts", "read_facts"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,36 +150,20 @@ class Collection:
 
         from core.dataset.arrays import arrays_of
         from core.dataset.filter_match import Matcher, Sources
+        from core.dataset.orders import in_order
 
         index = self.index
         arrays = arrays_of(index)
-        if view.node is None:
-            mask = np.ones(arrays.n, np.bool_)
-        else:
-            sources = self.sources(self) if self.sources is not None else Sources()
-            sources = replace(
-                sources, stop=stop, reviewed=lambda: _set_in(self.reviewed), marked=lambda: _set_in(self.marked)
-            )
-            mask = Matcher(index, sources).match(view.node)
+        sources = self.sources(self) if self.sources is not None else Sources()
+        sources = replace(
+            sources, stop=stop, reviewed=lambda: _set_in(self.reviewed), marked=lambda: _set_in(self.marked)
+        )
+        mask = np.ones(arrays.n, np.bool_) if view.node is None else Matcher(index, sources).match(view.node)
         if view.subset:
             inside = index.range_of(view.subset)
             mask[: inside.start] = mask[inside.stop :] = False
         mask[[number for number in self._gone if number < arrays.n]] = False
-        numbers = np.flatnonzero(mask).astype(np.uint32)
-        values: Any = None
-        match view.order:
-            case "tags":
-                values = arrays.counts.astype(np.int64)
-                for number, ids in list(index.over.items()):
-                    values[number] = len(ids)
-            case "size":
-                values = arrays.sizes[:, 0].astype(np.int64) * arrays.sizes[:, 1]
-            case "bytes":
-                values = arrays.stamps[:, 1]
-            case "changed":
-                values = -np.maximum(arrays.stamps[:, 0], arrays.stamps[:, 2])
-        if values is not None:
-            numbers = numbers[np.argsort(values[numbers], kind="stable")]
+        numbers = in_order(index, np.flatnonzero(mask).astype(np.uint32), view.order, sources)
         return array("I", numbers.tobytes())
 
     def show(self, view: View, numbers: range | array[int]) -> None:

@@ -49,6 +49,12 @@ def sources_of(index: Index, config: str | None = None) -> Sources:
             raise GivenUp
         return found
 
+    def confidence(stop: Stop) -> NDArray[np.float32] | None:
+        from core.dataset.arrays import entries_of
+
+        ids, owners = entries_of(index)
+        return columns().lowest(list(index.words), ids, owners, stop)
+
     def changed() -> Iterable[int]:
         from core.dataset.changed import changed_files
 
@@ -82,6 +88,7 @@ def sources_of(index: Index, config: str | None = None) -> Sources:
         changed=changed,
         score=score,
         ratings=ratings,
+        confidence=confidence,
         bucket=bucket,
         duplicates=duplicates,
         saved=load(workspace),

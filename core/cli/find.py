@@ -43,6 +43,16 @@ def matching(place: Place, dataset: str, query: str, config: str | None = None) 
         raise
 
 
+def _sorted(index: Index, numbers: list[int], order: str) -> list[int]:
+    import numpy as np
+
+    from core.cli.filter_sources import sources_of
+    from core.dataset.orders import in_order
+
+    found: list[int] = in_order(index, np.array(numbers, np.uint32), order, sources_of(index)).tolist()
+    return found
+
+
 def _pointed(query: str, error: Any) -> str:
     """The query with a mark below the column, and the hint."""
     lines = [printable(query), " " * (len(printable(query[: error.column - 1]))) + "^"]
@@ -59,6 +69,10 @@ def find(
     config: Annotated[
         str | None, typer.Option(help="The config whose buckets `bucket:` means.", show_default=False)
     ] = None,
+    sort: Annotated[
+        str,
+        typer.Option(metavar="ORDER", help="name, tags, confidence, size, bytes or changed; see: help filter."),
+    ] = "name",
     count: Annotated[bool, typer.Option("--count", help="Print the number of matches only.")] = False,
     save: Annotated[
         str | None, typer.Option(metavar="NAME", help="Keep the filter; saved:NAME finds it.", show_default=False)
@@ -71,7 +85,10 @@ def find(
 ) -> None:
     """Print the paths of the images that match a filter, relative to the workspace."""
     from core.dataset import saved_filters
+    from core.dataset.orders import ORDERS
 
+    if sort not in ORDERS:
+        raise WrongUsage(f"There is no order {printable(sort)}", f"One of {', '.join(ORDERS)}.")
     place = place_of(context)
     workspace = place.workspace()
     if forget is not None:
@@ -87,6 +104,8 @@ def find(
     if save is not None:
         saved_filters.save(workspace, save, query)
         say(f"saved as {printable(save)}")
+    if sort != "name":
+        numbers = _sorted(index, numbers, sort)
     keys = [index.key(number) for number in numbers]
     lines = [count_of(len(keys), "image")] if count else [printable(key) for key in keys]
     emit({"matches": keys, "images": len(index)}, lines, as_json=json_)

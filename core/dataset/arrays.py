@@ -70,6 +70,21 @@ class Arrays:
         return found
 
 
+def entries_of(index: Index) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
+    """The words of all captions as they are now, and the image of each; those of changed captions stand at the end."""
+    arrays = arrays_of(index)
+    over = [(number, ids) for number, ids in list(index.over.items()) if number < arrays.n]
+    ids = arrays.tag_ids.astype(np.uint32)
+    owners = np.repeat(np.arange(arrays.n, dtype=np.int64), arrays.counts)
+    if over:
+        changed = np.zeros(arrays.n, np.bool_)
+        changed[[number for number, _ in over]] = True
+        stays = ~changed[owners]
+        ids = np.concatenate([ids[stays], *(np.array(each, np.uint32) for _, each in over)])
+        owners = np.concatenate([owners[stays], *(np.full(len(each), number) for number, each in over)])
+    return ids, owners
+
+
 def arrays_of(index: Index) -> Arrays:
     """The arrays of what is read by now; made anew only when more was."""
     arrays = index.arrays

@@ -68,6 +68,9 @@ class Sources:
     None: no model of this workspace knows it."""
     ratings: Callable[[Stop], NDArray[np.int8] | None] | None = None
     """int8 [n]: place in RATINGS of the highest one, -1 where an image was not tagged."""
+    confidence: Callable[[Stop], NDArray[np.float32] | None] | None = None
+    """float32 [n]: the score of the tag in its caption of which the tagger is least sure, NaN where there is none; to
+    sort by (orders). None: nothing was tagged here."""
     duplicates: Callable[[Stop], Iterable[int]] | None = None
     """The numbers of images of which there is another."""
     bucket: Callable[[], Callable[[tuple[int, int]], tuple[int, int] | None] | None] | None = None

@@ -27,22 +27,13 @@ class IndexedTags(TagTable):
         super().__init__(categories=categories)
         import numpy as np
 
-        from core.dataset.arrays import arrays_of
+        from core.dataset.arrays import arrays_of, entries_of
 
-        arrays = arrays_of(index)
-        self._size = n = arrays.n
+        self._size = n = arrays_of(index).n
         flags = np.frombuffer(bytes(index.flags[:n]), np.uint8)
         self._captions = int(np.count_nonzero(flags & (HAS_CAPTION | HAS_ERROR) == HAS_CAPTION))
-        over = [(number, ids) for number, ids in list(index.over.items()) if number < n]
         words = list(index.words)
-        ids = arrays.tag_ids.astype(np.uint32)
-        owners = np.repeat(np.arange(n, dtype=np.int64), arrays.counts)
-        if over:
-            changed = np.zeros(n, np.bool_)
-            changed[[number for number, _ in over]] = True
-            stays = ~changed[owners]
-            ids = np.concatenate([ids[stays], *(np.array(each, np.uint32) for _, each in over)])
-            owners = np.concatenate([owners[stays], *(np.full(len(each), number) for number, each in over)])
+        ids, owners = entries_of(index)
         places = np.full(max(1, len(words)), -1, np.int64)
         for number, count in enumerate(np.bincount(ids, minlength=len(words)).tolist()):
             if count:

@@ -59,6 +59,40 @@ class ScoreColumns:
             column[places] = _values(table, wanted[0])
         return column
 
+    def lowest(
+        self,
+        words: Sequence[str],
+        ids: NDArray[np.uint32],
+        owners: NDArray[np.int64],
+        stop: Callable[[], bool] = lambda: False,
+    ) -> NDArray[np.float32] | None:
+        """float32 [images]: the score of that tag of the caption of which the model is least sure, 0 for one under the
+        floor of the store; NaN without scores, or without a tag that the model knows. None as above.
+
+        `ids` (places in `words`) and `owners` (images) are those of all captions (arrays.entries_of). 1 s for 100,000.
+        """
+        parts = self._read(stop)
+        labels = parts[0][0].labels if parts else None
+        if not parts or labels is None:
+            return None
+        known = {tag_key(name): at for at, name in enumerate(labels.names)}
+        label_of = np.array([known.get(tag_key(word), -1) for word in words] or [-1], np.int64)
+        is_known = label_of[ids] >= 0
+        wanted, images = label_of[ids[is_known]], owners[is_known]
+        order = np.argsort(images, kind="stable")
+        wanted, images = wanted[order], images[order]
+        found = np.full(len(self._images), np.nan, np.float32)
+        for table, places in parts:
+            if stop():
+                return None
+            low, high = np.searchsorted(images, (places.min(), places.max() + 1))
+            row_of = np.full(len(self._images), -1, np.int64)
+            row_of[places] = np.arange(len(places))
+            rows = row_of[images[low:high]]
+            mine = rows >= 0
+            _lowest(table, rows[mine], wanted[low:high][mine], images[low:high][mine], found)
+        return found
+
     def ratings(self, stop: Callable[[], bool] = lambda: False) -> NDArray[np.int8] | None:
         """int8 [images]: place in RATINGS of the highest rating, -1 where an image has no scores. None as above."""
         parts = self._read(stop)
@@ -116,6 +150,29 @@ def _values(table: ScoreTable, label: int) -> NDArray[np.float32]:
     found = np.zeros(len(table.offsets) - 1, np.float32)
     found[np.searchsorted(table.offsets, hits, "right") - 1] = table.values[hits]
     return found
+
+
+def _lowest(
+    table: ScoreTable,
+    rows: NDArray[np.int64],
+    labels: NDArray[np.int64],
+    images: NDArray[np.int64],
+    found: NDArray[np.float32],
+) -> None:
+    """Puts the least score of these labels of these rows of the table where their images are."""
+    if not len(rows):
+        return
+    width = len(table.labels)
+    lengths = np.diff(table.offsets)
+    stored = np.repeat(np.arange(len(lengths), dtype=np.int64), lengths) * width + table.indices
+    keys = rows * width + labels
+    at = np.minimum(np.searchsorted(stored, keys), max(0, len(stored) - 1))
+    values = np.zeros(len(keys), np.float32)
+    if len(stored):
+        hits = stored[at] == keys
+        values[hits] = table.values[at[hits]]
+    starts = np.flatnonzero(np.concatenate([np.ones(1, np.bool_), images[1:] != images[:-1]]))
+    found[images[starts]] = np.minimum.reduceat(values, starts)
 
 
 @functools.cache

@@ -292,8 +292,8 @@ class DatasetScreen(ModeScreen):
 
     @work(exit_on_error=False)
     async def action_order(self) -> None:
+        from core.dataset.orders import ORDERS
         from tui import opening
-        from tui.collection import ORDERS
         from tui.screens.dialogs import Choose
 
         collection = self.app.collection

@@ -114,7 +114,7 @@ def title_cells(collection: Collection, tree: int, on_tree: bool, undo: str) -> 
     if collection.query:
         right += [("/ ", "accent"), (printable(collection.query), "text"), ("   ", "text")]
     if collection.order != "name":
-        from tui.collection import ORDERS
+        from core.dataset.orders import ORDERS
 
         right.append((f"{ORDERS[collection.order]}   ", "muted"))
     if len(collection.shown) != len(collection.rows):
