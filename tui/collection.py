@@ -18,7 +18,6 @@ from core.dataset.index import Index
 from core.dataset.model import Subset, is_image_name
 from core.dataset.pictures import MAX_PIXELS
 from core.dataset.reading import Piece
-from core.files import natural_key
 from core.problems import Problem, Severity, UserError
 from core.workspace import Workspace
 from tui.rows import Facts, Row, Rows, newer_facts, read_facts
@@ -286,7 +285,7 @@ def subsets_with_counts(workspace: Workspace, name: str) -> list[tuple[Subset, i
         found = scan.subsets(workspace.train_data / name)
     except UserError:
         return []
-    return [(subset, _count(subset.path)) for subset in sorted(found, key=lambda each: natural_key(each.name))]
+    return [(subset, _count(subset.path)) for subset in found]
 
 
 def _count(folder: Path) -> int:

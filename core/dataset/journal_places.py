@@ -53,7 +53,7 @@ def _is_renamed_subset(change: Change, root: Path) -> bool:
     if not isinstance(change, Move) or change.source.parent != change.target.parent:
         return False
     names = (parse_folder_name(change.source.name), parse_folder_name(change.target.name))
-    return root / "train_data" in (change.source.parent, change.source.parent.parent) and None not in names
+    return root / "train_data" in change.source.parents and None not in names
 
 
 def _image_stems(folder: Path) -> set[str]:

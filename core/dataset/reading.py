@@ -10,11 +10,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from core.dataset import scan
+from core.dataset import nested, scan
 from core.dataset.chunks import AT_ONCE, Chunk, Names, Words
 from core.dataset.index_cache import Cache, cache_file
 from core.dataset.model import CAPTION_EXTENSION, TRAINED, Subset
 from core.dataset.reader import Listing, Reader, opened
+from core.files import is_folder
 from core.problems import Problem
 from core.workspace import Workspace
 
@@ -46,11 +47,11 @@ def read(workspace: Workspace, name: str, *, cached: bool = True) -> Iterator[Pi
 
 def read_packed(workspace: Workspace, folder: Path, cached: bool) -> Iterator[Piece | bytes]:
     """Chunks that are known come as the bytes in which they are kept."""
-    subsets, problems = scan.subsets_and_problems(folder)
+    found, problems = _listings(folder)
+    subsets, listings = tuple(subset for subset, _ in found), [listing for _, listing in found]
     yield Listed(subsets)
     if problems:
-        yield Noticed(problems)
-    listings = [_listed(subset) for subset in subsets]
+        yield Noticed(tuple(problems))
     for number, listing in enumerate(listings):
         for start in range(0, len(listing.images), AT_ONCE):
             some = slice(start, start + AT_ONCE)
@@ -68,16 +69,36 @@ def read_packed(workspace: Workspace, folder: Path, cached: bool) -> Iterator[Pi
                         yield Words(tuple(reader.words[sent:]))
                         sent = len(reader.words)
                     yield chunk
-            look_inside = subset.path != folder
-            captions = listing.all_captions
-            if found := scan.listing_problems(
-                subset, listing.others, listing.images, captions, look_inside=look_inside
-            ):
-                yield Noticed(tuple(found))
+            if found_here := scan.listing_problems(subset, listing.others, listing.images, listing.all_captions):
+                yield Noticed(tuple(found_here))
         if cached:
             cache.save(sum(len(listing.images) for listing in listings), reader.words)
     finally:
         cache.close()
+
+
+def _listings(folder: Path) -> tuple[list[tuple[Subset, Listing]], list[Problem]]:
+    """The subsets as `scan.subsets` has them, but each folder is read once only."""
+    top, problems, met = scan.top_folders(folder)
+    found: list[tuple[Subset, Listing]] = []
+
+    def gather(subset: Subset, is_one: bool, is_inside: bool) -> None:
+        listing = _listed(subset)
+        if is_one or (is_inside and listing.images):
+            found.append((subset, listing))
+            if is_inside:
+                problems.append(nested.told(subset))
+        if subset.path == folder:
+            return
+        names = [name for name, entry in listing.others.items() if is_folder(entry)]
+        below, more = nested.below(subset, names, met)
+        problems.extend(more)
+        for each in below:
+            gather(each, False, True)
+
+    for subset, is_one in top:
+        gather(subset, is_one, False)
+    return found, problems
 
 
 def _listed(subset: Subset) -> Listing:

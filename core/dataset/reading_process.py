@@ -14,9 +14,11 @@ from typing import IO, Any, NoReturn
 
 from core.dataset import scan
 from core.dataset.chunks import Chunk, Names, Words
-from core.dataset.model import Subset
+from core.dataset.model import Subset, is_image_name
+from core.dataset.nested import Met, meet
 from core.dataset.reading import Listed, Noticed, Piece, read, read_packed
-from core.problems import Problem, Severity, UserError
+from core.files import is_folder
+from core.problems import Problem, Severity
 from core.workspace import Workspace
 
 LARGE = 4000
@@ -28,15 +30,16 @@ def is_large(folder: Path) -> bool:
     """Whether there are so many files that a process of its own should read them."""
     left = LARGE
     try:
-        subsets = scan.subsets(folder)
-        for subset in subsets:
-            with os.scandir(subset.path) as entries:
-                left -= sum(1 for _ in islice(entries, left))
-            if left <= 0:
-                return True
-    except (OSError, UserError):
+        folders, met = [folder], Met()
+        while folders and left > 0:
+            with os.scandir(folders.pop()) as entries:
+                for entry in islice(entries, left):
+                    left -= 1
+                    if not is_image_name(entry.name) and is_folder(entry) and meet(Path(entry.path), met):
+                        folders.append(Path(entry.path))
+    except OSError:
         return False
-    return False
+    return left <= 0
 
 
 def following(workspace: Workspace, name: str, is_wanted: Callable[[], bool] = lambda: True) -> Iterator[Piece]:

@@ -68,24 +68,24 @@ class RepeatsPlan:
 
 
 def target_folder(workspace: Workspace, text: str) -> Path:
-    """The subset folder that `NAME` (its only subset, or a new `10_NAME`) or `NAME/N_SUBSET` means; it may be new.
+    """The subset folder that `NAME` (its only subset, or a new `10_NAME`) or `NAME/N_SUBSET` means; it may be new, also
+    inside a folder that is there (`NAME/N_SUBSET/M_OTHER`).
 
     Raises UserError where that is not clear.
     """
     name, _, subset = text.strip("/").partition("/")
-    for part in (name, subset):
-        if part in {".", ".."} or part.startswith(".") or "/" in part or not part.isprintable():
+    for part in (name, *subset.split("/")):
+        if part.startswith(".") or not part.isprintable() or (subset and not part):
             raise UserError(f"{printable(text)!r} names no subset", "Write DATASET or DATASET/10_SUBSET.")
     if not name:
         raise UserError("No dataset is named", "Write DATASET or DATASET/10_SUBSET.")
     folder = workspace.train_data / name
     if subset:
         target = folder / subset
-        if not target.is_dir() and parse_folder_name(subset) is None:
-            raise UserError(
-                f"There is no subset {printable(subset)!r} in {printable(name)}",
-                f"For a new one begin with the repeats: {printable(name)}/10_{printable(subset)}",
-            )
+        is_new_place = parse_folder_name(target.name) is not None and ("/" not in subset or target.parent.is_dir())
+        if not target.is_dir() and not is_new_place:
+            hint = f"For a new one begin with the repeats: {printable(name)}/10_{printable(target.name)}"
+            raise UserError(f"There is no subset {printable(subset)!r} in {printable(name)}", hint)
         return target
     there = subsets(folder) if folder.is_dir() else ()
     if len(there) > 1:
@@ -226,8 +226,8 @@ def _with_repeats(subset: Subset, repeats: int) -> Path:
             f"Move them into one: kohya-tui move {printable(subset.path.name)} --to "
             f"{printable(subset.path.name)}/{repeats}_{printable(subset.path.name)}",
         )
-    rest = subset.name if subset.class_name is None else subset.class_name
-    return subset.path.with_name(f"{repeats}_{rest}")
+    own = parse_folder_name(subset.path.name)
+    return subset.path.with_name(f"{repeats}_{own[1] if own is not None else subset.path.name}")
 
 
 def _planned(

@@ -6,7 +6,7 @@ import os
 import re
 import stat
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from core.dataset.model import (
     is_image_name,
     parse_folder_name,
 )
+from core.dataset.nested import Met, aside, has_image, meet, walked
 from core.dataset.sizes import image_size
 from core.dataset.sources import CONVERTED, FOREIGN
 from core.files import TEMP_PREFIX, is_folder, natural_key
@@ -32,10 +33,6 @@ BATCH = 500
 SECONDS = 0.1
 LOOSE = "."
 _NUMBER = re.compile(r"[0-9]+")
-_ASIDE = frozenset(
-    {"@eadir", "__macosx", "sample", "samples", "log", "logs", "cache", "mask", "masks", "backup", "backups", "trash"}
-)
-"""Folders that tools leave beside images (in lower case); they hold no training images."""
 _LOWER = "Rename the extension to lower case."
 _CONVERT = "kohya-tui import converts them to PNG, or says which it cannot read."
 _STALE = "They do no harm; delete them if their images are gone for good."
@@ -62,14 +59,34 @@ def dataset_dir(workspace: Workspace, name: str) -> Path:
     )
 
 
-def subsets(dataset_dir: Path) -> tuple[Subset, ...]:
-    """The subsets of a dataset folder in natural order; folders that hold no training images are left out."""
-    return subsets_and_problems(dataset_dir)[0]
+def subsets(dataset_dir: Path, *, nested: bool = True) -> tuple[Subset, ...]:
+    """The subsets of a dataset folder in natural order, with those inside others (core.dataset.nested) unless `nested`
+    says no; folders that hold no training images are left out.
+    """
+    return subsets_and_problems(dataset_dir, nested=nested)[0]
 
 
-def subsets_and_problems(folder: Path) -> tuple[tuple[Subset, ...], tuple[Problem, ...]]:
+def subsets_and_problems(folder: Path, *, nested: bool = True) -> tuple[tuple[Subset, ...], tuple[Problem, ...]]:
+    """The subsets, and what is wrong with where they lie. Raises UserError for a folder that cannot be read."""
+    top, problems, met = top_folders(folder)
     found: list[Subset] = []
+    for subset, is_one in top:
+        if is_one:
+            found.append(subset)
+        if nested and subset.path != folder:
+            for each in walked(subset, met):
+                if isinstance(each, Subset):
+                    found.append(each)
+                else:
+                    problems.append(each)
+    return tuple(found), tuple(problems)
+
+
+def top_folders(folder: Path) -> tuple[list[tuple[Subset, bool]], list[Problem], Met]:
+    """The folders right in a dataset's, each with whether it is a subset itself (else there may be some inside)."""
+    found: list[tuple[Subset, bool]] = []
     problems: list[Problem] = []
+    met: Met = set()
     loose = False
     try:
         with os.scandir(folder) as entries:
@@ -83,11 +100,12 @@ def subsets_and_problems(folder: Path) -> tuple[tuple[Subset, ...], tuple[Proble
         raise UserError(
             f"Cannot read the dataset {folder}: {error.strerror or error}", "Check that the folder is there and yours."
         ) from error
+    meet(folder, met)
     own = parse_folder_name(folder.name)
     if loose and own is not None:
-        found.append(Subset(folder, folder.name, *own))
+        found.append((Subset(folder, folder.name, *own), True))
     elif loose:
-        found.append(Subset(folder, LOOSE, 1, None))
+        found.append((Subset(folder, LOOSE, 1, None), True))
         problems.append(
             Problem(
                 Severity.WARNING,
@@ -101,7 +119,7 @@ def subsets_and_problems(folder: Path) -> tuple[tuple[Subset, ...], tuple[Proble
         path = folder / name
         parsed = parse_folder_name(name)
         if parsed is not None:
-            found.append(Subset(path, name, *parsed))
+            found.append((Subset(path, name, *parsed), True))
             if parsed[0] < 1:
                 problems.append(
                     Problem(
@@ -112,10 +130,11 @@ def subsets_and_problems(folder: Path) -> tuple[tuple[Subset, ...], tuple[Proble
                         "Rename it to 1_… or more to train on it.",
                     )
                 )
-        elif (aside := _aside(path)) is not None:
-            problems.append(aside)
-        elif _has_image(path):
-            found.append(Subset(path, name, 1, None))
+        elif (problem := aside(path)) is not None:
+            problems.append(problem)
+            continue
+        elif has_image(path):
+            found.append((Subset(path, name, 1, None), True))
             problems.append(
                 Problem(
                     Severity.WARNING,
@@ -125,27 +144,10 @@ def subsets_and_problems(folder: Path) -> tuple[tuple[Subset, ...], tuple[Proble
                     f"Rename it to {folder / f'10_{name}'}.",
                 )
             )
-    return tuple(found), tuple(problems)
-
-
-def _aside(path: Path) -> Problem | None:
-    name = path.name.casefold()
-    if name.startswith("."):
-        return None  # hidden: not even worth a line
-    if name in _ASIDE or name.startswith("backup") or name.endswith(("_backup", "-backup", ".bak")):
-        what = "is a backup" if "backup" in name or name.endswith(".bak") else "holds no training images"
-        return Problem(Severity.INFO, "KT104", str(path), f"{what} and is left out")
-    return None
-
-
-def _has_image(folder: Path) -> bool:
-    if folder.name.startswith("."):
-        return False
-    try:
-        with os.scandir(folder) as entries:
-            return any(is_image_name(entry.name) for entry in entries)
-    except OSError:
-        return False
+        elif not name.startswith("."):
+            found.append((Subset(path, name, 1, None), False))
+        meet(path, met)
+    return found, problems, met
 
 
 def scan(workspace: Workspace, name: str) -> Iterator[ScanBatch]:
@@ -163,10 +165,10 @@ def _scan(folder: Path) -> Iterator[ScanBatch]:
     if problems:
         yield ScanBatch((), problems)
     for subset in found:
-        yield from _scan_subset(subset, look_inside=subset.path != folder)
+        yield from _scan_subset(subset)
 
 
-def _scan_subset(subset: Subset, *, look_inside: bool) -> Iterator[ScanBatch]:
+def _scan_subset(subset: Subset) -> Iterator[ScanBatch]:
     try:
         with os.scandir(subset.path) as entries:
             listing = {entry.name: entry for entry in entries}
@@ -196,7 +198,7 @@ def _scan_subset(subset: Subset, *, look_inside: bool) -> Iterator[ScanBatch]:
             items, problems = [], []
             due = time.monotonic() + SECONDS
     others = {name: entry for name, entry in listing.items() if name not in captions and not is_image_name(name)}
-    problems.extend(listing_problems(subset, others, images, captions, look_inside=look_inside))
+    problems.extend(listing_problems(subset, others, images, captions))
     if items or problems:
         yield ScanBatch(tuple(items), tuple(problems))
 
@@ -230,12 +232,7 @@ def _counted(match: re.Match[str]) -> str:
 
 
 def listing_problems(
-    subset: Subset,
-    others: Mapping[str, os.DirEntry[str]],
-    images: Sequence[str],
-    captions: Collection[str],
-    *,
-    look_inside: bool,
+    subset: Subset, others: Iterable[str], images: Sequence[str], captions: Collection[str]
 ) -> list[Problem]:
     """What the names alone tell; `others` are neither images nor captions. One problem a kind, naming the first few,
     so that 100,000 files stay readable.
@@ -253,7 +250,7 @@ def listing_problems(
     stale = in_order(set(captions).difference(theirs))
     odd: list[str] = []
     other: list[str] = []
-    for name, entry in others.items():
+    for name in others:
         if name.startswith((".", TEMP_PREFIX)):
             continue
         extension = name[name.rfind(".") :].lower() if "." in name else ""
@@ -261,8 +258,6 @@ def listing_problems(
             odd.append(name)
         elif extension in CONVERTED or extension in FOREIGN:
             other.append(name)
-        elif look_inside and is_folder(entry):
-            problems.extend(_folder_inside(Path(where, name)))
     for severity, code, names, noun, what, hint in (
         (Severity.WARNING, "KT106", shared, "pair", "of images share one caption", "Rename one of each pair."),
         (Severity.WARNING, "KT107", odd, "image", "that sd-scripts ignores for the mixed case", _LOWER),
@@ -273,22 +268,6 @@ def listing_problems(
             message = f"{count_of(len(names), noun)} {what}: {_first(names)}"
             problems.append(Problem(severity, code, where, message, hint))
     return problems
-
-
-def _folder_inside(path: Path) -> list[Problem]:
-    if (aside := _aside(path)) is not None:
-        return [aside]
-    if not _has_image(path):
-        return []
-    return [
-        Problem(
-            Severity.WARNING,
-            "KT110",
-            str(path),
-            "holds images that are not trained on: sd-scripts does not look into folders inside a subset",
-            "Move them up, or make it a subset of its own.",
-        )
-    ]
 
 
 def _first(names: Sequence[str], limit: int = 3) -> str:
@@ -308,7 +287,8 @@ def open_dataset(workspace: Workspace, name: str) -> Dataset:
 
 
 def resolve_dir(workspace: Workspace | None, text: str) -> list[Path]:
-    """The folders with images that `text` means: a dataset, `DATASET/SUBSET`, or any folder and those one below.
+    """The folders with images that `text` means: a dataset with all its subsets, `DATASET/SUBSET` with those inside, or
+    any folder and those one below.
 
     A dataset of that name comes before a folder of the current directory; write `./NAME` for the folder. Raises
     UserError when there is no such folder or no image in it.
@@ -323,7 +303,8 @@ def resolve_dir(workspace: Workspace | None, text: str) -> list[Path]:
         there = f"Datasets here: {', '.join(map(printable, names))}." if names else "Give a folder with images."
         what = "is a file, not a folder" if folder.exists() else "is neither a dataset nor a folder"
         raise UserError(f"{printable(text)} {what}", there)
-    found = [subset.path for subset in subsets(folder) if _has_image(subset.path)]
+    is_dataset = workspace is not None and folder.is_relative_to(workspace.train_data)
+    found = [subset.path for subset in subsets(folder, nested=is_dataset) if has_image(subset.path)]
     if not found:
         raise UserError(
             f"There are no images in {folder}",

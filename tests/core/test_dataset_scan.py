@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from core.dataset.index import read_index
 from core.dataset.model import parse_folder_name
+from core.dataset.reading_process import is_large
 from core.dataset.scan import image_size, open_dataset, resolve_dir, scan
 from core.problems import Severity, UserError
 from core.workspace import Workspace
@@ -79,6 +81,7 @@ def test_folders_that_hold_no_training_images_are_known_for_what_they_are(worksp
     assert [item.path.relative_to(root).as_posix() for item in data.items] == [
         "0_off/d.png",
         "10_rinni/a.png",
+        "10_rinni/inner/b.png",
         "closeups/c.png",
     ]
     told = {(problem.code, Path(problem.where).name, problem.severity) for problem in data.problems}
@@ -90,6 +93,63 @@ def test_folders_that_hold_no_training_images_are_known_for_what_they_are(worksp
         ("KT104", "sample", Severity.INFO),
         ("KT110", "inner", Severity.WARNING),
     }
+
+
+def test_folders_at_any_depth_are_subsets_of_their_own(workspace: Workspace) -> None:
+    """`10_rinni/poses/2_sitting`: browsed as others are, with the repeats of what holds them, and told what sd-scripts
+    does; a group of subsets, names in any script, numbers as a person counts.
+    """
+    root = workspace.train_data / "rinni"
+    for place in (
+        "10_rinni/a.png",
+        "10_rinni/poses/b.png",
+        "10_rinni/poses/2_sitting/c.png",
+        "10_rinni/empty/notes.txt",
+        "10_rinni/bild 10/d.png",
+        "10_rinni/bild 9/e.png",
+        "10_rinni/画像 ✱/f.png",
+        "outfits/5_summer/g.png",
+        "outfits/.hidden/x.png",
+        "outfits/backup/x.png",
+    ):
+        touch(root / place)
+    wanted = [
+        ("10_rinni", 10, "rinni"),
+        ("10_rinni/bild 9", 10, "rinni"),
+        ("10_rinni/bild 10", 10, "rinni"),
+        ("10_rinni/poses", 10, "rinni"),
+        ("10_rinni/poses/2_sitting", 2, "sitting"),
+        ("10_rinni/画像 ✱", 10, "rinni"),
+        ("outfits/5_summer", 5, "summer"),
+    ]
+    data = open_dataset(workspace, "rinni")
+    assert [(subset.name, subset.repeats, subset.class_name) for subset in data.subsets] == wanted
+    assert [item.name for item in data.items] == [f"{letter}.png" for letter in "aedbcfg"]
+    index = read_index(workspace, "rinni")
+    assert index.subsets == data.subsets
+    assert [index.path(number) for number in range(len(index))] == [item.path for item in data.items]
+    assert index.id_of(root / "10_rinni" / "poses" / "2_sitting" / "c.txt") == 4
+    deep = [problem for problem in data.problems if problem.code == "KT110"]
+    assert len(deep) == 6 and "sd-scripts does not look into" in deep[0].message
+    assert sorted(problem.code for problem in index.problems) == sorted(problem.code for problem in data.problems)
+    assert [path.name for path in resolve_dir(workspace, "rinni")].count("2_sitting") == 1
+
+
+def test_links_to_folders_are_followed_once(workspace: Workspace, tmp_path: Path) -> None:
+    """A linked folder is a subset; one that leads back up, to a neighbour, or in a circle adds nothing."""
+    root, elsewhere = workspace.train_data / "rinni", tmp_path / "elsewhere"
+    touch(root / "10_rinni" / "a.png")
+    touch(root / "5_more" / "b.png")
+    touch(elsewhere / "deep" / "c.png")
+    (root / "10_rinni" / "linked").symlink_to(elsewhere)
+    (elsewhere / "again").symlink_to(elsewhere)
+    (elsewhere / "deep" / "up").symlink_to(root)
+    (root / "10_rinni" / "neighbour").symlink_to(root / "5_more")
+    (root / "10_rinni" / "self").symlink_to("self")
+    wanted = ["5_more", "10_rinni", "10_rinni/linked/deep"]
+    assert [subset.name for subset in open_dataset(workspace, "rinni").subsets] == wanted
+    assert [subset.name for subset in read_index(workspace, "rinni").subsets] == wanted
+    assert is_large(root) is False
 
 
 def test_images_beside_the_subsets_are_shown_and_flagged(workspace: Workspace) -> None:

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from core.config.presets import draft
 from core.dataset.companions import Companions
 from core.dataset.edits import Edit, EditGroup, Journal
 from core.dataset.marks import mark_reviewed, read_reviewed
@@ -212,13 +213,16 @@ def test_targets_are_datasets_and_subsets(workspace: Workspace, subset: Path) ->
     assert target_folder(workspace, "rinni") == subset
     assert target_folder(workspace, "mai") == workspace.train_data / "mai" / "10_mai"
     assert target_folder(workspace, "rinni/3_alt") == subset.parent / "3_alt"
+    assert target_folder(workspace, "rinni/10_rinni/3_in") == subset / "3_in"
     fill(subset.parent / "2_more")
     for text, message in (
         ("rinni", "several subsets"),
         ("rinni/alt", "no subset 'alt'"),
         ("", "No dataset"),
         ("../x", "names no subset"),
-        ("a/b/c", "names no subset"),
+        ("a/b/c", "no subset 'b/c'"),
+        ("a//c", "names no subset"),
+        ("rinni/10_rinni/../x", "names no subset"),
         (".hidden", "names no subset"),
     ):
         with pytest.raises(UserError, match=message):
@@ -245,6 +249,20 @@ def test_repeats_rename_the_folder_and_fix_the_configs(workspace: Workspace, sub
     Journal(workspace).undo()
     assert content(workspace) == before
     assert read_reviewed(workspace) == {workspace.key_of(subset / "a.png")}
+
+
+def test_repeats_of_a_folder_inside_a_subset(workspace: Workspace, subset: Path) -> None:
+    """`poses` in `10_rinni` gets its own; a new config names it as a subset, with the repeats it has."""
+    fill(subset / "poses")
+    plan = plan_repeats(workspace, "rinni/10_rinni/poses", 3)
+    assert (plan.old, plan.new) == (subset / "poses", subset / "3_poses")
+    before = content(workspace)
+    change_repeats(workspace, plan)
+    assert plan_repeats(workspace, "rinni/10_rinni/3_poses", 4).new == subset / "4_poses"
+    text = draft(workspace, "new", dataset="rinni").text("dataset")
+    assert 'image_dir = "train_data/rinni/10_rinni/3_poses"\n  num_repeats = 3' in text
+    Journal(workspace).undo()
+    assert content(workspace) == before
 
 
 def test_repeats_are_all_or_nothing(workspace: Workspace, subset: Path) -> None:

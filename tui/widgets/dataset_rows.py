@@ -26,6 +26,7 @@ class TreeRows:
         self.entries: list[tuple[str, Subset | None, int]] = []
         """(dataset, subset or None for the dataset itself, images)"""
         self.open = ""
+        self._labels: dict[str, str] = {}
 
     def fill(self, found: dict[str, list[tuple[Subset, int]]], open_name: str) -> None:
         """All datasets with what is in them."""
@@ -35,6 +36,8 @@ class TreeRows:
             self.entries.append((name, None, sum(count for _, count in subsets)))
             if name == open_name:
                 self.entries += [(name, subset, count) for subset, count in subsets]
+                known = {subset.name for subset, _ in subsets}
+                self._labels = {subset.name: _label(subset.name, known) for subset, _ in subsets}
         self._repeats = {name: {subset.repeats for subset, _ in subsets} for name, subsets in found.items()}
 
     def place_of(self, name: str, subset: str) -> int:
@@ -60,8 +63,18 @@ class TreeRows:
                 (f"{count:>6,}", "text"),
                 (f" {times:<4}"[: width - room - 9], "muted"),
             ]
-        label = "(beside the folders)" if subset.name == "." else printable(subset.name)
-        return [("   ", "muted"), (fit(label, width - 13), "muted"), (f"{count:>6,}", "muted")]
+        label = fit(self._labels[subset.name], width - 13)
+        return [("   ", "muted"), (label, "muted"), (f"{count:>6,}", "muted")]
+
+
+def _label(name: str, known: set[str]) -> str:
+    """A subset's name; below one that holds it only the rest, set in."""
+    above, slash, _ = name.rpartition("/")
+    while slash and above not in known:
+        above, slash, _ = above.rpartition("/")
+    depth = sum(1 for at, letter in enumerate(name) if letter == "/" and name[:at] in known)
+    text = "(beside the folders)" if name == "." else printable(name[len(above) + 1 :] if slash else name)
+    return "  " * depth + text
 
 
 class ImageRows:
