@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from core.cli.config_group import FILES, assigned, config_app, from_here, preflight_of, written
-from core.cli.main import JsonFlag, place_of
+from core.cli.main import JsonFlag, WrongUsage, place_of
 from core.cli.output import emit, table
 from core.problems import UserError
 from core.text import printable
+from core.workspace import Workspace
 
 if TYPE_CHECKING:
-    from core.config.documents import FileName
+    from core.config.documents import Config, FileName
 
 Assignments = Annotated[list[str], typer.Argument(metavar="KEY=VALUE…", help="dataset:KEY=VALUE for dataset.toml.")]
 
@@ -98,23 +99,63 @@ def unset(
 
 
 @config_app.command("diff")
-def diff(context: typer.Context, name: str, other: str, json_: JsonFlag = False) -> None:
+def diff(
+    context: typer.Context,
+    name: str,
+    other: Annotated[str | None, typer.Argument(metavar="[OTHER]", help="Another config.", show_default=False)] = None,
+    preset: Annotated[str | None, typer.Option(help="A preset, filled in for the same dataset.")] = None,
+    run: Annotated[str | None, typer.Option(help="The files that a run was started with.")] = None,
+    saved: Annotated[bool, typer.Option("--saved", help="The saved files, beside what the app keeps unsaved.")] = False,
+    json_: JsonFlag = False,
+) -> None:
     """What two configs would do differently. Tokens are not shown."""
+    from core.config import compare
     from core.config.documents import open_config
-    from core.config.secrets import hidden
-    from core.config.values import shown
 
     workspace = place_of(context).workspace()
-    ours, theirs = (open_config(workspace, each).effective() for each in (name, other))
-    changed = {
-        key: (hidden(key, ours.get(key)), hidden(key, theirs.get(key)))
-        for key in sorted({*ours, *theirs})
-        if ours.get(key) != theirs.get(key)
-    }
-    rows = [("option", name, other)]
-    rows += [(printable(key), printable(shown(a)), printable(shown(b))) for key, (a, b) in changed.items()]
-    document = {"changed": {key: list(pair) for key, pair in changed.items()}}
-    emit(document, table(rows) if changed else ["no difference"], as_json=json_)
+    if (other is not None) + (preset is not None) + (run is not None) + saved != 1:
+        raise WrongUsage("Name one thing to compare with", "OTHER, --preset NAME, --run ID, or --saved")
+    ours = open_config(workspace, name)
+    if preset is not None:
+        theirs, title = compare.from_preset(ours, workspace, preset), f"preset {preset}"
+    elif run is not None:
+        theirs, title = _frozen(workspace, run)
+    elif saved:
+        theirs, title = open_config(workspace, name), "saved"
+        ours = _with_draft(workspace, ours)
+    else:
+        theirs, title = open_config(workspace, other or ""), other or ""
+    for config in (ours, theirs):
+        for error in config.broken.values():
+            raise error
+    found = compare.differences(ours, theirs)
+    rows = [("option", name, title)]
+    rows += [(printable(each.name), _value(each.ours), _value(each.theirs)) for each in found]
+    emit({"changed": compare.as_json(found)}, table(rows, cut=2) if found else ["no difference"], as_json=json_)
+
+
+def _value(value: object) -> str:
+    from core.config.values import shown
+
+    return "–" if value is None else printable(shown(value))
+
+
+def _frozen(workspace: Workspace, run: str) -> tuple[Config, str]:
+    from core.config.compare import frozen
+    from core.runs.store import open_run
+
+    found = open_run(workspace.runs, run)
+    return frozen(workspace, found.id), found.id
+
+
+def _with_draft(workspace: Workspace, config: Config) -> Config:
+    """What the app keeps unsaved, laid over the files."""
+    from core.config.drafts import read
+
+    draft = read(workspace, config)
+    for file, text in draft.texts.items() if draft is not None else ():
+        config.set_text(file, text)
+    return config
 
 
 def _target(key: str) -> tuple[FileName, str]:

@@ -74,7 +74,7 @@ def resolve(config: Config, workspace: Workspace) -> tuple[ResolvedDataset, ...]
     """
     train = config.effective()
     data = dataset_values(config, workspace)
-    given = _from_train(train)
+    given = given_by_train(train)
     defaults = {
         name: field.default for level in ("datasets", "subsets") for name, field in dataset_fields(level).items()
     }
@@ -178,7 +178,8 @@ def _merged(chain: list[Mapping[str, Any]]) -> dict[str, Any]:
     return merged
 
 
-def _from_train(train: Mapping[str, Any]) -> dict[str, Any]:
+def given_by_train(train: Mapping[str, Any]) -> dict[str, Any]:
+    """What train.toml gives to the dataset file where that is silent, by the names of the dataset file."""
     known = fields()
     keys = dataset_fields("subsets").keys() | dataset_fields("datasets").keys()
     names = {**renamed(), **{name: name for name in known.keys() & keys}}

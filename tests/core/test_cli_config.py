@@ -264,3 +264,45 @@ def test_a_plan_of_a_broken_config_has_no_numbers(cli: Cli, demo: Workspace) -> 
         plan = cli("plan", "rinni", "--json", code=1).json
         assert [problem["code"] for problem in plan["problems"]] == ["KT201"]
         assert {value for key, value in plan.items() if key != "problems"} == {None}
+
+
+def test_diff_takes_a_preset_a_run_and_what_is_unsaved(cli: Cli, demo: Workspace) -> None:
+    """Each in the same table and the same keys; two at once is wrong usage."""
+    from core.config.documents import open_config
+    from core.config.drafts import keep
+
+    assert cli("config", "diff", "rinni", "--preset", "demo").lines == ["no difference"]
+    cli("config", "set", "rinni", "network_dim=8", "dataset:resolution=256")
+    changed = cli("config", "diff", "rinni", "--preset", "demo", "--json").json["changed"]
+    assert changed["network_dim"] == [8, 32] and changed["dataset:datasets[0].resolution"] == [256, 512]
+    config = open_config(demo, "rinni")
+    keep(demo, config, {"train": config.text("train").replace("network_dim = 8", "network_dim = 4")})
+    assert cli("config", "diff", "rinni", "--saved", "--json").json["changed"] == {"network_dim": [4, 8]}
+    cli("config", "diff", "rinni", "--saved", "--preset", "demo", code=2)
+    cli("config", "diff", "rinni", "--run", "nothing", code=1)
+
+
+def test_prompts_are_listed_and_changed(cli: Cli, demo: Workspace) -> None:
+    """--add fills in size and a free seed, --set changes one option, and undo brings the file back."""
+    path = demo.configs / "rinni" / "prompts.txt"
+    before = path.read_bytes()
+    found = cli("config", "prompts", "rinni", "--json").json["prompts"]
+    assert found[0]["read"]["seed"] == 42 and found[0]["drawn"]["width"] == 512
+    cli("config", "prompts", "rinni", "--add", "rinni, running", "--set", "1.seed=7", "--remove", "2")
+    lines = path.read_text("utf-8").splitlines()
+    assert "--d 7" in lines[1] and lines[2] == "rinni, running --w 512 --h 512 --d 42 --s 20 --l 7.5"
+    assert "seed must be a whole number" in cli("config", "prompts", "rinni", "--set", "1.seed=x", code=1).err
+    cli("config", "prompts", "rinni", "--set", "seed=3", code=2)
+    cli("undo")
+    assert path.read_bytes() == before
+
+
+def test_folders_are_listed_added_and_removed(cli: Cli, demo: Workspace) -> None:
+    """Every folder of the workspace in one step; each with what it inherits and from where."""
+    cli("config", "folders", "rinni", "--all")
+    found = cli("config", "folders", "rinni", "--json").json["folders"]
+    assert [each["place"] for each in found][-1] == "datasets[0].subsets[1]"
+    assert found[-1]["inherited"]["keep_tokens"] == {"value": 1, "from": "general"}
+    cli("config", "folders", "rinni", "--remove", "datasets[0].subsets[1]")
+    assert len(cli("config", "folders", "rinni", "--json").json["folders"]) == len(found) - 1
+    cli("config", "folders", "rinni", "--add", "train_data/nowhere", code=1)
