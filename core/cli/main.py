@@ -134,6 +134,7 @@ def _register() -> None:
     if app.registered_commands:
         return
     from core.cli import (
+        catalogue,
         config,
         dataset,
         edit,
@@ -162,6 +163,7 @@ def _register() -> None:
         pictures,
         journal,
         config,
+        catalogue,
         runs,
     ):
         group.register(app)

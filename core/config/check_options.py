@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from core.config.documents import FILES
 from core.config.reading import mixed_arrays
 from core.config.resolved import network_scale
-from core.config.schema import Field, fields, network_args, only_dataset, suggest
+from core.config.schema import Field, fields, is_foreign, network_args, only_dataset, suggest
 from core.config.values import complaint, shown
 from core.problems import Problem, Severity
 from core.text import printable
@@ -94,7 +94,7 @@ def check_options(config: Config, script: str) -> Iterator[Problem]:
             yield _unknown(key, train, script)
         else:
             yield from _value(field, value)
-    yield from _required(train)
+    yield from _required(train, is_lora="network_module" in known)
     yield from _together(train, script)
     yield from _schedule(train)
     yield from _without_effect(train, script)
@@ -194,8 +194,8 @@ def _key_values(name: str, value: Any, where: str) -> Iterator[Problem]:
             yield error("KT216", where, f"the value of {shown(item)} cannot be read", hint)
 
 
-def _required(train: Mapping[str, Any]) -> Iterator[Problem]:
-    if not train.get("network_module"):
+def _required(train: Mapping[str, Any], *, is_lora: bool) -> Iterator[Problem]:
+    if is_lora and not train.get("network_module"):
         hint = 'Add network_module = "networks.lora".'
         yield error("KT217", f"{TRAIN}: network_module", "is missing: there is nothing to train", hint, fixable=True)
     if train.get("network_alpha") is None and isinstance(train.get("network_dim"), int) and train["network_dim"] > 4:
@@ -306,6 +306,8 @@ def _without_effect(train: Mapping[str, Any], script: str) -> Iterator[Problem]:
         key = str(item).partition("=")[0].strip()
         if known is not None and key not in known and "=" in str(item):
             near = suggest(key, frozenset(known))
+            if near is None and is_foreign(str(train["network_module"])):
+                continue  # another package: it may know more than its documentation lists
             hint = f"Did you mean {near}?" if near else f"It knows: {', '.join(known)}."
             where = f"{TRAIN}: network_args"
             yield warning("KT305", where, f"{train['network_module']} does not know {key} and ignores it", hint)

@@ -1,18 +1,23 @@
 """The facts of every option: kind, default, choices, group, one-line help; for the scripts and for the dataset file.
 
-The facts come from sd-scripts' own parsers (catalogue/*.json); groups and words are ours (catalogue/help.toml).
+The facts come from sd-scripts' own parsers: from the user's checkout where it has been read (`core.config.refresh`), else
+as shipped (catalogue/*.json). Groups and words are ours (catalogue/help.toml).
 """
 
 from __future__ import annotations
 
 import difflib
 import json
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from core.config.refresh import Kept
 
 GROUPS = (
     "Model",
@@ -28,6 +33,8 @@ GROUPS = (
 )
 LEVELS = ("general", "datasets", "subsets")
 DEFAULT_SCRIPT = "train_network.py"
+VERSION = 2
+"""Of the shape of the catalogue, shipped or kept."""
 _CATALOGUE = Path(__file__).with_name("catalogue")
 
 
@@ -48,17 +55,61 @@ class Field:
     help: str
     essential: bool
     item: str = "str"
+    upstream: str = ""
+    """What the authors of sd-scripts say of it, in their English words; from the user's checkout only, else empty."""
 
 
 @cache
-def _json(name: str) -> dict[str, Any]:
-    data: dict[str, Any] = json.loads((_CATALOGUE / name).read_text("utf-8"))
+def _shipped(name: str) -> dict[str, Any]:
+    data: dict[str, Any] = json.loads((_CATALOGUE / f"{name}.json").read_text("utf-8"))
     return data
 
 
-def scripts() -> tuple[str, ...]:
-    """The training scripts whose options are known, train_network.py first."""
-    return tuple(_json("options.json")["scripts"])
+@cache
+def _kept() -> Kept | None:
+    from core.config.refresh import kept
+
+    return kept()
+
+
+def _json(name: str) -> dict[str, Any]:
+    """`options`, `dataset` or `network_args`: of the user's checkout, else as shipped."""
+    known = _kept()
+    data: dict[str, Any] = known.facts[name] if known is not None and known.facts is not None else _shipped(name)
+    return data
+
+
+def source() -> str:
+    """Where the facts are from, in words."""
+    known = _kept()
+    if known is not None and known.facts is not None:
+        return known.name
+    return f"shipped with kohya-tui, from sd-scripts {shipped_commit()}"
+
+
+def shipped_commit() -> str:
+    """The commit of sd-scripts that what is shipped was read from."""
+    return str(_shipped("options")["source"]).rpartition(" ")[2][:8]
+
+
+def forget() -> None:
+    """Look again where the facts are from: the checkout was read anew, or the settings name another one."""
+    for each in (_kept, _rows, fields, dataset_fields, dataset_names, only_dataset):
+        each.cache_clear()
+
+
+@cache
+def known_paths() -> frozenset[str]:
+    """Options that the parsers call text and that are paths of files or folders, as shipped."""
+    data = _shipped("options")
+    every = [data["options"], *data["scripts"].values()]
+    return frozenset(name for rows in every for name, row in rows.items() if row[0] == "path")
+
+
+def scripts(*, lora_only: bool = False) -> tuple[str, ...]:
+    """The training scripts whose options are known, train_network.py first; those for a LoRA before the others."""
+    names = dict.fromkeys([*_shipped("options")["scripts"], *_json("options")["scripts"]])
+    return tuple(name for name in names if name.endswith("train_network.py")) if lora_only else tuple(names)
 
 
 @cache
@@ -73,23 +124,64 @@ def _words() -> dict[str, tuple[str, str]]:
     return {name: (group, text) for group, rows in _help()["options"].items() for name, text in rows.items()}
 
 
+def _options_of(script: str) -> dict[str, Any]:
+    """The options of the user's checkout, unless it lacks this script and what is shipped has it."""
+    data, shipped = _json("options"), _shipped("options")
+    return shipped if script not in data["scripts"] and script in shipped["scripts"] else data
+
+
+def is_in_checkout(script: str) -> bool:
+    """Whether the facts of a script are those of the user's own checkout."""
+    known = _kept()
+    return known is not None and known.facts is not None and script in known.facts["options"]["scripts"]
+
+
+@cache
+def _rows(script: str) -> dict[str, list[Any]]:
+    data = _options_of(script)
+    without = frozenset(data.get("without", {}).get(script, ()))
+    rows = data["options"] | data["scripts"].get(script, {})
+    return {name: row for name, row in rows.items() if name not in without}
+
+
 @cache
 def fields(script: str = DEFAULT_SCRIPT) -> Mapping[str, Field]:
     """Every option of `script` (file name), in the order of the groups; an unknown script gives train_network.py's."""
-    data = _json("options.json")
-    rows: dict[str, list[Any]] = data["options"] | data["scripts"].get(Path(script).name, {})
-    found = [_field(name, row) for name, row in rows.items()]
+    script = Path(script).name
+    said = _said(script)
+    found = [_field(name, row, said.get(name, "")) for name, row in _rows(script).items()]
     order = {name: index for index, name in enumerate(_words())}
     found.sort(key=lambda field: (GROUPS.index(field.group), order.get(field.name, len(order))))
     return {field.name: field for field in found}
 
 
-def _field(name: str, row: list[Any]) -> Field:
+def _said(script: str) -> Mapping[str, str]:
+    """The authors' help texts for the options of a script."""
+    known = _kept()
+    if known is None or known.facts is None:
+        return {}
+    words: dict[str, Any] = known.facts["help"]
+    return {**words.get("options", {}), **words.get("scripts", {}).get(script, {})}
+
+
+def _field(name: str, row: list[Any], said: str = "") -> Field:
     group, text = _words().get(name, ("Advanced", ""))
     kind, default, *rest = row
     choices = tuple(item for item in rest[0] if item is not None) if kind == "choice" else ()
     item = rest[0] if kind == "list" else "str"
-    return Field(name, kind, default, choices, group, text, name in _help()["essential"], item)
+    return Field(name, kind, default, choices, group, text, name in _help()["essential"], item, _english(said))
+
+
+_JAPANESE = re.compile(r"\s*/?\s*[^\x00-\x7f]*[\u3040-\u30ff\u4e00-\u9fff]")
+
+
+def _english(said: str) -> str:
+    """The first half of "what it does / 何をする", which the authors write in one text."""
+    for at in (said.find(" / "), said.find("/[")):
+        if at > 0 and _JAPANESE.search(said, at):
+            said = said[:at]
+    found = _JAPANESE.search(said)
+    return " ".join((said[: found.start()] if found and found.start() else said).split())
 
 
 @cache
@@ -98,7 +190,7 @@ def dataset_fields(level: str = "subsets") -> Mapping[str, Field]:
 
     A key that is set lower wins: subset, its dataset, general, then the training config.
     """
-    data = _json("dataset.json")
+    data = _json("dataset")
     found: dict[str, Field] = {}
     names = [name for name in data["levels"][level] if name != "subsets"]
     words: dict[str, str] = _help()["dataset"]
@@ -107,7 +199,8 @@ def dataset_fields(level: str = "subsets") -> Mapping[str, Field]:
         kind = data["kinds"][name]
         choices: tuple[Any, ...] = ()
         if name == "resize_interpolation":
-            choices = (*fields()["resize_interpolation"].choices, "box")  # library/utils.py knows one more
+            same = fields().get(name)
+            choices = (*same.choices, "box") if same is not None else ()  # library/utils.py knows one more
         if name in {"image_dir", "metadata_file", "conditioning_data_dir"}:
             kind = "path"
         essential = name in _help()["essential_dataset"]
@@ -123,7 +216,7 @@ def dataset_field(key: str) -> Field | None:
 @cache
 def dataset_names(level: str) -> frozenset[str]:
     """Every key that the trainer accepts at `level`, those of the fine-tuning and ControlNet kinds included."""
-    levels: dict[str, list[str]] = _json("dataset.json")["levels"]
+    levels: dict[str, list[str]] = _json("dataset")["levels"]
     return frozenset(name for key, names in levels.items() if key.split(" ")[0] == level for name in names)
 
 
@@ -136,39 +229,55 @@ def only_dataset() -> frozenset[str]:
 
 def renamed() -> Mapping[str, str]:
     """Names of the training config → names of the dataset file (`train_batch_size` → `batch_size`)."""
-    names: dict[str, str] = _json("dataset.json")["renamed"]
+    names: dict[str, str] = _json("dataset")["renamed"]
     return names
 
 
 def network_args(module: str) -> Mapping[str, str] | None:
-    """The keys that `network_args` of this module may hold, with their kind; None for a module not of sd-scripts."""
-    modules: dict[str, dict[str, str]] = _json("network_args.json")["modules"]
-    return modules.get(module)
+    """The keys that `network_args` of this module may hold, with their kind; None for a module that is not known.
+
+    Kinds: int, float, bool, str, ints and floats (with commas between), pairs (`pattern=number,…`), blocks (`0,2-5`),
+    list (as Python writes it).
+    """
+    modules: dict[str, dict[str, str]] = _json("network_args")["modules"]
+    return modules.get(module) or _foreign().get(module)
+
+
+def is_foreign(module: str) -> bool:
+    """Whether a network module is another package's: what its documentation lists is known, not all that it takes."""
+    return module in _foreign()
+
+
+def _foreign() -> Mapping[str, dict[str, str]]:
+    modules: dict[str, dict[str, str]] = _shipped("network_args")["foreign"]
+    return modules
 
 
 def network_modules() -> tuple[str, ...]:
-    """The modules of sd-scripts that `network_module` may name; a module of another package may stand there too."""
-    return tuple(_json("network_args.json")["modules"])
+    """The modules that `network_module` may name: of sd-scripts, then of packages known to work with it."""
+    return (*_json("network_args")["modules"], *_foreign())
 
 
 def optimizers() -> tuple[str, ...]:
     """Names that `optimizer_type` takes; anything else is read as `module.Class` or a class of torch.optim."""
-    return tuple(_json("optimizers.json")["optimizers"])
+    known = _kept()
+    names = known.facts["optimizers"] if known is not None and known.facts is not None else None
+    return tuple(names if names is not None else _shipped("optimizers")["optimizers"])
 
 
 def schedulers() -> tuple[str, ...]:
-    """Names that `lr_scheduler` takes."""
-    return tuple(_json("optimizers.json")["schedulers"])
+    """Names that `lr_scheduler` takes (of transformers and diffusers, which sd-scripts asks)."""
+    return tuple(_shipped("optimizers")["schedulers"])
 
 
 def torch_optimizers() -> tuple[str, ...]:
     """Classes of torch.optim that `optimizer_type` takes as they are written here."""
-    return tuple(_json("optimizers.json")["torch_optimizers"])
+    return tuple(_shipped("optimizers")["torch_optimizers"])
 
 
 def torch_schedulers() -> tuple[str, ...]:
     """Classes of torch.optim.lr_scheduler that `lr_scheduler_type` takes as they are written here."""
-    return tuple(_json("optimizers.json")["torch_schedulers"])
+    return tuple(_shipped("optimizers")["torch_schedulers"])
 
 
 def nearest(name: str, names: Sequence[str]) -> str | None:

@@ -94,6 +94,16 @@ by name or word and opens it. In a path `tab` takes what is offered, `↑` `↓`
     def on_mount(self) -> None:
         self.form.rows.focus()
         self.app.dataset_changed.subscribe(self, lambda _: self.files.take_news())
+        self._follow_checkout()
+
+    @work(exit_on_error=False)
+    async def _follow_checkout(self) -> None:
+        """The options are those of the user's own sd-scripts, as soon as it has been read."""
+        from tui.screens.config_catalogue import follow_checkout
+
+        if await follow_checkout(self.app) and self.opened is not None:
+            self._show()
+            self._check_soon()
 
     def on_screen_resume(self) -> None:
         self.files.follow()

@@ -217,5 +217,9 @@ def _about(opened: OpenConfig, file: FileName | None, key: str | None) -> list[C
         return [[(f" {glyph} ", role), (printable(said) + fix, "text")]]
     if option is not None:
         default = "" if option.default in (None, "") else f" · default {option.default}"
-        return [[(f" {option.help or key}", "text")], [(f" {config.home(option.name)}.toml{default}", "muted")]]
+        lines: list[Cells] = [[(f" {option.help or option.upstream or key}", "text")]]
+        lines.append([(f" {config.home(option.name)}.toml{default}", "muted")])
+        if option.help and option.upstream:  # the authors' words, behind ours, where there is room
+            lines.append([(f" sd-scripts: {printable(option.upstream)}", "muted")])
+        return lines
     return []
