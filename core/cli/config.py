@@ -11,6 +11,7 @@ import typer
 
 from core.cli import config_edit as config_edit
 from core.cli import config_lists as config_lists
+from core.cli import config_options as config_options
 from core.cli.config_group import FILES, PANEL, assigned, config_app, from_here, preflight_of, written
 from core.cli.main import JsonFlag, place_of
 from core.cli.output import emit, folded, problem_lines, say, table, with_place

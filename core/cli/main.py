@@ -134,7 +134,6 @@ def _register() -> None:
     if app.registered_commands:
         return
     from core.cli import (
-        catalogue,
         config,
         dataset,
         edit,
@@ -163,7 +162,6 @@ def _register() -> None:
         pictures,
         journal,
         config,
-        catalogue,
         runs,
     ):
         group.register(app)

@@ -1,4 +1,4 @@
-"""The catalogue of one checkout of sd-scripts: options, dataset keys, network arguments and optimizers, from its source.
+"""The catalogue of one checkout of sd-scripts, from its source: options, dataset keys, network arguments, optimizers.
 
 The result has the shape of the files in `catalogue/`, so that it can stand in their place.
 """
@@ -36,8 +36,13 @@ _LEVELS = {
 """library/config_util.py, ConfigSanitizer.__init__: which blocks a level is made of."""
 _DEFAULTS = ("BaseDatasetParams", "DreamBoothDatasetParams", "BaseSubsetParams", "DreamBoothSubsetParams")
 _CONVERTERS = {
-    **{"int": "int", "float": "float", "parse_floats": "floats", "parse_ints": "ints", "parse_kv_pairs": "pairs"},
-    **{"parse_block_selection": "blocks", "literal_eval": "list"},
+    "int": "int",
+    "float": "float",
+    "parse_floats": "floats",
+    "parse_ints": "ints",
+    "parse_kv_pairs": "pairs",
+    "parse_block_selection": "blocks",
+    "literal_eval": "list",
 }
 _NOT_NETWORKS = frozenset({"networks.control_net_lllite"})
 
@@ -74,15 +79,15 @@ def option_rows(scripts: Mapping[str, list[Option]], paths: frozenset[str]) -> d
     return {
         "v": VERSION,
         "options": base,
-        "scripts": {
-            name: {key: row for key, row in own.items() if base.get(key) != row} for name, own in rows.items()
+        "scripts": {name: {key: row for key, row in own.items() if base.get(key) != row} for name, own in rows.items()},
+        "without": {
+            name: missing for name, own in rows.items() if (missing := [key for key in base if key not in own])
         },
-        "without": {name: missing for name, own in rows.items() if (missing := [key for key in base if key not in own])},
     }
 
 
 def dataset_schema(path: Path) -> dict[str, Any]:
-    """Keys, kinds, defaults and levels of the dataset file (library/config_util.py, ConfigSanitizer and dataclasses)."""
+    """Keys, kinds, defaults and levels of the dataset file (config_util.py: ConfigSanitizer and dataclasses)."""
     blocks: dict[str, dict[str, str]] = {}
     renamed: dict[str, str] = {}
     classes = {node.name: node for node in read_tree(path).body if isinstance(node, ast.ClassDef)}
@@ -106,7 +111,9 @@ def dataset_schema(path: Path) -> dict[str, Any]:
     return {
         "v": VERSION,
         "kinds": dict(sorted(kinds.items())),
-        "defaults": {key: defaults.get(key) for key in sorted(kinds.keys() - {"metadata_file", "conditioning_data_dir"})},
+        "defaults": {
+            key: defaults.get(key) for key in sorted(kinds.keys() - {"metadata_file", "conditioning_data_dir"})
+        },
         "levels": levels,
         "renamed": renamed,
     }

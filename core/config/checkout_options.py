@@ -1,12 +1,13 @@
 """The options of a checkout's training scripts, read from their source: nothing of it is imported or run.
 
-Every script has a `setup_parser` that calls `add_…_arguments` functions of other modules; those calls are followed, with
-the flags that they are given.
+Every script has a `setup_parser` that calls `add_…_arguments` functions of other modules; those calls are followed,
+with the flags that they are given.
 """
 
 from __future__ import annotations
 
 import ast
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -72,9 +73,12 @@ class Sources:
 def read_tree(path: Path) -> ast.Module:
     """The syntax tree of a source file; UserError that names the line when it is none."""
     try:
-        return ast.parse(path.read_bytes(), str(path))
+        with warnings.catch_warnings(action="ignore"):  # of the checkout's authors' business
+            return ast.parse(path.read_bytes(), str(path))
     except OSError as error:
-        raise UserError(f"Cannot read {path}: {error.strerror or error}", "Is this a checkout of sd-scripts?") from error
+        raise UserError(
+            f"Cannot read {path}: {error.strerror or error}", "Is this a checkout of sd-scripts?"
+        ) from error
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         line = f", line {error.lineno}" if isinstance(error, SyntaxError) and error.lineno else ""
         why = error.msg if isinstance(error, SyntaxError) else str(error)
@@ -288,7 +292,7 @@ def _option(sources: Sources, module: _Module, call: ast.Call) -> Option | None:
 
 
 def _value(sources: Sources, module: _Module, node: ast.expr) -> Any:
-    """The value of a literal, or of a constant of this or another module; `_UNKNOWN` for what only running would tell."""
+    """The value of a literal, or of a constant of some module; `_UNKNOWN` for what only running would tell."""
     for _ in range(_DEPTH):
         if isinstance(node, ast.Name) and node.id in module.constants:
             node = module.constants[node.id]
@@ -306,8 +310,10 @@ def _value(sources: Sources, module: _Module, node: ast.expr) -> Any:
         else:
             break
     try:
+        if isinstance(node, ast.Subscript):
+            return _value(sources, module, node.value)[ast.literal_eval(node.slice)]
         return ast.literal_eval(node)
-    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+    except (ValueError, TypeError, LookupError, SyntaxError, MemoryError, RecursionError):
         return _UNKNOWN
 
 

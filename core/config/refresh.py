@@ -81,7 +81,9 @@ def refresh(checkout: Path) -> Kept:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f"Cannot write {path.parent}: {error.strerror}", "Set XDG_CACHE_HOME to a folder of yours.") from error
+        raise UserError(
+            f"Cannot write {path.parent}: {error.strerror}", "Set XDG_CACHE_HOME to a folder of yours."
+        ) from error
     data = {"v": _version(), "checkout": str(checkout), "stamp": stamp, "commit": commit}
     write_json(path, {**data, "problem": problem, "facts": facts}, fsync=False)
     return Kept(checkout, stamp, commit, facts, problem)

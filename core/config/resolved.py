@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from core.config.base_models import SCRIPTS, BaseModel, inspect
 from core.config.documents import SAID_SCRIPT, Config
 from core.config.reading import read_toml
-from core.config.schema import DEFAULT_SCRIPT, dataset_fields, fields, renamed
+from core.config.schema import DEFAULT_SCRIPT, dataset_defaults, dataset_fields, fields, renamed
 from core.config.values import from_text
 from core.dataset.model import is_image_name, parse_folder_name
 from core.problems import UserError
@@ -75,9 +75,7 @@ def resolve(config: Config, workspace: Workspace) -> tuple[ResolvedDataset, ...]
     train = config.effective()
     data = dataset_values(config, workspace)
     given = given_by_train(train)
-    defaults = {
-        name: field.default for level in ("datasets", "subsets") for name, field in dataset_fields(level).items()
-    }
+    defaults = {name: value for name, value in dataset_defaults().items() if name != "subsets"}
     general = data.get("general") if isinstance(data.get("general"), dict) else {}
     datasets = data.get("datasets")
     if not data:

@@ -1,7 +1,7 @@
 """The facts of every option: kind, default, choices, group, one-line help; for the scripts and for the dataset file.
 
-The facts come from sd-scripts' own parsers: from the user's checkout where it has been read (`core.config.refresh`), else
-as shipped (catalogue/*.json). Groups and words are ours (catalogue/help.toml).
+The facts come from sd-scripts' own parsers: those of the user's checkout once it was read (`core.config.refresh`),
+else those shipped (catalogue/*.json). Groups and words are ours (catalogue/help.toml).
 """
 
 from __future__ import annotations
@@ -206,6 +206,13 @@ def dataset_fields(level: str = "subsets") -> Mapping[str, Field]:
         essential = name in _help()["essential_dataset"]
         found[name] = Field(name, kind, data["defaults"].get(name), choices, "Dataset", words.get(name, ""), essential)
     return found
+
+
+def dataset_defaults() -> Mapping[str, Any]:
+    """Every key of a dataset and a subset → what holds without it; keys that a checkout lacks are as shipped."""
+    own = _json("dataset")
+    defaults: dict[str, Any] = {**_shipped("dataset")["defaults"], **own["defaults"]}
+    return {**dict.fromkeys((*own["levels"]["datasets"], *own["levels"]["subsets"])), **defaults}
 
 
 def dataset_field(key: str) -> Field | None:

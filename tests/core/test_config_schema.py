@@ -19,6 +19,17 @@ def test_every_option_of_every_script_has_a_line_of_help() -> None:
         assert [field.name for field in dataset_fields(level).values() if not field.help] == []
 
 
+def test_at_least_120_options_have_our_own_words() -> None:
+    """One line each, which ends as a sentence and is short enough for a terminal."""
+    known: dict[str, str] = {}
+    for script in scripts():
+        known |= {field.name: field.help for field in fields(script).values()}
+    assert len(known) == 280
+    assert len(set(known.values())) >= 250
+    too_long = [name for name, text in known.items() if len(text) > 128 or "\n" in text or text[-1] not in ".…"]
+    assert too_long == []
+
+
 def test_the_facts_are_those_of_the_parsers() -> None:
     """Defaults, kinds and choices that sd-scripts has at the commit that the catalogue names."""
     known = fields()

@@ -180,7 +180,8 @@ def stepped(config: Config, name: str, by: int) -> str | None:
 def search(config: Config) -> list[tuple[str, str, bool]]:
     """(name, help, whether it is set in a file) of every option, for the finder."""
     return [
-        (name, option.help or option.upstream or option.group, config.is_set(name)) for name, option in sorted(options(config).items())
+        (name, option.help or option.upstream or option.group, config.is_set(name))
+        for name, option in sorted(options(config).items())
     ]
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from core.cli.config import config_app
+from core.cli.config_group import config_app
 from core.cli.main import JsonFlag, WrongUsage, place_of
 from core.cli.output import emit, folded
 from core.problems import UserError
@@ -17,15 +17,11 @@ if TYPE_CHECKING:
     from core.config.schema import Field
 
 
-def register(app: typer.Typer) -> None:
-    """Add the commands of this group."""
-    config_app.command("options")(options)
-    config_app.command("refresh")(refresh)
-
-
+@config_app.command("options")
 def options(
     script: Annotated[
-        str, typer.Argument(metavar="[SCRIPT]", help="A training script such as sdxl_train_network.py.", show_default=False)
+        str,
+        typer.Argument(metavar="[SCRIPT]", help="A training script such as sdxl_train_network.py.", show_default=False),
     ] = "train_network.py",
     search: Annotated[
         list[str] | None, typer.Option(metavar="WORD", help="Only those that have it in their name or words.")
@@ -66,6 +62,7 @@ def options(
     emit(document, folded(lines), as_json=json_)
 
 
+@config_app.command("refresh")
 def refresh(context: typer.Context, json_: JsonFlag = False) -> None:
     """Read the options from your own checkout of sd-scripts, which nothing of is run; done by the app itself, too."""
     from core.config import schema

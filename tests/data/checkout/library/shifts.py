@@ -1,0 +1,1 @@
+SHIFTS = ["flat", "steep"]
