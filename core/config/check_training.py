@@ -232,8 +232,8 @@ def _wrong_argument(kind: str | None, text: str) -> str | None:
     makers: Mapping[str, tuple[Any, str]] = {
         "int": (int, "a whole number"),
         "float": (float, "a number"),
-        "parse_ints": (lambda value: [int(item) for item in value.split(",")], "whole numbers with commas"),
-        "parse_floats": (lambda value: [float(item) for item in value.split(",")], "numbers with commas"),
+        "ints": (lambda value: [int(item) for item in value.split(",")], "whole numbers with commas"),
+        "floats": (lambda value: [float(item) for item in value.split(",")], "numbers with commas"),
     }
     if kind is None or kind not in makers:
         return None
