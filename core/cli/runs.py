@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from core.cli import launchers
 from core.cli.main import JsonFlag, Place, place_of
 from core.cli.output import emit, emit_line, folded, problem_lines, put, say, table, with_place
 from core.problems import UserError
@@ -65,12 +66,26 @@ def _folder(place: Place) -> Path:
 def train(
     context: typer.Context,
     name: Annotated[str, typer.Argument(help="The config.")],
-    launcher: Annotated[str | None, typer.Option(help="local or accelerate.", show_default=False)] = None,
+    launcher: Annotated[str | None, typer.Option(help="local, accelerate or slurm.", show_default=False)] = None,
     gpu: Annotated[int | None, typer.Option(help="The index of the GPU.", show_default=False)] = None,
     force: Annotated[bool, typer.Option("--force", help="Start although the preflight found errors.")] = False,
     follow: Annotated[
         bool, typer.Option("--follow", help="Stay with the run and show its log; exit status 1 when it fails.")
     ] = False,
+    processes: launchers.Processes = None,
+    gpu_ids: launchers.GpuIds = None,
+    precision: launchers.Precision = None,
+    machines: launchers.Machines = None,
+    machine_rank: launchers.MachineRank = None,
+    main_ip: launchers.MainIp = None,
+    main_port: launchers.MainPort = None,
+    dynamo: launchers.Dynamo = None,
+    threads: launchers.Threads = None,
+    partition: launchers.Partition = None,
+    gpus: launchers.Gpus = None,
+    time_: launchers.Time = None,
+    sbatch: launchers.Sbatch = None,
+    requeue: launchers.Requeue = None,
     json_: JsonFlag = False,
 ) -> None:
     """Check the config, then start a detached training; prints its id."""
@@ -87,7 +102,23 @@ def train(
         raise typer.BadParameter(f"{launcher!r} is no launcher: there are {', '.join(CHOICES['launcher'])}")
     place = place_of(context)
     workspace = place.workspace()
-    settings = place.settings(launcher=launcher)
+    settings = launchers.chosen(
+        place.settings(launcher=launcher),
+        processes=processes,
+        gpu_ids=gpu_ids,
+        precision=precision,
+        machines=machines,
+        machine_rank=machine_rank,
+        main_ip=main_ip,
+        main_port=main_port,
+        dynamo=dynamo,
+        threads=threads,
+        partition=partition,
+        gpus=gpus,
+        time=time_,
+        sbatch=sbatch,
+        requeue=requeue,
+    )
     config = open_config(workspace, name)
     problems = check_start(config, workspace, settings, gpu=None if gpu is None else str(gpu))
     for line in problem_lines(problems):
@@ -101,7 +132,8 @@ def train(
     spec, files = train_spec(workspace, name, settings, launcher=settings.launcher, gpu=gpu)
     run = start(create(workspace.runs, spec, files))
     document = {"run": run.id, "pid": run.status.pid, "state": str(run.status.state)}
-    emit(document, [f"{run.id}  {run.status.state}  pid {run.status.pid}"], as_json=json_)
+    told = f"pid {run.status.pid}" if run.status.pid else printable(run.status.reason or "")
+    emit(document, [f"{run.id}  {run.status.state}  {told}".rstrip()], as_json=json_)
     if follow:
         from core.cli.following import follow as follow_log
 
@@ -221,7 +253,7 @@ def stop(
 ) -> None:
     """Stop a run: the whole process group."""
     from core.runs.launch import stop as stop_run
-    from core.runs.model import LIVE_STATES
+    from core.runs.model import LIVE_STATES, WAITING_STATES
     from core.runs.store import list_runs, observe, open_run
 
     if now and after_checkpoint:
@@ -237,7 +269,7 @@ def stop(
             )
         run = going[0].id
     found = open_run(folder, run)
-    if found.status.state not in LIVE_STATES:
+    if found.status.state not in LIVE_STATES | WAITING_STATES:
         raise UserError(f"{found.id} is not running: it is {found.status.state}", "See: kohya-tui runs")
     stop_run(found, "stop-after-checkpoint" if after_checkpoint else "stop-now")
     deadline = time.monotonic() + 30

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 from core.config.resolved import script_for
 from core.files import read_json
 from core.problems import UserError
-from core.runs import proc, store
+from core.runs import proc, slurm, store
+from core.runs.launchers import placed, with_precision
 from core.runs.model import ENDED_STATES, WAITING_STATES, Run, RunKind, RunSpec, RunState
 from core.runs.trainer import check_trainer as check_trainer
 from core.runs.trainer import trainer_command as trainer_command
@@ -58,6 +59,7 @@ def train_spec(
         model = options.get("pretrained_model_name_or_path")
         base = workspace.root / model if isinstance(model, str) and model else None
         script = script_for(train.decode("utf-8", "replace"), base)
+    settings = with_precision(settings, options.get("mixed_precision"))
     command, environment = trainer_command(settings, script=script, launcher=launcher)
     argv = [*command, "--config_file", str(run_dir / "train.toml")]
     dataset = _input(workspace, folder / "dataset.toml", options.get("dataset_config"))
@@ -94,7 +96,7 @@ def train_spec(
         resumed_from=resumed_from,
         gpu=None if gpu is None else str(gpu),
     )
-    return spec, files
+    return placed(spec, settings, launcher), files
 
 
 def tag_spec(workspace: Workspace | None, request: TagRequest) -> tuple[RunSpec, dict[str, bytes]]:
@@ -235,6 +237,9 @@ def start(run: Run, timeout: float = 5.0, python: Sequence[str] = (sys.executabl
     """
     if run.state not in WAITING_STATES:
         raise UserError(f"The run {run.id} was started before ({run.state})", "Start a new run of the same config.")
+    if run.spec.launcher == "slurm":
+        slurm.submit([run])
+        return store.observe(run.dir)
     with (run.dir / "supervisor.log").open("ab") as log:
         process = subprocess.Popen(
             [*python, "-m", "core.runs.supervisor", str(run.dir)],
@@ -287,6 +292,11 @@ def stop(run: Run, mode: str = "stop-now", *, grace: float = 10.0) -> None:
         raise UserError(f"The run {run.id} saves no checkpoints", "Stop it now: what it has done stays.")
     if run.supervised:
         store.request(run, mode)
+        if mode == "stop-now" and run.spec.launcher == "slurm":
+            slurm.stop(run)  # on another node the request may be seen late
+    elif run.spec.launcher == "slurm" and slurm.stop(run):
+        reason = "Stopped on request, before it began."
+        store.take_over(run, replace(run.status, state=RunState.STOPPED, reason=reason, ended=time.time()))
     elif run.live:
         if mode != "stop-now":
             raise UserError(

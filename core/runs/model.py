@@ -130,6 +130,8 @@ class RunStatus:
     reason: str | None = None
     heartbeat: float | None = None
     stop_after_checkpoint: bool = False
+    host: str | None = None
+    """The machine that it runs on."""
     warning: str | None = None
     """What is wrong while it goes on: a loss that is not a number, no progress, a disk that fills up."""
 
@@ -139,7 +141,7 @@ class RunStatus:
         known = {item.name for item in fields(cls)} & value.keys()
         data = {name: value[name] for name in known} | {"state": RunState(value.get("state", "prepared"))}
         data |= {name: float(data[name]) for name in _TIMES if data.get(name) is not None}
-        for name in ("reason", "warning"):
+        for name in ("reason", "warning", "host"):
             if not isinstance(data.get(name), str | None):
                 raise ValueError(f"{name} is no text")
         return cls(**data)

@@ -50,16 +50,22 @@ def is_alive(pid: int | None, ticks: int | None, boot: str | None) -> bool:
 
 
 def members(group: int, adopter: int | None = None) -> list[int]:
-    """Living processes of the process group or session `group`, and those that `adopter` (a subreaper) inherited."""
-    found = []
+    """Living processes of the process group or session `group`, those that `adopter` (a subreaper) inherited, and
+    whatever descends from them: torchrun gives every trainer a session of its own.
+    """
+    found, children = [], dict[int, list[int]]()
     for name in os.listdir("/proc"):  # noqa: PTH208
         if not name.isdigit():
             continue
-        stat = stat_of(int(name))
+        pid, stat = int(name), stat_of(int(name))
         if stat is None or stat[0] in "ZX":
             continue
         if group in (stat[2], stat[3]) or (adopter is not None and stat[1] == adopter):
-            found.append(int(name))
+            found.append(pid)
+        else:
+            children.setdefault(stat[1], []).append(pid)
+    for pid in found:  # grows as it goes
+        found += children.pop(pid, ())
     return found
 
 

@@ -16,6 +16,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from core.files import read_json, write_atomic, write_error, write_json
@@ -166,11 +167,21 @@ def observe(run_dir: Path) -> Run:
     if status.state in ENDED_STATES:
         return Run(run_dir, spec, status)
     if status.state in WAITING_STATES and not live:
-        return Run(run_dir, spec, status, supervised=supervised)
+        waiting = Run(run_dir, spec, status, supervised=supervised)
+        return _cluster().seen(waiting) if spec.launcher == "slurm" else waiting
+    if not live and not supervised and spec.launcher == "slurm":
+        live = supervised = _cluster().runs_elsewhere(run_dir, status)
     if not live and not supervised:
         status = _orphaned(run_dir, spec, status)
         return Run(run_dir, spec, status)
     return Run(run_dir, spec, status, live=live, supervised=supervised)
+
+
+def _cluster() -> ModuleType:
+    """core.runs.slurm, for those runs only."""
+    from core.runs import slurm
+
+    return slurm
 
 
 def _status(run_dir: Path, supervised: bool) -> RunStatus:
@@ -208,7 +219,9 @@ def _orphaned(run_dir: Path, spec: RunSpec, status: RunStatus) -> RunStatus:
     with contextlib.suppress(OSError):
         output = Path(spec.cwd, spec.output_dir or "").stat().st_mtime_ns
     state, reason = _verdict(run_dir, started, (log, output))
-    if state is RunState.LOST and status.boot_id is not None and status.boot_id != proc.boot_id():
+    if state is RunState.LOST and spec.launcher == "slurm":
+        reason = _cluster().why_lost(run_dir) or reason
+    elif state is RunState.LOST and status.boot_id is not None and status.boot_id != proc.boot_id():
         reason = (
             "The machine was restarted while this run was going. It can be resumed from its last state, if it has one."
         )

@@ -122,12 +122,17 @@ class _Supervision:
             pid=self.pid,
             pid_start=proc.start_ticks(self.pid),
             boot_id=proc.boot_id(),
+            host=os.uname().nodename,
             supervisor_pid=os.getpid(),
             started=time.time(),
         )
         self.vigil = Vigil(self.dir, spec)
         while self.returncode is None:
             self._step()
+        if self.returncode == -signal.SIGTERM and self.stop_reason is None:
+            # A cluster or a shutdown signals everything at once: the trainer's end may be seen before our own signal.
+            info = signal.sigtimedwait({signal.SIGTERM}, 0.5)
+            self.stop_reason = _from_outside(info) if info is not None else None
         self._empty_group()
         self._finish()
         return 0
@@ -171,10 +176,10 @@ class _Supervision:
         self._reap()
         if self.returncode is not None:
             return
-        if info is not None and info.si_signo != signal.SIGCHLD:
-            self._stop(f"Stopped: the supervisor got {signal.Signals(info.si_signo).name} from process {info.si_pid}.")
-        self._look_for_folder()
         self._read_request()
+        if info is not None and info.si_signo != signal.SIGCHLD:
+            self._stop(_from_outside(info))
+        self._look_for_folder()
         if self.waiting is not None and self.stop_reason is None:
             saved = self.waiting.completed()
             if saved is not None:
@@ -372,6 +377,16 @@ def _become_trainer(
         os.write(errors, f"{stage}:{error.strerror}".encode())
     finally:
         os._exit(127)
+
+
+def _from_outside(info: Any) -> str:
+    """The reason for a signal that no request explains."""
+    if os.environ.get("SLURM_JOB_ID"):
+        end = os.environ.get("SLURM_JOB_END_TIME", "")
+        if end.isdigit() and time.time() > int(end) - 60:
+            return "Stopped by Slurm: the job's time limit was reached. Resume from its last state."
+        return "Stopped by Slurm: the job was cancelled, preempted or at its time limit."
+    return f"Stopped: the supervisor got {signal.Signals(info.si_signo).name} from process {info.si_pid}."
 
 
 def _note(text: str) -> None:

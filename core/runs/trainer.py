@@ -8,12 +8,11 @@ import sys
 from pathlib import Path
 
 from core.problems import Problem, Severity, UserError
+from core.runs.accelerate import ENTRY, Accelerate
 from core.settings import Settings
 
 SCRIPT = "train_network.py"
 _NEEDED = ("torch", "accelerate", "diffusers", "transformers", "safetensors", "toml")
-_ACCELERATE = "import sys; sys.path.pop(0); from accelerate.commands.launch import main; main()"
-"""`-m accelerate.commands.launch` would look for the package in the workspace first, and Python 3.10 has no `-P`."""
 _VENVS = ("venv/bin/python", ".venv/bin/python")
 
 
@@ -22,7 +21,8 @@ def trainer_command(
 ) -> tuple[tuple[str, ...], dict[str, str]]:
     """The beginning of the trainer's command line and what it needs in its environment.
 
-    Raises UserError when sd-scripts or its Python cannot be found.
+    Inside a cluster's job, too, several processes are started by accelerate. Raises UserError when sd-scripts or its
+    Python cannot be found, or the launcher's options contradict each other.
     """
     if settings.trainer == "demo":
         return (sys.executable, "-P", "-m", "core.demo.trainer"), {}
@@ -35,8 +35,10 @@ def trainer_command(
     python = trainer_python(settings)
     # With PYTHONSAFEPATH in the user's environment the scripts would not find their own `library`.
     environment = {"PYTHONSAFEPATH": ""}
-    if (launcher or settings.launcher) == "accelerate":
-        return (str(python), "-c", _ACCELERATE, "--num_cpu_threads_per_process", "1", str(target)), environment
+    launcher = launcher or settings.launcher
+    options = Accelerate.from_table(settings.accelerate)
+    if launcher == "accelerate" or (launcher == "slurm" and options.processes > 1):
+        return (str(python), "-c", ENTRY, *options.arguments(), str(target)), environment
     return (str(python), str(target)), environment
 
 

@@ -110,11 +110,13 @@ def test_the_demo_trainer_is_started_by_the_same_line(workspace: Workspace, sd: 
 
 def test_accelerate_and_a_gpu_of_choice(workspace: Workspace, sd: Settings) -> None:
     """The wrapper comes before the script; the GPU by the environment."""
-    write_config(workspace)
+    write_config(workspace, 'mixed_precision = "bf16"\n' + TRAIN)
     spec, _ = launch.train_spec(workspace, "rinni", sd, launcher="accelerate", gpu=1)
-    assert spec.argv[3:5] == ("--num_cpu_threads_per_process", "1")
-    assert spec.argv[5].endswith("/train_network.py")
+    assert option(spec.argv, "--num_cpu_threads_per_process") == "1"
+    assert option(spec.argv, "--mixed_precision") == "bf16"
+    assert spec.argv[spec.argv.index("--config_file") - 1].endswith("/train_network.py")
     assert spec.env["CUDA_VISIBLE_DEVICES"] == spec.gpu == "1"
+    assert spec.launcher == "accelerate"
 
 
 def test_a_package_named_accelerate_in_the_workspace_is_not_run(workspace: Workspace, sd: Settings) -> None:
