@@ -108,32 +108,31 @@ def presets(json_: JsonFlag = False) -> None:
 @config_app.command("import")
 def import_(
     context: typer.Context,
-    file: Annotated[Path, typer.Argument(help="A guide (Markdown), or its TOML alone. - reads standard input.")],
+    file: Annotated[
+        Path, typer.Argument(help="A guide, TOML, the JSON of kohya_ss, or a script. - reads standard input.")
+    ],
     name: Annotated[str | None, typer.Option(help="The name of the config; else the character's.")] = None,
     answer: Annotated[
         list[str] | None, typer.Option("--set", metavar="PLACEHOLDER=VALUE", help="Fill in a placeholder of the guide.")
     ] = None,
     json_: JsonFlag = False,
 ) -> None:
-    """Split a one-file guide into the files that sd-scripts reads, and say what moved and why."""
+    """Make the files that sd-scripts reads from those of a guide, another program or a script, and say what moved."""
     from core.config.check_options import named
-    from core.config.guide import convert, default_answers, read_guide
+    from core.config.guide import convert, default_answers
     from core.config.presets import write_config
+    from core.config.source import decoded, read_source, read_text
     from core.dataset.edits import Journal
 
     place = place_of(context)
     workspace = place.workspace()
-    try:
-        text = sys.stdin.read() if str(file) == "-" else file.read_bytes().decode("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-        raise UserError(f"Cannot read {file}: {why}", "Name a Markdown guide or a TOML file, in UTF-8.") from error
-    if not text.strip():
-        raise UserError(f"There is nothing in {file}", "Name a Markdown guide or a TOML file.")
-    try:
-        guide = read_guide(text)
-    except UserError as error:
-        raise UserError(f"{file}: {error.message}", error.hint) from error
+    if str(file) == "-":
+        try:
+            guide = read_text(decoded(sys.stdin.buffer.read(), "standard input"), near=(Path.cwd(), workspace.root))
+        except UserError as error:
+            raise UserError(f"-: {error.message}", error.hint) from error
+    else:
+        guide = read_source(file, near=(workspace.root,))
     answers = dict(assigned(answer or []))
     likely = default_answers(guide, workspace, name)
     for placeholder in guide.placeholders:

@@ -16,7 +16,7 @@ from core.workspace import Workspace
 
 if TYPE_CHECKING:
     from core.config.documents import Config, FileName
-    from core.config.gathering import Moved
+    from core.config.moves import Moved
 
 PANEL = "Config and training"
 config_app = typer.Typer(help="The config files of a training; alone: which there are.", no_args_is_help=False)

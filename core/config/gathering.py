@@ -5,12 +5,14 @@ What stands elsewhere or otherwise than in the guide is noted with its reason as
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from core.config.documents import FILES
 from core.config.guide import Guide, answered
+from core.config.moves import Moved
 from core.config.reading import read_toml
 from core.config.schema import DEFAULT_SCRIPT, GROUPS, Field, dataset_fields, fields, only_dataset, suggest
 from core.config.values import coerce, from_text, shown
@@ -21,19 +23,6 @@ if TYPE_CHECKING:
     from core.workspace import Workspace
 
 _DICT_LISTS = ("network_args", "optimizer_args", "lr_scheduler_args")
-
-
-@dataclass(frozen=True, slots=True)
-class Moved:
-    """One thing that stands elsewhere, or otherwise, than in the guide; `to` is empty for what was left out."""
-
-    key: str
-    from_: str
-    to: str
-    why: str
-
-    def as_json(self) -> dict[str, str]:
-        return {"key": self.key, "from": self.from_, "to": self.to, "why": self.why}
 
 
 @dataclass(slots=True)
@@ -57,8 +46,11 @@ class Gathered:
         self.script = self.guide.script or DEFAULT_SCRIPT
         for block in self.guide.toml:
             text = answered(block.text, self.answers)
-            data = read_toml(text, "the TOML block")
+            data = read_toml(text, block.name or "the TOML block")
             self.comments.update(comments_in(text))
+            if block.is_dataset:
+                self._dataset_file(block.name, data)
+                continue
             for name, value in data.items():
                 if name == "general" and isinstance(value, dict):
                     self._dataset_section(name, value)
@@ -73,6 +65,56 @@ class Gathered:
                 else:
                     self.take(name, value, "TOML")
 
+    def _dataset_file(self, name: str, data: dict[str, Any]) -> None:
+        """A dataset file as sd-scripts reads it: it may hold nothing but [general] and [[datasets]]."""
+        for key, value in data.items():
+            if key == "general" and isinstance(value, dict):
+                self.general.update(value)
+            elif key == "datasets" and isinstance(value, list):
+                self.datasets.extend(item for item in value if isinstance(item, dict))
+            else:
+                message = "may not stand in a dataset file, and the trainer refuses it: it is left out"
+                self.problems.append(Problem(Severity.WARNING, "KT208", f"{name}: {key}", message, None))
+        self.move("dataset_config", name, FILES["dataset"], f"copied from {name}")
+
+    def read_foreign(self) -> None:
+        """Take up the settings of another program, which were put into sd-scripts' words before."""
+        given = self.guide.given
+        if given is None:
+            return
+        self.script = given.script
+        for key, value in given.train.items():
+            self.train[key] = answered(value, self.answers) if isinstance(value, str) else value
+            self.origin[key] = given.origin[key]
+        self.general.update(given.general)
+        if given.subsets:
+            rows = [
+                {k: answered(v, self.answers) if isinstance(v, str) else v for k, v in row.items()}
+                for row in given.subsets
+            ]
+            self.datasets.append({"subsets": rows})
+        self.moved.extend(given.moved)
+        self.problems.extend(given.problems)
+
+    def read_launcher(self) -> None:
+        """What accelerate was given: it is no option of the trainer."""
+        given = self.guide.given
+        pairs = dict(given.launcher) if given is not None else {}
+        name = ""
+        for word in self.guide.launcher:
+            if word.startswith("-"):
+                name, equals, value = word.lstrip("-").replace("-", "_").partition("=")
+                pairs[name] = value
+                if equals:
+                    name = ""
+            elif re.match(r"[A-Z_]+=", word):
+                key, _, value = word.partition("=")
+                pairs[key] = value
+            elif name:
+                pairs[name] = f"{pairs[name]} {word}".strip()
+        for key, value in pairs.items():
+            self.move(f"{key} {value}".strip(), "accelerate", "", _launcher_word(key, value))
+
     def read_options(self) -> None:
         """Take up the script's options, shortened ones too, as argparse does; they win over the TOML."""
         known = fields(self.script)
@@ -80,20 +122,39 @@ class Gathered:
             texts = [answered(value, self.answers) for value in values]
             full = name if name in known else _abbreviated(name, known)
             if full in {"config_file", "output_config"}:
+                text = " ".join(texts)
+                if self.guide.kind == "script" and text not in self.guide.files and full == "config_file":
+                    hint = "Put that file beside the script, and import it again."
+                    message = f"the script takes more options from {text}, which is not there"
+                    self.problems.append(Problem(Severity.ERROR, "KT206", "script --config_file", message, hint))
                 why = "names the one file of the guide; here it is configs/<name>/train.toml"
                 self.move(f"--{full}", "script", "", why)
                 continue
+            if full is not None and full in known and known[full].type == "bool" and texts:
+                message = f"the script gives this switch a value, {' '.join(texts)!r}: the trainer stops at it"
+                hint = "It is taken as on; remove the key to switch it off."
+                self.problems.append(Problem(Severity.WARNING, "KT203", f"script --{full}", message, hint))
             if full is None:
-                near = suggest(name, script=self.script)
-                self._unknown(f"--{name}", "sd-scripts does not know this option", near)
+                several = [key for key in known if key.startswith(name)]
+                if several:
+                    message = f"may be {', '.join(several[:3])}: the trainer stops at such a short name"
+                    self.problems.append(Problem(Severity.ERROR, "KT202", f"script --{name}", message, "Write it out."))
+                self.train[name] = from_text(" ".join(texts), None) if texts else True
+                self.origin[name] = f"script --{name}"
                 continue
             option = known[full]
             if option.type == "bool":
                 value: Any = True
-            elif option.type == "list":
-                value = from_text(" ".join(texts), option) if option.item == "float" else texts
             else:
-                value = from_text(" ".join(texts), option)
+                try:
+                    as_texts = option.type == "list" and option.item != "float"
+                    value = texts if as_texts else from_text(" ".join(texts), option)
+                except UserError as error:
+                    where = f"script --{full}"
+                    self.problems.append(
+                        Problem(Severity.ERROR, "KT203", where, f"{error.message}: left out", error.hint)
+                    )
+                    continue
             if value is None or value == []:
                 message = "the script gives this option without a value: it is left out"
                 self.problems.append(Problem(Severity.WARNING, "KT203", f"script --{full}", message, option.help))
@@ -190,6 +251,17 @@ class Gathered:
     def _unknown(self, where: str, message: str, near: str | None) -> None:
         hint = f"Did you mean {near}?" if near else "Remove it, or look for its name in your version of sd-scripts."
         self.problems.append(Problem(Severity.WARNING, "KT202", where, message, hint))
+
+
+def _launcher_word(key: str, value: str) -> str:
+    """Why an option of accelerate is left out, and what does the same here."""
+    if key in {"gpu_ids", "CUDA_VISIBLE_DEVICES"}:
+        return f"chooses the GPU: kohya-tui train NAME --gpu {value}"
+    if (key in {"num_processes", "multi_gpu", "num_machines"} and value not in {"", "1"}) or key == "multi_gpu":
+        return "several GPUs: kohya-tui train NAME --launcher accelerate, after accelerate config"
+    if key == "mixed_precision":
+        return "belongs to accelerate; the trainer goes by its own mixed_precision"
+    return "belongs to accelerate: kohya-tui train NAME --launcher accelerate uses it, one GPU does not need it"
 
 
 def _abbreviated(name: str, known: Mapping[str, Field]) -> str | None:

@@ -3,31 +3,29 @@
 from __future__ import annotations
 
 import re
-import shlex
 import textwrap
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from core.config.reading import read_toml
 from core.config.schema import LEVELS, dataset_names, fields, scripts
+from core.config.shell import Call, Script, read_script
 from core.problems import UserError
 from core.text import printable
 
 if TYPE_CHECKING:
+    from core.config.foreign import Foreign
     from core.config.split import GuideResult
     from core.workspace import Workspace
 
 _FENCE = re.compile(r"^([ \t]*)(`{3,}|~{3,})[ \t]*([\w+-]*)[^\n]*\n(.*?)^[ \t]*\2[ \t]*$", re.MULTILINE | re.DOTALL)
-_VARIABLE = re.compile(r"^\s*(?:export\s+|local\s+)?([A-Za-z_]\w*)=(.*)$")
-_REFERENCE = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
-_SCRIPT = re.compile(r"(?:^|[/\\])((?:\w+_)?train_network\.py)$")
 _PLACEHOLDERS = (
     re.compile(r"/path/to/[\w.-]+"),
     re.compile(r"\b(?:character_name_here|character_name|trigger_word)(?=\b|_)"),
     re.compile(r"<[A-Za-z][\w /-]*>"),
     re.compile(r"\b(?:your|YOUR)_[A-Za-z_]+\b|\bCHANGE_ME\b"),
-    re.compile(r"\$\{?\w+\}?"),
+    re.compile(r"\$\([^()]*\)|\$\{?\w+\}?|%\w+%"),
 )
 
 
@@ -37,6 +35,10 @@ class Block:
 
     text: str
     line: int
+    name: str = ""
+    """The file that it is, where a script names one."""
+    is_dataset: bool = False
+    """Whether that file is a dataset file, and not a training config."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,18 @@ class Guide:
     placeholders: tuple[str, ...]
     """Texts that a reader is meant to replace, such as `character_name` and `/path/to/kohya_ss`."""
     variables: Mapping[str, str] = field(default_factory=dict)
+    kind: str = "guide"
+    """`guide`, `script`, `kohya_ss` or `easy`."""
+    launcher: tuple[str, ...] = ()
+    """What the script gives accelerate, and the GPU that it chooses, word by word."""
+    files: Mapping[str, str] = field(default_factory=dict)
+    """The text of the files that the options name, by the name that they give, as far as these were found."""
+    undecided: tuple[str, ...] = ()
+    """Conditions of the script that were taken as true."""
+    calls: int = 1
+    """How often the script trains; only the first is taken."""
+    given: Foreign | None = None
+    """The settings of another program."""
 
 
 def read_guide(text: str) -> Guide:
@@ -71,21 +85,56 @@ def read_guide(text: str) -> Guide:
                 toml.append(block)
         elif "train_network.py" in block.text:
             shell.append(block)
-    options: list[tuple[str, tuple[str, ...]]] = []
-    script: str | None = None
-    folder: str | None = None
-    variables: dict[str, str] = {}
+    found = Script()
     for block in shell:
-        for name, place, found in _commands(block, variables):
-            script, folder = script or name, folder or place
-            options.extend(found)
-    if not toml and not options:
+        more = read_script(block.text, variables=found.variables)
+        found.calls += more.calls
+        found.variables |= more.variables
+        found.files |= more.files
+        found.undecided += more.undecided
+    if not toml and not found.calls:
         raise UserError(
             "No settings for sd-scripts were found in it",
             "Give a guide with a ```toml block or a train_network.py command, or the TOML file itself.",
         )
-    guide = Guide(tuple(toml), tuple(options), script, folder, (), variables)
-    return Guide(guide.toml, guide.options, script, folder, _placeholders(guide), variables)
+    return _guide(tuple(toml), found, "guide", every=True)
+
+
+def script_guide(text: str) -> Guide:
+    """The settings of a script, or of a pasted command line. Raises UserError when it trains no LoRA."""
+    found = read_script(text)
+    if not found.calls:
+        if found.others:
+            raise UserError(
+                f"The script calls {found.others[0]}, which trains no LoRA", "Name one that calls …train_network.py."
+            )
+        raise UserError(
+            "No call of train_network.py was found in it", "Paste the whole command, from python or accelerate on."
+        )
+    return _guide((), found, "script", every=False)
+
+
+def _guide(toml: tuple[Block, ...], found: Script, kind: str, *, every: bool) -> Guide:
+    """Of several calls a guide means the same training, step by step; a script trains several things."""
+    calls: list[Call] = found.calls if every else found.calls[:1]
+    options = [option for call in calls for option in options_of(call.words, "The script")]
+    folder = next((call.folder for call in calls if call.folder), None)
+    script = calls[0].script if calls else None
+    launcher = calls[0].launcher if calls else ()
+    guide = Guide(
+        toml,
+        tuple(options),
+        script,
+        folder,
+        (),
+        found.variables,
+        kind,
+        launcher,
+        found.files,
+        tuple(found.undecided),
+        len(found.calls),
+    )
+    return replace(guide, placeholders=placeholders(guide))
 
 
 def default_answers(guide: Guide, workspace: Workspace, name: str | None = None) -> dict[str, str]:
@@ -162,58 +211,28 @@ def _check(block: Block) -> None:
     read_toml(block.text, where)
 
 
-def _commands(
-    block: Block, variables: dict[str, str]
-) -> Iterator[tuple[str, str | None, list[tuple[str, tuple[str, ...]]]]]:
-    """The calls of a training script in a shell block: script, folder, options; fills `variables`."""
-    folder: str | None = None
-    text = re.sub(r"[ \t]*[\\`^]\n", " ", block.text)
-    for number, line in enumerate(text.split("\n")):
-        assignment = _VARIABLE.match(line)
-        try:
-            if assignment is not None and "train_network.py" not in line:
-                words = shlex.split(assignment[2], comments=True)
-                variables[assignment[1]] = _expanded(words[0] if words else "", variables)
-                continue
-            if line.strip().startswith("cd "):
-                folder = _expanded(" ".join(shlex.split(line, comments=True)[1:]), variables)
-                continue
-            if "train_network.py" not in line or line.lstrip().startswith("#"):
-                continue
-            words = [_expanded(word, variables) for word in shlex.split(line, comments=True)]
-        except ValueError as error:
-            where = f"from line {block.line}" if block.line > 1 else f"line {number + 1}"
-            raise UserError(f"The script ({where}) cannot be read: {error}", "Check its quotes.") from error
-        for index, word in enumerate(words):
-            script = _SCRIPT.search(word)
-            if script is not None:
-                yield script[1], folder, _options(words[index + 1 :])
-                break
-
-
-def _expanded(word: str, variables: Mapping[str, str]) -> str:
-    return _REFERENCE.sub(lambda match: variables.get(match[1] or match[2], match[0]), word)
-
-
-def _options(words: list[str]) -> list[tuple[str, tuple[str, ...]]]:
+def options_of(words: Sequence[str], where: str) -> list[tuple[str, tuple[str, ...]]]:
+    """The options in words of a command line: name without dashes, its values. UserError for a value before any."""
     found: list[tuple[str, tuple[str, ...]]] = []
     for word in words:
-        if word in {"|", "&&", ";", "&", ">", ">>", "2>&1", "||"}:
-            break
         if word.startswith("--") and len(word) > 2:
             name, equals, value = word[2:].partition("=")
             found.append((name.replace("-", "_"), (value,) if equals else ()))
         elif found:
             found[-1] = (found[-1][0], (*found[-1][1], word))
-        else:
-            raise UserError(f"The script passes {printable(word)!r} before any option", "Remove it, then try again.")
-    return found
+        elif word not in {"$@", "$*", "%*"}:
+            raise UserError(f"{where} passes {printable(word)!r} before any option", "Remove it, then try again.")
+    return [(name, tuple(value for value in values if value not in {"$@", "$*", "%*"})) for name, values in found]
 
 
-def _placeholders(guide: Guide) -> tuple[str, ...]:
+def placeholders(guide: Guide) -> tuple[str, ...]:
+    """What a reader is meant to replace in the settings of a guide."""
     texts = [block.text for block in guide.toml]
     texts += [" ".join(values) for _, values in guide.options]
     if guide.folder is not None:
         texts.append(guide.folder)
+    if guide.given is not None:
+        values = [*guide.given.train.values(), *(value for row in guide.given.subsets for value in row.values())]
+        texts += [value for value in values if isinstance(value, str)]
     found = open_placeholders("\n".join(texts))
-    return tuple(item for item in found if not (item.startswith("$") and item.strip("${}") in guide.variables))
+    return tuple(item for item in found if not (item[0] in "$%" and item.strip("${}%") in guide.variables))

@@ -11,11 +11,16 @@ from core.config.values import toml_item
 
 
 def train_text(
-    name: str, script: str, values: Mapping[str, Any], known: Mapping[str, Field], comments: Mapping[str, str]
+    name: str,
+    script: str,
+    values: Mapping[str, Any],
+    known: Mapping[str, Field],
+    comments: Mapping[str, str],
+    source: str = "a guide",
 ) -> str:
     """The options in sections of the form's groups; a key that is not in `known` is marked as unknown to sd-scripts."""
     lines = [
-        f"# {name}: made by kohya-tui from a guide. sd-scripts takes every key below as an option of its script.",
+        f"# {name}: made by kohya-tui from {source}. sd-scripts takes every key below as an option of its script.",
         *([f"# script: {script}"] if script != DEFAULT_SCRIPT else []),
         "# Pictures, repeats and resolution stand in dataset.toml. Paths are relative to the workspace.",
     ]

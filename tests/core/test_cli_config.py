@@ -78,7 +78,7 @@ def test_the_guide_is_split_into_the_files_that_sd_scripts_reads(cli: Cli, demo:
 
 def test_a_guide_may_come_through_a_pipe(demo: Workspace) -> None:
     """`-` reads standard input; what is no guide is refused with a sentence."""
-    assert "There is nothing in -" in program("config", "import", "-", cwd=demo.root, code=1).err
+    assert "-: there is nothing in it" in program("config", "import", "-", cwd=demo.root, code=1).err
     nothing = demo.root / "notes.md"
     nothing.write_text("# Notes\nno settings here\n")
     answer = program("config", "import", nothing, "--name", "x", cwd=demo.root, code=1)

@@ -68,7 +68,7 @@ by name or word and opens it. In a path `tab` takes what is offered, `↑` `↓`
         Binding(
             "ctrl+o", "open", "open", show=False, id="config.open", key_display="^o", tooltip="Open another config"
         ),
-        Binding("i", "import", "import a guide", show=False, id="dataset.import", tooltip="Import a guide"),
+        Binding("i", "import", "import", show=False, id="dataset.import", tooltip="Import a guide, kohya_ss, a script"),
         Binding("u", "undo", "undo", id="edit.undo"),
         Binding("U,ctrl+r", "redo", "redo", show=False, id="edit.redo"),
         Binding("tab", "next_panel", "next panel", show=False, id="app.next-panel"),
@@ -155,9 +155,9 @@ by name or word and opens it. In a path `tab` takes what is offered, `↑` `↓`
 
     @work(exit_on_error=False)
     async def action_import(self) -> None:
-        from tui.screens.config_dialogs import import_guide
+        from tui.screens.config_import import import_settings
 
-        await self.files.make(import_guide)
+        await self.files.make(import_settings)
 
     @work(exit_on_error=False)
     async def action_save(self) -> None:

@@ -250,7 +250,7 @@ async def ask_new(app: KohyaApp) -> str | None:
         if dataset is None:
             return None
 
-    name = await _ask_name(app, "New config", dataset or "lora")
+    name = await ask_name(app, "New config", dataset or "lora")
     if name is None:
         return None
     journal = app.journal
@@ -264,7 +264,7 @@ async def ask_new(app: KohyaApp) -> str | None:
     return name if made else None
 
 
-async def _ask_name(app: KohyaApp, title: str, base: str) -> str | None:
+async def ask_name(app: KohyaApp, title: str, base: str) -> str | None:
     """A name that no config has yet; `base`, or `base-2` and so on, is offered."""
     from core.config.presets import check_name
 
@@ -282,80 +282,6 @@ async def _ask_name(app: KohyaApp, title: str, base: str) -> str | None:
     free = next(each for each in numbered if each not in taken)
     name: str | None = await app.push_screen_wait(Ask(title, "The name of the config", free, check=wrong))
     return name
-
-
-def _guide_file(text: str) -> Path:
-    """The file that was meant: a folder stands for the only Markdown or TOML file in it."""
-    path = Path(text).expanduser()
-    inside = [each for each in path.iterdir() if each.suffix in {".md", ".toml"}] if path.is_dir() else []
-    return inside[0] if len(inside) == 1 else path
-
-
-async def import_guide(app: KohyaApp) -> str | None:
-    """A guide becomes a config; says what moved. Returns the config's name."""
-    from core.config.guide import convert, read_guide
-    from core.config.presets import write_config
-
-    workspace = app.workspace
-    assert workspace is not None
-
-    def wrong(path: str) -> str | None:
-        """A mistake keeps the dialog, with what was typed."""
-        try:
-            if path:
-                read_guide(_guide_file(path).read_bytes().decode("utf-8-sig"))
-        except OSError as error:
-            return f"Cannot read {path}: {error.strerror or error}. Name a Markdown guide or a TOML file."
-        except UnicodeDecodeError:
-            return f"{path} is not UTF-8 text. Name a Markdown guide or a TOML file."
-        except UserError as error:
-            return str(error)
-        return None
-
-    paths = Paths(Path.cwd(), (".md", ".toml"))
-    label = "Path of a Markdown guide or a TOML file"
-    path = await app.push_screen_wait(Ask("Import a guide", label, check=wrong, paths=paths))
-    if not path:
-        return None
-    guide = read_guide(_guide_file(path).read_bytes().decode("utf-8-sig"))
-    answers: dict[str, str] = {}
-    for placeholder in guide.placeholders:
-        value, folders = (app.active_dataset or ""), None
-        if "/" in placeholder:
-            value, folders = str(workspace.root), Paths(workspace.root, ())
-        label = f"What stands for {placeholder}?"
-        answer = await app.push_screen_wait(Ask("Import a guide", label, value, paths=folders))
-        if answer is None:
-            return None
-        answers[placeholder] = answer
-    try:
-        result = convert(guide, answers, None, workspace)
-        if result.name in workspace.config_names():
-            name = await _ask_name(app, "Import a guide", result.name)
-            if name is None:
-                return None
-            result = convert(guide, answers, name, workspace)
-    except UserError as error:
-        app.report(error)
-        return None
-    journal = app.journal
-    made: list[object] = []
-    app.writer.submit(
-        lambda: write_config(workspace, result.name, result.train, result.dataset, result.prompts, journal),
-        made.append,
-        app.report,
-    )
-    await app.writer.drain()
-    if not made:
-        return None
-    lines: list[Cells] = []
-    for move in result.moved:
-        lines.append(
-            [(f" {printable(move.key)}  ", "text"), (f"{printable(move.from_)} → {printable(move.to)}", "accent")]
-        )
-        lines.append([(f"    {printable(move.why)}", "muted")])
-    await app.push_screen_wait(Text(f"{result.name}: what moved, and why", lines))
-    return str(result.name)
 
 
 async def show_diff(app: KohyaApp, config: Config) -> None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from core.problems import Problem
     from tui.app import KohyaApp
 
-EMPTY = "No config yet. ctrl+n makes one from a preset, i imports a guide (Markdown or TOML)."
+EMPTY = "No config yet. ctrl+n makes one from a preset, i imports a guide, settings of kohya_ss, or a script."
 
 
 class Owner(Protocol):

@@ -196,7 +196,7 @@ def _beginnings(has_images: bool) -> list[Cells]:
         lines += [[("1  ", "accent"), ("and there i: import images first, then 2 tags them", "text")]]
     lines += [
         [("^n ", "accent"), ("make one from a preset", "text")],
-        [("i  ", "accent"), ("import a guide (Markdown or TOML)", "text")],
+        [("i  ", "accent"), ("import a guide, settings of kohya_ss, or a script", "text")],
     ]
     return lines
 
