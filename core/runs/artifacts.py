@@ -159,9 +159,14 @@ def _said(metadata: Mapping[str, Any], key: str) -> int | None:
 
 
 def is_state_complete(folder: Path) -> bool:
-    """Whether a state folder can be resumed from; its last file tells (core/help/trainer.md)."""
+    """Whether a state folder can be resumed from: its last file is there, and no weights are cut off.
+
+    An old sd-scripts writes no train_state.json.
+    """
+    first = folder / "train_state.json"
     try:
-        return (folder / STATE_LAST_FILE).stat().st_size > 0 and (folder / "train_state.json").stat().st_size > 0
+        whole = (folder / STATE_LAST_FILE).stat().st_size > 0 and (not first.exists() or first.stat().st_size > 0)
+        return whole and all(is_complete(path) for path in folder.glob("*.safetensors"))
     except OSError:
         return False
 

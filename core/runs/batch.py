@@ -12,8 +12,9 @@ from pathlib import Path
 
 from core.files import read_json, write_json
 from core.problems import UserError
-from core.runs import artifacts, store
+from core.runs import artifacts, resume, store
 from core.runs.model import Run, RunState
+from core.runs.pace import first_epoch
 
 
 def main(argv: list[str]) -> int:
@@ -45,8 +46,6 @@ def prepare_again(run_dir: Path) -> bool:
 
 def again(run: Run) -> list[str]:
     """The command line from the newest complete state; as it was when there is none."""
-    from core.runs.launch import _initial_epoch
-
     complete = [state for state in artifacts.states(run) if state.complete]
     if not complete:
         return list(run.spec.argv)
@@ -57,8 +56,8 @@ def again(run: Run) -> list[str]:
             words.pop(0)
         else:
             kept.append(word)
-    newest = complete[-1].path
-    return [*kept, "--resume", str(newest), *_initial_epoch(newest, {})]
+    point = resume.point_of(complete[-1], {}, resume.steps_per_epoch(run), first_epoch(run.spec.argv))
+    return [*kept, *resume.arguments(point)]
 
 
 if __name__ == "__main__":

@@ -33,9 +33,12 @@ class RunState(StrEnum):
 
 
 _TEXTS = frozenset(
-    {"workspace", "output_dir", "output_name", "trainer", "dataset", "config", "resumed_from", "gpu", "locks"}
+    {
+        *("workspace", "output_dir", "output_name", "trainer", "dataset", "config"),
+        *("resumed_from", "trained_from", "gpu", "locks", "slots_dir"),
+    }
 )
-_TABLES = frozenset({"slurm", "alerts"})
+_TABLES = frozenset({"slurm", "alerts", "recipe", "wait", "group"})
 _TIMES = ("started", "ended", "heartbeat")
 LIVE_STATES = frozenset({RunState.RUNNING, RunState.STOPPING})
 WAITING_STATES = frozenset({RunState.QUEUED, RunState.PREPARED})
@@ -59,8 +62,11 @@ class RunSpec:
     """The frozen inputs of a run, kept as spec.json. `argv`, `cwd` and `env` are all that the supervisor needs.
 
     `env` is laid over the environment of whoever starts the run. `locks` names the folder of the two lock files where
-    the run's own file system has no flock. `resumed_from` is the id of the run that this one goes on from. `launcher`
-    is local, accelerate or slurm; `slurm` is what was asked of the cluster, `alerts` the limits of core.runs.vigil.
+    the run's own file system has no flock. `launcher` is local, accelerate or slurm; `slurm` is what was asked of the
+    cluster, `alerts` the limits of core.runs.vigil. `resumed_from` is the id of the run that this one goes on from,
+    `trained_from` the LoRA that it began with. `wait` is how a queued run waits (core.runs.order), `recipe` from what
+    its inputs are frozen when its turn comes; `slots` are the GPUs of one that was started at once. `group` (id, label,
+    values) makes it one of a sweep.
     """
 
     id: str
@@ -83,6 +89,12 @@ class RunSpec:
     launcher: str = "local"
     slurm: Mapping[str, Any] | None = None
     alerts: Mapping[str, float] | None = None
+    recipe: Mapping[str, Any] | None = None
+    wait: Mapping[str, Any] | None = None
+    slots: tuple[str, ...] = ()
+    slots_dir: str | None = None
+    group: Mapping[str, Any] | None = None
+    trained_from: str | None = None
     v: int = FORMAT
 
     @property
@@ -93,7 +105,8 @@ class RunSpec:
     def as_json(self) -> dict[str, Any]:
         """The content of spec.json."""
         value = asdict(self)
-        return {"v": value.pop("v"), **value, "kind": self.kind.value, "argv": list(self.argv)}
+        lists = {"argv": list(self.argv), "slots": list(self.slots)}
+        return {"v": value.pop("v"), **value, "kind": self.kind.value, **lists}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> RunSpec:
@@ -102,6 +115,7 @@ class RunSpec:
         data = {name: value[name] for name in known}
         data["kind"] = RunKind(value["kind"])
         data["argv"] = tuple(str(item) for item in value["argv"])
+        data["slots"] = tuple(str(item) for item in value.get("slots") or ())
         data["created"] = float(value["created"])
         data |= {name: str(value[name]) for name in ("id", "name", "cwd")}
         if not isinstance(data.get("launcher", ""), str):
@@ -134,6 +148,10 @@ class RunStatus:
     """The machine that it runs on."""
     warning: str | None = None
     """What is wrong while it goes on: a loss that is not a number, no progress, a disk that fills up."""
+    gpu: str | None = None
+    """The GPU that a queued run got, by index."""
+    waits_for: str | None = None
+    """What a queued run waits for, beside its place in the queue."""
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> RunStatus:
@@ -141,10 +159,28 @@ class RunStatus:
         known = {item.name for item in fields(cls)} & value.keys()
         data = {name: value[name] for name in known} | {"state": RunState(value.get("state", "prepared"))}
         data |= {name: float(data[name]) for name in _TIMES if data.get(name) is not None}
-        for name in ("reason", "warning", "host"):
+        for name in ("reason", "warning", "host", "gpu", "waits_for"):
             if not isinstance(data.get(name), str | None):
                 raise ValueError(f"{name} is no text")
         return cls(**data)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A run's place in the queue of this machine; `position` counts from 1, over all workspaces."""
+
+    position: int
+    gpu: str
+    """`any`, or indices and UUIDs with commas."""
+    held: str | None = None
+    """`asked` for by the user, or since a `reboot`."""
+    at: float | None = None
+    """Not before this moment."""
+    after: str | None = None
+    """The folder of the run to come after."""
+    only_if_finished: bool = False
+    share: bool = False
+    """Whether it starts although others use the GPU."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +192,8 @@ class Run:
     status: RunStatus
     live: bool = False
     supervised: bool = False
+    place: Place | None = None
+    """Of a queued one; None also when the queue does not know it."""
 
     @property
     def id(self) -> str:
@@ -180,6 +218,16 @@ class Run:
         if self.spec.output_dir is None:
             return None
         return Path(self.spec.cwd, self.spec.output_dir)
+
+    @property
+    def gpu(self) -> str | None:
+        """The GPU that it runs on or is to run on, by index; None for whatever the trainer takes."""
+        return self.status.gpu or self.spec.gpu
+
+    @property
+    def is_abandoned(self) -> bool:
+        """It is queued, and nobody waits for its turn: its supervisor was killed, or the machine was restarted."""
+        return self.state is RunState.QUEUED and self.spec.wait is not None and not self.supervised
 
     @property
     def unsupervised(self) -> bool:

@@ -132,7 +132,10 @@ def write_json(path: str, value: dict[str, Any], *, fsync: bool) -> None:
     try:
         descriptor = os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
         try:
-            data = (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode("utf-8", "surrogateescape")
+            try:
+                data = (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode("utf-8")
+            except UnicodeEncodeError:  # a file name that is no text: as `\udc..`, which json reads back
+                data = (json.dumps(value, indent=1) + "\n").encode("ascii")
             while data:
                 data = data[os.write(descriptor, data) :]
             if fsync:

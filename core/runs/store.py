@@ -14,18 +14,19 @@ import shutil
 import signal
 import time
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from core.files import read_json, write_atomic, write_error, write_json
 from core.problems import UserError
-from core.runs import proc
+from core.runs import order, proc
 from core.runs.model import (
     ENDED_STATES,
     FORMAT,
     WAITING_STATES,
+    Place,
     Run,
     RunSpec,
     RunState,
@@ -167,7 +168,8 @@ def observe(run_dir: Path) -> Run:
     if status.state in ENDED_STATES:
         return Run(run_dir, spec, status)
     if status.state in WAITING_STATES and not live:
-        waiting = Run(run_dir, spec, status, supervised=supervised)
+        place = _place(run_dir, spec) if spec.wait is not None else None
+        waiting = Run(run_dir, spec, status, supervised=supervised, place=place)
         return _cluster().seen(waiting) if spec.launcher == "slurm" else waiting
     if not live and not supervised and spec.launcher == "slurm":
         live = supervised = _cluster().runs_elsewhere(run_dir, status)
@@ -182,6 +184,23 @@ def _cluster() -> ModuleType:
     from core.runs import slurm
 
     return slurm
+
+
+def _place(run_dir: Path, spec: RunSpec) -> Place | None:
+    """Where it stands in the queue of the machine."""
+    folder = str((spec.wait or {}).get("dir"))
+    entries = _queue(folder, order.seen(folder))
+    for position, entry in enumerate(entries, 1):
+        if entry["dir"] == str(run_dir):
+            known = {item.name for item in fields(Place)} & entry.keys()
+            return Place(position, **{name: entry[name] for name in known})
+    return None
+
+
+@functools.lru_cache(maxsize=4)
+def _queue(folder: str, _seen: object) -> list[order.Entry]:
+    """The queue as long as its file is the same; a list of a hundred runs asks for it a hundred times."""
+    return order.read(folder)
 
 
 def _status(run_dir: Path, supervised: bool) -> RunStatus:

@@ -14,7 +14,7 @@ import sys
 import time
 from typing import Any, NoReturn
 
-from core.runs import proc
+from core.runs import order, proc
 from core.runs.vigil import Event, Vigil
 
 SURROUNDINGS = {"PYTHONUNBUFFERED": "1", "PYTHONUTF8": "1", "COLUMNS": "400"}
@@ -70,6 +70,8 @@ class _Supervision:
         """Seconds that the run's folder may be gone; shorter in tests."""
         self.spec: dict[str, Any] = {}
         self.state: dict[str, Any] = {"v": 1, "state": "prepared"}
+        self.environment: dict[str, str] = {}
+        """What the GPU that was taken adds to the trainer's."""
         self.pid = 0
         self.returncode: int | None = None
         self.stop_reason: str | None = None
@@ -98,8 +100,7 @@ class _Supervision:
         self.folder = os.open(self.dir, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         locks = spec.get("locks") or self.dir
         supervisor_lock = proc.take_lock_soon(f"{locks}/supervisor.lock")
-        alive_lock = proc.take_lock_soon(f"{locks}/alive.lock")
-        if supervisor_lock is None or alive_lock is None:
+        if supervisor_lock is None or proc.is_locked(f"{locks}/alive.lock"):
             _note("busy: this run has a supervisor or a trainer already")
             return 2
         previous = proc.read_json(f"{self.dir}/state.json")
@@ -109,9 +110,16 @@ class _Supervision:
         # Signals are fetched one by one with sigtimedwait: no handler, no race. SIGHUP never concerns us.
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         signal.pthread_sigmask(signal.SIG_BLOCK, _WATCHED)
+        gpus = self._gpus()
+        if gpus is None:
+            return 0
+        alive_lock = proc.take_lock_soon(f"{locks}/alive.lock")
+        if alive_lock is None:
+            _note("busy: a trainer of this run is alive already")
+            return 2
         _become_subreaper()
         try:
-            self.pid = self._spawn(alive_lock)
+            self.pid = self._spawn([alive_lock, *gpus])
         except OSError as error:
             self._say(str(error))
             self._write(state="failed", ended=time.time(), supervisor_pid=os.getpid(), reason=str(error))
@@ -137,8 +145,20 @@ class _Supervision:
         self._finish()
         return 0
 
-    def _spawn(self, alive_lock: int) -> int:
-        """Start the trainer. Raises OSError with a sentence when it cannot be started."""
+    def _gpus(self) -> list[int] | None:
+        """The locks of its GPUs, for a queued run when its turn has come; None when it is over before it began."""
+        if self.spec.get("wait") is None:
+            return order.share(self.dir, self.spec)
+        from core.runs.waiting import wait_for_turn  # the others do without
+
+        turn = wait_for_turn(self.dir, self.spec, _WATCHED, self._write, self._request)
+        if turn is None:
+            return None
+        self.spec, self.environment, locks = turn
+        return locks
+
+    def _spawn(self, kept: list[int]) -> int:
+        """Start the trainer, which inherits the locks `kept`. Raises OSError with a sentence when that fails."""
         argv = [str(item) for item in self.spec["argv"]]
         cwd = str(self.spec["cwd"])
         # A trainer that is started with colours forced on would fill the log with escapes.
@@ -146,13 +166,14 @@ class _Supervision:
         environment |= (
             SURROUNDINGS
             | dict(self.spec.get("env") or {})
+            | self.environment
             | {"KOHYA_TUI_RUN": f"{self.spec['id']}@{self.spec['created']}"}
         )
         log = os.open(f"{self.dir}/output.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
         reader, writer = os.pipe()
         pid = os.fork()
         if pid == 0:
-            _become_trainer(argv, cwd, environment, log, alive_lock, writer)
+            _become_trainer(argv, cwd, environment, log, kept, writer)
         os.close(writer)
         os.close(log)
         message = b""
@@ -237,18 +258,23 @@ class _Supervision:
         elif time.monotonic() - self.gone_since >= self.gone:
             self._stop("Its folder was deleted.")
 
-    def _read_request(self) -> None:
+    def _request(self) -> str | None:
+        """What a client asks for since the last look."""
         path = f"{self.dir}/request.json"
         try:
             stat = os.stat(path)  # noqa: PTH116
         except OSError:
-            return
+            return None
         if (stat.st_mtime_ns, stat.st_ino) == self.request_seen:
-            return
+            return None
         request = proc.read_json(path) or {}
         self.request_seen = (stat.st_mtime_ns, stat.st_ino)
         action = request.get("action")
         self.stop_asked = self.stop_asked or (action in ("stop-now", "stop-after-checkpoint"))
+        return action if isinstance(action, str) else None
+
+    def _read_request(self) -> None:
+        action = self._request()
         if action == "stop-now":
             self._stop("Stopped on request.")
         elif action == "stop-after-checkpoint" and self.waiting is None and self.stop_reason is None:
@@ -355,7 +381,7 @@ class _Supervision:
 
 
 def _become_trainer(
-    argv: list[str], cwd: str, environment: dict[str, str], log: int, alive_lock: int, errors: int
+    argv: list[str], cwd: str, environment: dict[str, str], log: int, kept: list[int], errors: int
 ) -> NoReturn:
     """In the child: own session, default signals, output to the log, then the trainer's program."""
     stage = "start"
@@ -368,7 +394,8 @@ def _become_trainer(
         nothing = os.open(os.devnull, os.O_RDONLY)
         for source, target in ((nothing, 0), (log, 1), (log, 2)):
             os.dup2(source, target)
-        os.set_inheritable(alive_lock, True)
+        for lock in kept:
+            os.set_inheritable(lock, True)
         stage = "cwd"
         os.chdir(cwd)
         stage = "exec"

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from core.runs import launch, proc, store
+from core.runs.model import RunState
 from tests.core.runs_kit import Runs
 
 
@@ -19,6 +20,9 @@ def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Runs]:
     monkeypatch.setenv("KOHYA_TUI_GONE_GRACE", "1")
     kit = Runs(tmp_path)
     yield kit
+    for run in store.list_runs(kit.folder):
+        if run.state is RunState.QUEUED and run.supervised and run.status.supervisor_pid:
+            proc.send([run.status.supervisor_pid], 9)  # before the next one's turn comes
     for run in store.list_runs(kit.folder):
         if run.live:
             proc.send(launch.group_of(run), 9)

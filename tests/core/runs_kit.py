@@ -58,7 +58,8 @@ class Runs:
         self.script = folder / "trainer.py"
         self.script.write_text(TRAINER)
 
-    def create(self, code: str, files: dict[str, bytes] | None = None, **changes: object) -> Run:
+    def spec(self, code: str, **changes: object) -> RunSpec:
+        """What the run is made of."""
         values: dict[str, object] = {
             "id": store.new_id(self.folder, "test"),
             "kind": RunKind.TRAIN,
@@ -70,7 +71,10 @@ class Runs:
             "output_dir": str(self.out),
             "output_name": "lora",
         }
-        return store.create(self.folder, RunSpec(**(values | changes)), files)  # type: ignore[arg-type]
+        return RunSpec(**(values | changes))  # type: ignore[arg-type]
+
+    def create(self, code: str, files: dict[str, bytes] | None = None, **changes: object) -> Run:
+        return store.create(self.folder, self.spec(code, **changes), files)
 
     def start(self, code: str, files: dict[str, bytes] | None = None, **changes: object) -> Run:
         return launch.start(self.create(code, files, **changes), timeout=20)

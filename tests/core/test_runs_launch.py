@@ -151,6 +151,7 @@ def test_resume_computes_the_first_epoch(
     write_config(workspace)
     folder = tmp_path / state
     folder.mkdir()
+    (folder / "random_states_0.pkl").write_bytes(b"x")
     if epoch is not None:
         (folder / "train_state.json").write_text(json.dumps({"current_epoch": epoch, "current_step": 6}))
     spec, _ = launch.train_spec(workspace, "rinni", sd, resume=folder, resumed_from="before")
@@ -163,8 +164,9 @@ def test_a_finished_training_is_not_resumed(workspace: Workspace, sd: Settings, 
     write_config(workspace)
     folder = tmp_path / "rinni-000004-state"
     folder.mkdir()
+    (folder / "random_states_0.pkl").write_bytes(b"x")
     (folder / "train_state.json").write_text('{"current_epoch": 4, "current_step": 24}')
-    with pytest.raises(UserError, match="end of its training"):
+    with pytest.raises(UserError, match="end of the training"):
         launch.train_spec(workspace, "rinni", sd, resume=folder)
 
 

@@ -111,7 +111,7 @@ class RunFeed:
             self._states, self._states_at = (), -SLOW_LIST
         elif self.configs is not None and run.spec.config is not None and now - self._states_at >= SLOW_LIST:
             from core.runs.artifacts import states
-            from core.runs.launch import leads_on
+            from core.runs.resume import leads_on
 
             self._states_at = now
             config = self.configs / run.spec.config

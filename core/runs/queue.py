@@ -1,0 +1,243 @@
+"""The queue of this machine, as its clients use it: add, list, move, hold, release, cancel.
+
+There is no daemon: a queued run is a supervisor that waits for its turn and its GPU (core.runs.waiting). What was
+killed, or waited before the machine was restarted, stays in the queue until somebody releases it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import re
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from core.files import write_error
+from core.problems import UserError
+from core.runs import launch, order, proc, slots, store
+from core.runs.model import Run, RunSpec, RunState
+
+if TYPE_CHECKING:
+    from core.hardware import GpuReading
+
+MOVES = ("up", "down", "first", "last")
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """How a run shall wait. `gpu`: `any`, or indices and UUIDs with commas; `at` in seconds since 1970."""
+
+    gpu: str = order.ANY
+    at: float | None = None
+    after: Path | None = None
+    """The folder of a run that must be over before."""
+    only_if_finished: bool = False
+    """Not at all when that run did not finish."""
+    share: bool = False
+    """Start although others use the GPU."""
+    held: bool = False
+
+
+def add(
+    folder: Path,
+    spec: RunSpec,
+    files: Mapping[str, bytes],
+    wish: Wish,
+    reading: GpuReading,
+    recipe: Mapping[str, Any] | None = None,
+) -> Run:
+    """Put a run at the end of the queue. With a `recipe` its inputs are frozen when its turn comes.
+
+    Raises UserError when a GPU that it wishes is not there, or something cannot be written.
+    """
+    gpus = slots.visible(reading)
+    if wish.gpu != order.ANY:
+        slots.chosen(wish.gpu, gpus)
+    wait = {
+        "dir": slots.folder(),
+        "has_gpu": bool(gpus),
+        "gpu": wish.gpu,
+        "at": wish.at,
+        "after": None if wish.after is None else str(wish.after),
+        "only_if_finished": wish.only_if_finished,
+        "share": wish.share,
+        "held": "asked" if wish.held else None,
+        "added": time.time(),
+    }
+    run = store.create(folder, replace(spec, wait=wait, recipe=recipe), files)
+    return _attend(run)
+
+
+def start_now(folder: Path, spec: RunSpec, files: Mapping[str, bytes], reading: GpuReading | None) -> Run:
+    """Start a run past the queue. It holds its GPU, so that nobody's turn comes while it runs."""
+    if spec.trainer == "demo" or reading is None:  # it draws on the CPU, whatever there is
+        spec = replace(spec, slots=(order.CPU,), slots_dir=slots.folder())
+    else:
+        spec = replace(spec, slots=slots.of_start(spec.gpu, reading), slots_dir=slots.folder())
+    return launch.start(store.create(folder, spec, files))
+
+
+def waiting() -> list[Run]:
+    """Everything that waits on this machine, of all workspaces, the first one first."""
+    found = []
+    for entry in order.read(slots.folder()):
+        with contextlib.suppress(UserError):
+            run = store.observe(Path(entry["dir"]))
+            if run.state is RunState.QUEUED or run.place is not None:
+                found.append(run)
+    return found
+
+
+def find(folder: Path, text: str) -> Run:
+    """The waiting run of that id (or its beginning, name, position), here or in another workspace. Raises UserError."""
+    found = waiting()
+    if text.isdecimal():
+        for run in found:
+            if run.place is not None and run.place.position == int(text):
+                return run
+    for matching in (
+        [run for run in found if run.id == text],
+        [run for run in found if run.id.startswith(text)],
+        [run for run in found if run.spec.name == text],
+    ):
+        if len(matching) == 1:
+            return matching[0]
+    run = store.open_run(folder, text)
+    if run.state is not RunState.QUEUED:
+        raise UserError(f"{run.id} is not in the queue: it is {run.state}", "See: kohya-tui queue")
+    return run
+
+
+def move(run: Run, where: str | int) -> int:
+    """Put a run to a position (from 1), `first`, `last`, one `up` or `down`; returns the position it has then."""
+    with _changing() as entries:
+        entry = _entry(entries, run)
+        index = entries.index(entry)
+        entries.remove(entry)
+        targets = {"up": index - 1, "down": index + 1, "first": 0, "last": len(entries)}
+        target = targets[where] if isinstance(where, str) else where - 1
+        target = min(max(target, 0), len(entries))
+        entries.insert(target, entry)
+        return target + 1
+
+
+def hold(run: Run) -> None:
+    """Its turn does not come until it is released."""
+    with _changing() as entries:
+        _entry(entries, run)["held"] = "asked"
+
+
+def release(run: Run) -> Run:
+    """Let it wait for its turn again; where nobody does that any more, its supervisor is started anew."""
+    with _changing() as entries:
+        entry = _entry(entries, run)
+        entry["held"] = None
+        entry["at"] = entry.get("at") if (entry.get("at") or 0) > time.time() else None
+    return _attend(run)
+
+
+def cancel(run: Run) -> None:
+    """Take it out of the queue: it is stopped before it began. Raises UserError when it has started meanwhile."""
+    run = store.observe(run.dir)
+    if run.state is not RunState.QUEUED and run.place is None:
+        raise UserError(f"{run.id} is not in the queue: it is {run.state}", f"Stop it: kohya-tui stop {run.id}")
+    launch.stop(run)
+    with _changing() as entries:
+        entries[:] = [entry for entry in entries if entry["dir"] != str(run.dir)]
+
+
+def abandoned() -> list[Run]:
+    """What waits in vain: held since a restart of the machine, or its supervisor was killed."""
+    return [run for run in waiting() if run.is_abandoned and (run.place is None or run.place.held in (None, "reboot"))]
+
+
+def _attend(run: Run) -> Run:
+    """See that a supervisor waits for this run's turn."""
+    with _changing() as entries:
+        from core.runs.waiting import join
+
+        join(entries, str(run.dir), run.spec.as_json())
+    found = store.observe(run.dir)
+    return found if found.supervised else launch.start(found, queued=True)
+
+
+@contextlib.contextmanager
+def _changing() -> Iterator[list[order.Entry]]:
+    folder = slots.folder()
+    try:
+        with order.changing(folder) as entries:
+            yield entries
+    except OSError as error:
+        raise write_error(Path(order.queue_file(folder)), error) from error
+
+
+def _entry(entries: list[order.Entry], run: Run) -> order.Entry:
+    """The run's own; made anew when it was lost with its file."""
+    entry = order.find(entries, str(run.dir))
+    if entry is None:
+        if store.observe(run.dir).state is not RunState.QUEUED:
+            raise UserError(f"{run.id} is not in the queue any more", "See: kohya-tui queue")
+        from core.runs.waiting import join
+
+        entry = join(entries, str(run.dir), run.spec.as_json())
+    return entry
+
+
+# In words
+
+
+def said(run: Run, now: float | None = None) -> str:
+    """Why a queued run waits, in a few words: `held`, `at 23:30`, `after rinni-a`, `2nd in line` …"""
+    now = time.time() if now is None else now
+    place = run.place
+    if run.is_abandoned:
+        why = (
+            "since the restart of the machine"
+            if place is not None and place.held == "reboot"
+            else "its supervisor was killed"
+        )
+        return f"nobody waits ({why}): release it"
+    if place is None:
+        return run.status.waits_for or "waits"
+    if place.held:
+        return "held"
+    parts = []
+    if place.at is not None and place.at > now:
+        parts.append(f"at {clock(place.at, now)}")
+    if place.after is not None and not _is_over(place.after):
+        parts.append(f"after {Path(place.after).name}" + (" if it finishes" if place.only_if_finished else ""))
+    if not parts and run.status.waits_for:
+        parts.append(run.status.waits_for.rstrip("."))
+    if place.gpu != order.ANY:
+        parts.append(f"GPU {place.gpu}")
+    return ", ".join(parts) or "next"
+
+
+def _is_over(run_dir: str) -> bool:
+    state = (proc.read_json(f"{run_dir}/state.json") or {}).get("state")
+    return state in ("finished", "failed", "stopped", "lost")
+
+
+def clock(moment: float, now: float) -> str:
+    """`23:30`, or with the date when that is not within a day."""
+    form = "%H:%M" if abs(moment - now) < 86_400 else "%Y-%m-%d %H:%M"
+    return time.strftime(form, time.localtime(moment))
+
+
+def moment(text: str, now: float | None = None) -> float:
+    """`23:30` (the next one), `+2h`, `+90m`, `2026-12-01 08:00`: in seconds since 1970. Raises UserError."""
+    now = time.time() if now is None else now
+    if match := re.fullmatch(r"\+\s*(\d+(?:\.\d+)?)\s*([smhd]?)", text.strip()):
+        return now + float(match[1]) * {"s": 1, "": 60, "m": 60, "h": 3600, "d": 86_400}[match[2]]
+    today = datetime.datetime.fromtimestamp(now)
+    try:
+        if re.fullmatch(r"\d{1,2}:\d{2}(:\d{2})?", text.strip()):
+            parts = [int(part) for part in text.split(":")]
+            found = today.replace(hour=parts[0], minute=parts[1], second=(parts[2:] or [0])[0], microsecond=0)
+            return (found if found.timestamp() > now else found + datetime.timedelta(days=1)).timestamp()
+        return datetime.datetime.fromisoformat(text.strip()).timestamp()
+    except ValueError as error:
+        raise UserError(f"{text!r} is not a time", "Write 23:30, +2h, or 2026-12-01 08:00.") from error
