@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from core.cli.main import main
-from core.runs import launch, proc, store
+from core.runs import proc, specs, store
 from core.runs.model import LIVE_STATES, RunState
 from core.workspace import Workspace
 from tests.core.cli_kit import COMMAND, Cli, only_run, program, until
@@ -246,7 +246,7 @@ def test_a_wrong_sd_scripts_is_told_before_a_run_is_made(
 
 def test_a_training_that_does_not_come_up_is_a_failure(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its Python went away after the preflight: exit status 1 with the reason, also without --follow."""
-    monkeypatch.setattr(launch, "trainer_command", lambda *_, **__: (("/nowhere/python",), {}))
+    monkeypatch.setattr(specs, "trainer_command", lambda *_, **__: (("/nowhere/python",), {}))
     answer = cli("train", "rinni", "--json", code=1)
     assert answer.json["state"] == "failed"
     assert "/nowhere/python cannot be executed" in answer.err
