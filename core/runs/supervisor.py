@@ -443,12 +443,25 @@ def _become_subreaper() -> None:
 
 
 def _oom_kills() -> int:
-    """How often the kernel's OOM killer struck in our control group; 0 where that is not told."""
-    try:
-        with open("/sys/fs/cgroup/memory.events", encoding="ascii") as stream:  # noqa: PTH123
-            return next((int(line.split()[1]) for line in stream if line.startswith("oom_kill ")), 0)
-    except OSError:
-        return 0
+    """How often the kernel's OOM killer struck in our control group; 0 where that is not told.
+
+    Inside a container the group is the root of what we see; on a host (a user's session, a cluster's job) its path
+    stands in /proc/self/cgroup. Version 1 counts in another file.
+    """
+    places = ["/sys/fs/cgroup/memory.events", "/sys/fs/cgroup/memory/memory.oom_control"]
+    with contextlib.suppress(OSError), open("/proc/self/cgroup", encoding="utf-8") as stream:  # noqa: PTH123
+        for line in stream:
+            _, kinds, path = line.rstrip("\n").split(":", 2)
+            if not kinds:
+                places.insert(0, f"/sys/fs/cgroup{path}/memory.events")
+            elif "memory" in kinds.split(","):
+                places.insert(0, f"/sys/fs/cgroup/memory{path}/memory.oom_control")
+    for place in places:
+        with contextlib.suppress(OSError, ValueError), open(place, encoding="ascii") as stream:  # noqa: PTH123
+            for line in stream:
+                if line.startswith("oom_kill "):
+                    return int(line.split()[1])
+    return 0
 
 
 if __name__ == "__main__":
