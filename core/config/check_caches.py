@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from core.config.check_options import error, first_names, warning
-from core.dataset.sizes import image_size
 from core.problems import Problem
 from core.text import count_of
 
 if TYPE_CHECKING:
+    from core.config.survey import Captions, FolderFacts
     from core.workspace import Workspace
 
 LATENTS: Mapping[str, str] = {
@@ -40,13 +40,15 @@ _DELETE = "Delete these .npz files; the trainer makes them again."
 
 
 def check_caches(
-    folder: Path, images: Sequence[str], extension: str, workspace: Workspace, train: Mapping[str, Any], script: str
+    facts: FolderFacts, known: Captions, workspace: Workspace, train: Mapping[str, Any], script: str
 ) -> Iterator[Problem]:
     """The .npz files of one folder that this training would read, by time, size and end; none is opened as a whole.
 
     Sizes are taken from the names of latents even where none are read (train_util.py, load_dreambooth_dir).
     """
-    where = workspace.key_of(folder)
+    if not facts.remembered("caches", lambda: any(name.endswith(".npz") for name in facts.listing)):
+        return
+    where, folder = workspace.key_of(facts.path), facts.path
     reads_latents = train.get("cache_latents_to_disk") is True
     reads_texts = train.get("cache_text_encoder_outputs_to_disk") is True
     latents, texts = LATENTS.get(script, LATENTS["train_network.py"]), TEXTS.get(script)
@@ -55,26 +57,24 @@ def check_caches(
             caches = {entry.name: entry.stat() for entry in entries if entry.name.endswith(".npz")}
     except OSError:
         return
-    if not caches:
-        return
-    pictures = {name[: name.rindex(".")]: name for name in images}
+    place = {name[: name.rindex(".")]: at for at, name in enumerate(facts.images)}
     old_latents, other_size, old_texts, broken = [], [], [], []
-    for name, facts in caches.items():
-        if name.endswith(latents) and (match := _SIZE.fullmatch(name.removesuffix(latents))) and match[1] in pictures:
-            picture = folder / pictures[match[1]]
-            if _time(picture) > facts.st_mtime_ns:
+    for name, stat in caches.items():
+        if name.endswith(latents) and (match := _SIZE.fullmatch(name.removesuffix(latents))) and match[1] in place:
+            at = place[match[1]]
+            if facts.times[at] > stat.st_mtime_ns:
                 if reads_latents:
                     old_latents.append(name)
-                elif image_size(picture) not in (None, (int(match[2]), int(match[3]))):
+                elif facts.size(at) not in (None, (int(match[2]), int(match[3]))):
                     other_size.append(name)
-            if reads_latents and not _is_whole(folder / name, facts.st_size):
+            if reads_latents and not _is_whole(folder / name, stat.st_size):
                 broken.append(name)
         elif reads_texts and texts is not None and name.endswith(texts):
             stem = name.removesuffix(texts)
-            if stem in pictures:
-                if _time(folder / (stem + extension)) > facts.st_mtime_ns:
+            if stem in place:
+                if known.times[place[stem]] > stat.st_mtime_ns:
                     old_texts.append(name)
-                if not _is_whole(folder / name, facts.st_size):
+                if not _is_whole(folder / name, stat.st_size):
                     broken.append(name)
     if old_latents:
         message = f"{count_of(len(old_latents), 'cached picture')} older than the picture: the old content is trained"
@@ -90,13 +90,6 @@ def check_caches(
     if broken:
         message = f"{count_of(len(broken), 'cache file')} damaged, at which the trainer stops: {first_names(broken)}"
         yield error("KT138", where, message, _DELETE)
-
-
-def _time(path: Path) -> int:
-    try:
-        return path.stat().st_mtime_ns
-    except OSError:
-        return 0
 
 
 def _is_whole(path: Path, size: int) -> bool:

@@ -1,49 +1,30 @@
-"""Checks of the pictures themselves, from the first kilobytes of each: rotation, transparency, and how they divide."""
+"""Checks of the pictures themselves, from what their headers say: rotation, transparency, and how they divide."""
 
 from __future__ import annotations
 
-import os
-import struct
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from core.config.check_options import DATASET, TRAIN, error, first_names, info, warning
+from core.config.heads import ALPHA
 from core.config.resolved import ResolvedDataset
 from core.problems import Problem
 from core.text import count_of
 
 if TYPE_CHECKING:
     from core.config.plan import Plan
+    from core.config.survey import FolderFacts
     from core.workspace import Workspace
 
-_HEAD = 2048
 _FEW = 30
 
 
-@dataclass(frozen=True, slots=True)
-class _Look:
-    orientation: int
-    has_alpha: bool
-
-
-_NOTHING = _Look(1, False)
-
-
 def check_pictures(
-    folder: Path, images: Sequence[str], values: Mapping[str, Any], workspace: Workspace, train: Mapping[str, Any]
+    facts: FolderFacts, values: Mapping[str, Any], workspace: Workspace, train: Mapping[str, Any]
 ) -> Iterator[Problem]:
     """What viewers show otherwise than the trainer reads (train_util.py, load_image: no EXIF, alpha dropped)."""
-    where = workspace.key_of(folder)
-    turned, clear = [], []
-    for name in images:
-        look = _look_at(folder / name)
-        if look.orientation != 1:
-            turned.append(name)
-        if look.has_alpha:
-            clear.append(name)
+    where = workspace.key_of(facts.path)
+    turned, clear = facts.remembered("looks", lambda: _looks(facts))
     if turned:
         message = f"{count_of(len(turned), 'picture')} turned by viewers, and not by the trainer: {first_names(turned)}"
         yield warning("KT145", where, message, "Save them as they are seen: kohya-tui upright DATASET")
@@ -53,65 +34,27 @@ def check_pictures(
         yield info("KT144", where, message, hint)
     if values.get("face_crop_aug_range"):
         # train_util.py, load_image_with_face_info: int() of the last four parts
-        odd = [name for name in images if not _is_face_name(name)]
+        odd = [name for name in facts.images if not _is_face_name(name)]
         if odd:
             message = f"{count_of(len(odd), 'name')} with four parts that are no numbers: {first_names(odd)}"
             yield error("KT146", where, message, "Remove face_crop_aug_range, or the underscores from the names.")
 
 
+def _looks(facts: FolderFacts) -> tuple[list[str], list[str]]:
+    """Pictures that viewers turn, and those with an alpha channel."""
+    turned, clear = [], []
+    for name, flags in zip(facts.images, facts.flags, strict=True):
+        if flags != 1:
+            if flags & ~ALPHA != 1:
+                turned.append(name)
+            if flags & ALPHA:
+                clear.append(name)
+    return turned, clear
+
+
 def _is_face_name(name: str) -> bool:
     parts = name[: name.rindex(".")].split("_")
     return len(parts) < 5 or all(part.strip().lstrip("+-").isdecimal() for part in parts[-4:])
-
-
-def _look_at(path: Path) -> _Look:
-    try:
-        facts = path.stat()
-    except OSError:
-        return _NOTHING
-    return _remembered(str(path), facts.st_mtime_ns, facts.st_size)
-
-
-@lru_cache(maxsize=200_000)
-def _remembered(path: str, mtime_ns: int, size: int) -> _Look:
-    """Keyed by time and size: a check after an edit does not open the pictures again."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return _NOTHING
-    try:
-        head = os.read(descriptor, _HEAD)
-    except OSError:
-        return _NOTHING
-    finally:
-        os.close(descriptor)
-    if head.startswith(b"\xff\xd8"):
-        return _Look(_jpeg_orientation(head), False)
-    if head.startswith(b"\x89PNG"):
-        # colour types 4 and 6 have an alpha channel; tRNS stands before the pixels
-        return _Look(1, head[25:26] in (b"\x04", b"\x06") or b"tRNS" in head.partition(b"IDAT")[0])
-    if head[:4] == b"RIFF" and head[12:16] == b"VP8X":
-        return _Look(1, bool(head[20] & 0x10))
-    return _NOTHING
-
-
-def _jpeg_orientation(head: bytes) -> int:
-    """EXIF's orientation of a JPEG, 1 when there is none in the first two kilobytes."""
-    start = head.find(b"Exif\0\0")
-    tiff = head[start + 6 :] if start >= 0 else b""
-    order = {b"II": "<", b"MM": ">"}.get(tiff[:2])
-    if order is None:
-        return 1
-    try:
-        (at,) = struct.unpack_from(f"{order}I", tiff, 4)
-        (count,) = struct.unpack_from(f"{order}H", tiff, at)
-        for number in range(min(count, 100)):
-            tag, _kind, _count, value = struct.unpack_from(f"{order}HHIH", tiff, at + 2 + 12 * number)
-            if tag == 0x0112:
-                return value if 1 <= value <= 8 else 1
-    except struct.error:
-        return 1
-    return 1
 
 
 def check_division(datasets: Sequence[ResolvedDataset], train: Mapping[str, Any], plan: Plan) -> Iterator[Problem]:

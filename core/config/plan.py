@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from core.config.check_options import check_files, named
-from core.config.resolved import ResolvedDataset, images_in, model_of, resolve, script_of
+from core.config.check_options import check_files, first_names, named
+from core.config.resolved import ResolvedDataset, model_of, resolve, script_of
+from core.config.survey import FolderFacts, Survey
 from core.dataset.buckets import BucketError, BucketSettings, Size
-from core.dataset.sizes import image_size
 from core.dataset.steps import DatasetSizes, Schedule, StepPlan, SubsetSizes, count_steps
 from core.problems import Problem, Severity
 from core.text import count_of, human_bytes
@@ -42,6 +42,7 @@ DIVISORS: Mapping[str, int] = {
 LARGEST_SIDE = 16_384
 LARGEST_REPEATS = 100_000
 _MOST_FILES = 10_000
+_FEW_UNREAD = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,8 +146,8 @@ class Plan:
         }
 
 
-def plan(config: Config, workspace: Workspace, processes: int = 1) -> Plan:
-    """The plan of a config on `processes` GPUs; reads the header of every image (16 µs each). Never raises.
+def plan(config: Config, workspace: Workspace, processes: int = 1, survey: Survey | None = None) -> Plan:
+    """The plan of a config on `processes` GPUs; reads the header of every image that changed. Never raises.
 
     Equal to what sd-scripts prints before it trains, for everything but disk, which is an estimate.
     """
@@ -157,7 +158,8 @@ def plan(config: Config, workspace: Workspace, processes: int = 1) -> Plan:
     if unread:
         return Plan(0, 0, {}, 0, 0, 0, 0, 0, (), None, None, free, 0, True, tuple(unread))
     script = script_of(config, workspace)
-    found = [_sizes(dataset, train, workspace, problems) for dataset in resolve(config, workspace)]
+    survey = survey or Survey()
+    found = [_sizes(dataset, train, workspace, problems, survey) for dataset in resolve(config, workspace)]
     datasets = [dataset for dataset in found if dataset is not None]
     images = sum(len(subset.sizes) for dataset in datasets for subset in dataset.subsets)
     steps = _count(datasets, train, script, processes, problems) if len(datasets) == len(found) else None
@@ -168,7 +170,11 @@ def plan(config: Config, workspace: Workspace, processes: int = 1) -> Plan:
     files: Counter[Size] = Counter()
     for each in steps.datasets:
         buckets.update(each.buckets)
-        files.update(placed.choice.bucket for row in each.images for placed in row if placed is not None)
+        for row in each.images:
+            one_of = {id(placed): placed for placed in row if placed is not None}
+            for number, count in Counter(map(id, row)).items():
+                if number in one_of:
+                    files[one_of[number].choice.bucket] += count
     checkpoints = _checkpoints(config, train, steps)
     model = model_of(config, workspace)
     architecture = model.architecture if model is not None else None
@@ -275,7 +281,7 @@ def bucket_settings(dataset: ResolvedDataset, resolution: Size) -> BucketSetting
 
 
 def _sizes(
-    dataset: ResolvedDataset, train: Mapping[str, Any], workspace: Workspace, problems: list[Problem]
+    dataset: ResolvedDataset, train: Mapping[str, Any], workspace: Workspace, problems: list[Problem], survey: Survey
 ) -> DatasetSizes | None:
     values = dataset.values
     resolution = dataset.resolution
@@ -294,23 +300,12 @@ def _sizes(
         if subset.folder is None or subset.folder in seen:
             continue  # sd-scripts drops a folder that comes twice
         seen.add(subset.folder)
-        sizes: list[Size] = []
-        large: Path | None = None
-        for name in images_in(subset.folder) or []:
-            size = image_size(subset.folder / name)
-            if size is None:
-                where = workspace.key_of(subset.folder / name)
-                hint = "Remove it or save it again; the trainer stops at such a file."
-                problems.append(Problem(Severity.ERROR, "KT133", where, "is not an image that can be read", hint))
-            else:
-                sizes.append(size)
-                if size[0] > resolution[0] or size[1] > resolution[1]:
-                    large = large or subset.folder / name
-        if (
-            large is not None
-            and uncropped
-            and not (subset.values.get("random_crop") or subset.values.get("face_crop_aug_range"))
-        ):
+        facts = survey.folder(subset.folder)
+        sizes = facts.sizes() if facts is not None else []
+        if facts is not None:
+            problems.extend(unread(facts, workspace))
+        large = _first_larger(facts, resolution) if facts is not None and uncropped else None
+        if large is not None and not (subset.values.get("random_crop") or subset.values.get("face_crop_aug_range")):
             message = f"is larger than {resolution[0]}×{resolution[1]}: the trainer stops at it"
             hint = "Set enable_bucket = true in dataset.toml, or cache_latents = true in train.toml."
             problems.append(Problem(Severity.ERROR, "KT236", workspace.key_of(large), message, hint, True))
@@ -323,6 +318,27 @@ def _sizes(
         float(split) if isinstance(split, int | float) and abs(split) <= 1e6 else 0.0,
         _whole(values.get("validation_seed")),
     )
+
+
+def unread(facts: FolderFacts, workspace: Workspace) -> Iterator[Problem]:
+    """What is no picture, one by one; many of them in one line."""
+    names = facts.unread()
+    hint = "Remove it or save it again; the trainer stops at such a file."
+    if len(names) <= _FEW_UNREAD:
+        for name in names:
+            where = workspace.key_of(facts.path / name)
+            yield Problem(Severity.ERROR, "KT133", where, "is not an image that can be read", hint)
+        return
+    message = f"{count_of(len(names), 'file')} that are no image that can be read: {first_names(names)}"
+    hint = "Remove them or save them again; the trainer stops at such a file."
+    yield Problem(Severity.ERROR, "KT133", workspace.key_of(facts.path), message, hint)
+
+
+def _first_larger(facts: FolderFacts, resolution: Size) -> Path | None:
+    width, height = resolution
+    sizes = zip(facts.images, facts.widths, facts.heights, strict=True)
+    name = next((name for name, wide, high in sizes if wide > width or high > height), None)
+    return facts.path / name if name is not None else None
 
 
 def _checkpoints(config: Config, train: Mapping[str, Any], steps: StepPlan) -> tuple[PlannedCheckpoint, ...]:

@@ -211,17 +211,19 @@ def _shuffled(subset: SubsetSizes, dataset: DatasetSizes, drawer: random.Random)
 def _plan(dataset: DatasetSizes, share: Share) -> DatasetPlan:
     counts: Counter[Size] = Counter()
     images: list[tuple[Placed | None, ...]] = []
+    placed: dict[tuple[Size, int | None], Placed] = {}
     for at, subset in enumerate(dataset.subsets):
-        row: list[Placed | None] = []
-        for image, size in enumerate(subset.sizes):
-            repeats = share.get((at, image))
-            if repeats is None:
-                row.append(None)
-                continue
-            choice = assign(size, dataset.settings)
-            counts[choice.bucket] += repeats
-            row.append(Placed(choice, repeats))
-        images.append(tuple(row))
+        if not share:
+            images.append((None,) * len(subset.sizes))
+            continue
+        repeats = [share.get((at, image)) for image in range(len(subset.sizes))]
+        pairs = list(zip(subset.sizes, repeats, strict=True))
+        for pair, count in Counter(pairs).items():  # pictures of one size go to one bucket: it is chosen once
+            size, shown = pair
+            if shown is not None:
+                placed[pair] = Placed(assign(size, dataset.settings), shown)
+                counts[placed[pair].choice.bucket] += shown * count
+        images.append(tuple(map(placed.get, pairs)))
     batches = sum(math.ceil(count / dataset.batch_size) for count in counts.values())
     return DatasetPlan(tuple(images), dict(sorted(counts.items())), batches, adjusted_limits(dataset.settings))
 

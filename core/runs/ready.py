@@ -17,6 +17,7 @@ from core.runs.trainer import check_trainer
 if TYPE_CHECKING:
     from core.config.documents import Config
     from core.config.plan import Plan
+    from core.config.survey import Survey
     from core.hardware import GpuReading
     from core.settings import Settings
     from core.workspace import Workspace
@@ -30,14 +31,16 @@ def check_start(
     *,
     gpu: str | None = None,
     queued: bool = False,
+    survey: Survey | None = None,
 ) -> list[Problem]:
     """What stands against starting `config` now, errors and warnings. Asks the trainer's Python: up to some seconds.
 
-    `planned` saves counting the images once more. `gpu` names the GPUs that were chosen. A `queued` run minds no other.
+    `planned` saves counting the images once more, `survey` looking for changes in their folders. `gpu` names the GPUs that were chosen. A `queued` run minds no other.
     """
     reading = read_gpus()
     if queued:
-        return [*check_trainer(settings), *check(config, workspace, settings, [], reading, planned, gpu=gpu)]
+        found = check(config, workspace, settings, [], reading, planned, gpu=gpu, survey=survey)
+        return [*check_trainer(settings), *found]
     found = list(check_trainer(settings))
     taken: set[str] = set()
     if settings.trainer != "demo":
@@ -46,7 +49,7 @@ def check_start(
             taken.add(problem.where)
     trainings = [run for run in list_runs(workspace) if run.live and run.spec.kind is RunKind.TRAIN]
     live = [LiveRun(run.id, run.spec.config, run.gpu) for run in trainings if run.id not in taken]
-    return [*found, *check(config, workspace, settings, live, reading, planned, gpu=gpu)]
+    return [*found, *check(config, workspace, settings, live, reading, planned, gpu=gpu, survey=survey)]
 
 
 def check_taken(gpu: str | None, reading: GpuReading, config: str) -> list[Problem]:

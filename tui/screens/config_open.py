@@ -232,9 +232,11 @@ def check(config: Config, workspace: Workspace, settings: Settings) -> Findings:
     from core.config import preflight
     from core.config.plan import plan
     from core.config.resolved import script_of
+    from core.config.survey import Survey
 
-    planned = plan(config, workspace) if not config.broken else None
-    problems = tuple(preflight.check(config, workspace, settings, planned=planned))
+    survey = Survey()
+    planned = plan(config, workspace, survey=survey) if not config.broken else None
+    problems = tuple(preflight.check(config, workspace, settings, planned=planned, survey=survey))
     return Findings(planned, problems, script_of(config, workspace))
 
 

@@ -105,10 +105,12 @@ def look(config: Config, workspace: Workspace, settings: Settings) -> tuple[Plan
     """(plan, problems, what trains): the preflight with the machine and the trainer. Takes a second: on a thread."""
     from core.config.plan import plan
     from core.config.resolved import script_of
+    from core.config.survey import Survey
     from core.runs.ready import check_start
 
-    planned = plan(config, workspace) if not config.broken else None
-    problems = tuple(check_start(config, workspace, settings, planned))
+    survey = Survey()
+    planned = plan(config, workspace, survey=survey) if not config.broken else None
+    problems = tuple(check_start(config, workspace, settings, planned, survey=survey))
     if settings.trainer == "demo":
         return planned, problems, "the demo trainer inside kohya-tui (it draws; it is no Stable Diffusion)"
     where = f"{script_of(config, workspace)} of {settings.sd_scripts}" if settings.sd_scripts is not None else ""
