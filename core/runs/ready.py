@@ -35,7 +35,8 @@ def check_start(
 ) -> list[Problem]:
     """What stands against starting `config` now, errors and warnings. Asks the trainer's Python: up to some seconds.
 
-    `planned` saves counting the images once more, `survey` looking for changes in their folders. `gpu` names the GPUs that were chosen. A `queued` run minds no other.
+    `planned` saves counting the images once more, `survey` looking for changes in their folders. `gpu` names the GPUs
+    that were chosen. A `queued` run minds no other.
     """
     reading = read_gpus()
     if queued:
