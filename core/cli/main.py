@@ -26,7 +26,21 @@ ORDER = (
     *("import", "find", "edit", "review", "tag", "models", "trigger", "upright", "tags"),
     *("move", "trash", "repeats", "resize", "buckets", "duplicates"),
     *("undo", "redo", "history"),
-    *("check", "config", "plan", "train", "runs", "status", "log", "stop", "metrics", "checkpoints"),
+    *(
+        "check",
+        "config",
+        "plan",
+        "train",
+        "resume",
+        "sweep",
+        "queue",
+        "runs",
+        "status",
+        "log",
+        "stop",
+        "metrics",
+        "checkpoints",
+    ),
     *("help", "gpu"),
 )
 """One line a panel of `--help`."""
@@ -143,9 +157,11 @@ def _register() -> None:
         machine,
         models,
         pictures,
+        queue,
         runs,
         tagging,
         tags,
+        training,
         workspace,
     )
 
@@ -162,6 +178,8 @@ def _register() -> None:
         pictures,
         journal,
         config,
+        training,
+        queue,
         runs,
     ):
         group.register(app)

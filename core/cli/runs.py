@@ -9,11 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from core.cli import launchers
 from core.cli.main import JsonFlag, Place, place_of
-from core.cli.output import emit, emit_line, folded, problem_lines, put, say, table, with_place
+from core.cli.output import emit, emit_line, folded, put, table, with_place
 from core.problems import UserError
-from core.settings import CHOICES
 from core.text import human_age, human_bytes, human_seconds, printable
 
 if TYPE_CHECKING:
@@ -46,7 +44,6 @@ TrainingArgument = Annotated[
 def register(app: typer.Typer) -> None:
     """Add the commands of this group."""
     for name, command in (
-        ("train", train),
         ("runs", runs),
         ("status", status),
         ("log", log),
@@ -61,87 +58,6 @@ def _folder(place: Place) -> Path:
     from core.runs.store import runs_dir
 
     return runs_dir(place.workspace_or_none())
-
-
-def train(
-    context: typer.Context,
-    name: Annotated[str, typer.Argument(help="The config.")],
-    launcher: Annotated[str | None, typer.Option(help="local, accelerate or slurm.", show_default=False)] = None,
-    gpu: Annotated[int | None, typer.Option(help="The index of the GPU.", show_default=False)] = None,
-    force: Annotated[bool, typer.Option("--force", help="Start although the preflight found errors.")] = False,
-    follow: Annotated[
-        bool, typer.Option("--follow", help="Stay with the run and show its log; exit status 1 when it fails.")
-    ] = False,
-    processes: launchers.Processes = None,
-    gpu_ids: launchers.GpuIds = None,
-    precision: launchers.Precision = None,
-    machines: launchers.Machines = None,
-    machine_rank: launchers.MachineRank = None,
-    main_ip: launchers.MainIp = None,
-    main_port: launchers.MainPort = None,
-    dynamo: launchers.Dynamo = None,
-    threads: launchers.Threads = None,
-    partition: launchers.Partition = None,
-    gpus: launchers.Gpus = None,
-    time_: launchers.Time = None,
-    sbatch: launchers.Sbatch = None,
-    requeue: launchers.Requeue = None,
-    json_: JsonFlag = False,
-) -> None:
-    """Check the config, then start a detached training; prints its id."""
-    if follow and json_:
-        raise typer.BadParameter("choose --follow or --json")
-    from core.config.documents import open_config
-    from core.config.preflight import refuses
-    from core.runs.launch import start, train_spec
-    from core.runs.model import RunState
-    from core.runs.ready import check_start
-    from core.runs.store import create, observe
-
-    if launcher is not None and launcher not in CHOICES["launcher"]:
-        raise typer.BadParameter(f"{launcher!r} is no launcher: there are {', '.join(CHOICES['launcher'])}")
-    place = place_of(context)
-    workspace = place.workspace()
-    settings = launchers.chosen(
-        place.settings(launcher=launcher),
-        processes=processes,
-        gpu_ids=gpu_ids,
-        precision=precision,
-        machines=machines,
-        machine_rank=machine_rank,
-        main_ip=main_ip,
-        main_port=main_port,
-        dynamo=dynamo,
-        threads=threads,
-        partition=partition,
-        gpus=gpus,
-        time=time_,
-        sbatch=sbatch,
-        requeue=requeue,
-    )
-    config = open_config(workspace, name)
-    problems = check_start(config, workspace, settings, gpu=None if gpu is None else str(gpu))
-    for line in problem_lines(problems):
-        say(line)
-    if not force and any(refuses(problem) for problem in problems):
-        if json_:
-            emit({"run": None, "problems": [problem.as_json() for problem in problems]}, [], as_json=True)
-        raise UserError(
-            f"{name} is not started: the preflight found errors", "Mend them, or start all the same with --force."
-        )
-    spec, files = train_spec(workspace, name, settings, launcher=settings.launcher, gpu=gpu)
-    run = start(create(workspace.runs, spec, files))
-    document = {"run": run.id, "pid": run.status.pid, "state": str(run.status.state)}
-    told = f"pid {run.status.pid}" if run.status.pid else printable(run.status.reason or "")
-    emit(document, [f"{run.id}  {run.status.state}  {told}".rstrip()], as_json=json_)
-    if follow:
-        from core.cli.following import follow as follow_log
-
-        follow_log(run.dir, 10)
-        run = observe(run.dir)
-    if run.state is RunState.FAILED or (follow and run.state is not RunState.FINISHED):
-        say(f"{run.id} is {run.state}: {printable(run.status.reason or 'no reason is known')}")
-        raise typer.Exit(1)
 
 
 def runs(context: typer.Context, json_: JsonFlag = False) -> None:
@@ -167,6 +83,8 @@ def _cells(seen: RunSnapshot) -> tuple[str, ...]:
 
     live = seen.run.status.state in LIVE_STATES
     state = str(seen.run.status.state)
+    if seen.run.place is not None:
+        state = f"{state} {'held' if seen.run.place.held else f'#{seen.run.place.position}'}"
     if live and seen.run.spec.kind == "train" and seen.phase in PHASES:
         state = f"{state}, {PHASES[seen.phase]}"
     step = "–"
@@ -273,7 +191,8 @@ def stop(
         raise UserError(f"{found.id} is not running: it is {found.status.state}", "See: kohya-tui runs")
     stop_run(found, "stop-after-checkpoint" if after_checkpoint else "stop-now")
     deadline = time.monotonic() + 30
-    while not after_checkpoint and observe(found.dir).status.state in LIVE_STATES and time.monotonic() < deadline:
+    active = LIVE_STATES | WAITING_STATES
+    while not after_checkpoint and observe(found.dir).status.state in active and time.monotonic() < deadline:
         time.sleep(0.1)
     seen = observe(found.dir)
     text = "stops after the next checkpoint" if after_checkpoint else str(seen.status.state)

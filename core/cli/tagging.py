@@ -6,17 +6,21 @@ import contextlib
 import shlex
 import signal
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from core.cli.main import Interrupted, Place, WrongUsage, place_of
 from core.cli.output import Bar, emit, folded, problem_lines, put, say
+from core.cli.queue import TAG_USAGE, queued_document, queued_lines, take_words, wish_of
 from core.problems import Problem, UserError
 from core.text import count_of, printable
 
 if TYPE_CHECKING:
-    from core.runs.model import Run
+    from core.runs.model import Run, RunSpec
+    from core.runs.queue import Wish
     from core.runs.watch import RunSnapshot
     from core.tagging.options import TagRequest
     from core.tagging.results import TagResult
@@ -42,17 +46,19 @@ def tag(context: typer.Context) -> None:
     from core.tagging.command import parse_command, usage
 
     if {"-h", "--help"} & set(context.args):
-        put(usage(), end="")
+        put(usage() + TAG_USAGE, end="")
         return
+    words, waits = take_words(context.args)
     try:
-        request = parse_command(context.args)
+        request = parse_command(words)
     except UserError as error:
         raise WrongUsage(error.message, error.hint) from error
-    _start(place_of(context), request)
+    _start(place_of(context), request, waits)
 
 
-def _start(place: Place, request: TagRequest) -> None:
+def _start(place: Place, request: TagRequest, waits: dict[str, Any]) -> None:
     from core.runs.launch import start, tag_spec
+    from core.runs.queue import holding_for_tags
     from core.runs.store import create, runs_dir
     from core.tagging.plan import plan_tagging
 
@@ -62,7 +68,12 @@ def _start(place: Place, request: TagRequest) -> None:
     spec, files = tag_spec(workspace, request)
     if plan.warning:
         say(f"{plan.warning}; kohya-tui undo brings them back, --policy append, skip or only-untagged keeps them")
-    run = create(runs_dir(workspace), spec, files)
+    devices = ",".join(map(str, request.devices))
+    if (wish := wish_of(runs_dir(workspace), gpu=devices or None, **waits)) is not None:
+        run = _queue(runs_dir(workspace), spec, files, wish)
+        emit(queued_document(run), queued_lines(run), as_json=request.json)
+        return
+    run = create(runs_dir(workspace), holding_for_tags(spec), files)
     try:
         run = start(run)
         if request.detach:
@@ -79,6 +90,13 @@ def _start(place: Place, request: TagRequest) -> None:
         _leave(run, request)
         raise
     _report(run, request)
+
+
+def _queue(folder: Path, spec: RunSpec, files: Mapping[str, bytes], wish: Wish) -> Run:
+    from core.hardware import read_gpus
+    from core.runs.queue import add
+
+    return add(folder, spec, files, wish, read_gpus())
 
 
 def _wait(run: Run, seconds: float | None = None) -> None:

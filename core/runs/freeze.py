@@ -19,7 +19,7 @@ def freeze(run_dir: Path) -> None:
     from core.config.documents import open_config
     from core.config.preflight import refuses
     from core.runs.ready import check_start
-    from core.runs.specs import from_recipe
+    from core.runs.specs import from_recipe, settings_for
     from core.settings import load
     from core.workspace import Workspace
 
@@ -28,8 +28,8 @@ def freeze(run_dir: Path) -> None:
     if recipe is None or spec.workspace is None:
         return
     workspace = Workspace(Path(spec.workspace))
-    settings = load(workspace.root, flags={"trainer": spec.trainer, "launcher": recipe.get("launcher")})
-    if not recipe.get("force"):
+    settings = settings_for(recipe, load(workspace.root, flags={"trainer": spec.trainer}))
+    if not recipe.get("force") and not recipe.get("frozen"):
         problems = check_start(open_config(workspace, str(recipe["config"])), workspace, settings, queued=True)
         wrong = next((problem for problem in problems if refuses(problem)), None)
         if wrong is not None:

@@ -21,10 +21,11 @@ FORMAT = 1
 CPU = "cpu"
 """The slot of a machine without a GPU."""
 ANY = "any"
+"""Whichever GPU is free; `any:2` is two of them."""
 
 Entry = dict[str, Any]
-"""`dir` (of the run), `locks`, `gpu` (`any`, or indices and UUIDs with commas), `held` (None, `asked`, `reboot`),
-`at`, `after` (a run's folder), `only_if_finished`, `share` (start although others use the GPU), `added`."""
+"""`dir` (of the run), `locks`, `gpu` (`any`, `any:2`, or indices and UUIDs with commas), `held` (None, `asked`,
+`reboot`), `at`, `after` (a run's folder), `only_if_finished`, `share` (start although others use the GPU), `added`."""
 
 
 def queue_file(folder: str) -> str:
@@ -76,6 +77,15 @@ def changing(folder: str) -> Iterator[list[Entry]]:
 def find(entries: list[Entry], run_dir: str) -> Entry | None:
     """The entry of a run."""
     return next((entry for entry in entries if entry["dir"] == run_dir), None)
+
+
+def wish_of(entry: Entry) -> tuple[int, list[str]]:
+    """How many GPUs an entry needs, and which; none named means any."""
+    words = [word.strip() for word in str(entry.get("gpu") or ANY).split(",") if word.strip()]
+    if words and words[0].partition(":")[0] == ANY:
+        count = words[0].partition(":")[2]
+        return (int(count) if count.isdecimal() and int(count) else 1), []
+    return len(words), words
 
 
 def is_attended(entry: Entry) -> bool:

@@ -17,11 +17,14 @@ from typing import TYPE_CHECKING, Any
 
 from core.files import write_error
 from core.problems import UserError
-from core.runs import launch, order, proc, slots, store
+from core.runs import launch, order, proc, slots, specs, store
+from core.runs.accelerate import Accelerate
 from core.runs.model import Run, RunSpec, RunState
 
 if TYPE_CHECKING:
     from core.hardware import GpuReading
+    from core.settings import Settings
+    from core.workspace import Workspace
 
 MOVES = ("up", "down", "first", "last")
 
@@ -54,8 +57,11 @@ def add(
     Raises UserError when a GPU that it wishes is not there, or something cannot be written.
     """
     gpus = slots.visible(reading)
-    if wish.gpu != order.ANY:
+    count, named = order.wish_of({"gpu": wish.gpu})
+    if named:
         slots.chosen(wish.gpu, gpus)
+    elif count > max(1, len(gpus)):
+        raise UserError(f"There are not {count} GPUs here, but {len(gpus)}", "Look at them: kohya-tui gpu")
     wait = {
         "dir": slots.folder(),
         "has_gpu": bool(gpus),
@@ -71,13 +77,78 @@ def add(
     return _attend(run)
 
 
-def start_now(folder: Path, spec: RunSpec, files: Mapping[str, bytes], reading: GpuReading | None) -> Run:
-    """Start a run past the queue. It holds its GPU, so that nobody's turn comes while it runs."""
+def holding(spec: RunSpec, reading: GpuReading | None, count: int = 1) -> RunSpec:
+    """The spec of a run that starts past the queue: it holds its GPUs, so that nobody's turn comes while it runs."""
+    if spec.launcher == "slurm":
+        return spec
     if spec.trainer == "demo" or reading is None:  # it draws on the CPU, whatever there is
-        spec = replace(spec, slots=(order.CPU,), slots_dir=slots.folder())
+        names: tuple[str, ...] = (order.CPU,)
     else:
-        spec = replace(spec, slots=slots.of_start(spec.gpu, reading), slots_dir=slots.folder())
-    return launch.start(store.create(folder, spec, files))
+        names = slots.of_start(spec.gpu, reading, count)
+    return replace(spec, slots=names, slots_dir=slots.folder())
+
+
+def holding_for_tags(spec: RunSpec) -> RunSpec:
+    """As `holding`, for a tag run. Asks the driver only where there is one: it would cost a quick run 0.1 s."""
+    asked = spec.tag or {}
+    on_cpu = asked.get("provider") == "cpu" or asked.get("from_scores")
+    if on_cpu or not any(Path(device).exists() for device in ("/dev/nvidiactl", "/dev/dxg")):
+        return holding(spec, None)
+    from core.hardware import read_gpus
+
+    devices = ",".join(str(number) for number in asked.get("devices") or ())
+    try:
+        return holding(replace(spec, gpu=devices or None), read_gpus())
+    except UserError:  # its own message will be better
+        return spec
+
+
+def start_now(
+    folder: Path, spec: RunSpec, files: Mapping[str, bytes], reading: GpuReading | None, count: int = 1
+) -> Run:
+    """Start a run past the queue."""
+    return launch.start(store.create(folder, holding(spec, reading, count), files))
+
+
+def begin(
+    workspace: Workspace,
+    recipe: Mapping[str, Any],
+    settings: Settings,
+    reading: GpuReading,
+    *,
+    gpu: str | None = None,
+    wish: Wish | None = None,
+    group: Mapping[str, Any] | None = None,
+) -> Run:
+    """Start a training now, or with a `wish` when its turn comes; `recipe` is that of core.runs.specs.
+
+    Raises UserError.
+    """
+    settings = specs.settings_for(recipe, settings)
+    count, named = gpus_of(settings)
+    if wish is None:
+        spec, files = specs.from_recipe(workspace, recipe, settings, gpu=gpu)
+        return start_now(workspace.runs, replace(spec, group=group), files, reading, count)
+    refuse_cluster(settings)
+    if wish.gpu == order.ANY and (named or count > 1):
+        wish = replace(wish, gpu=named or f"{order.ANY}:{count}")
+    spec, files = specs.from_recipe(workspace, recipe, settings)
+    return add(workspace.runs, replace(spec, group=group), files, wish, reading, recipe)
+
+
+def gpus_of(settings: Settings) -> tuple[int, str | None]:
+    """How many GPUs of this machine the launcher uses, and which, when that was said."""
+    if settings.launcher != "accelerate":
+        return 1, None
+    options = Accelerate.from_table(settings.accelerate)
+    named = options.gpu_ids if options.gpu_ids != "all" else None
+    return max(1, options.processes // max(1, options.num_machines)), named
+
+
+def refuse_cluster(settings: Settings) -> None:
+    """Slurm has a queue of its own. Raises UserError."""
+    if settings.launcher == "slurm":
+        raise UserError("Slurm has a queue of its own", "Leave out --queue: the job waits there for its turn.")
 
 
 def waiting() -> list[Run]:
@@ -212,7 +283,7 @@ def said(run: Run, now: float | None = None) -> str:
     if not parts and run.status.waits_for:
         parts.append(run.status.waits_for.rstrip("."))
     if place.gpu != order.ANY:
-        parts.append(f"GPU {place.gpu}")
+        parts.append(f"{place.gpu[4:]} GPUs" if place.gpu.startswith(f"{order.ANY}:") else f"GPU {place.gpu}")
     return ", ".join(parts) or "next"
 
 

@@ -113,19 +113,20 @@ def choose(run: Run, options: Mapping[str, Any], state: Path | None = None) -> P
     if state is not None:
         known = [point for point in found if state.absolute() == point.state.path or state.name == point.state.name]
         found = known or [point_of(state_at(state), options, steps_per_epoch(run))]
-    usable = [point for point in found if point.problem is None]
-    if usable:
-        return usable[0]
+    whole = [point for point in found if point.state.complete]
+    if whole and whole[0].problem is None:  # never an older one unasked: what came after it would be trained twice
+        return whole[0]
     if not found:
         hint = "save_state = true in the config keeps one with every checkpoint. A LoRA can be trained further: "
         raise UserError(f"The run {run.id} saved no state", hint + "kohya-tui train NAME --from LORA")
-    if all(point.problem and point.problem.startswith("is the end") for point in found):
+    if whole and whole[0].problem is not None and whole[0].problem.startswith("is the end"):
         hint = (
             "Raise max_train_epochs in the config to go on, or train the LoRA further: kohya-tui train NAME --from LORA"
         )
-        raise UserError(f"The run {run.id} has come to its end: {found[0].state.name} {found[0].problem}", hint)
+        raise UserError(f"The run {run.id} has come to its end: {whole[0].state.name} {whole[0].problem}", hint)
+    first = (whole or found)[0]
     raise UserError(
-        f"No state of {run.id} can be used: {found[0].state.name} {found[0].problem}",
+        f"No state of {run.id} can be used: {first.state.name} {first.problem}",
         "See: kohya-tui resume RUN --list",
     )
 
@@ -151,6 +152,12 @@ def state_at(path: Path) -> TrainState:
 def arguments(point: Point) -> list[str]:
     """What goes onto the trainer's command line."""
     return ["--resume", str(point.state.path), "--initial_epoch", str(point.epoch)]
+
+
+def keywords(run: Run, point: Point, is_todays: bool) -> dict[str, Any]:
+    """What core.runs.specs.recipe_of needs for the continuation of a run; without today's config with its own."""
+    label = run.spec.group.get("label") if run.spec.group is not None else None
+    return {"resume": point.state.path, "resumed_from": run.id, "frozen": not is_todays, "label": label}
 
 
 def steps_per_epoch(run: Run) -> int | None:

@@ -62,12 +62,11 @@ def chosen(wish: str | None, gpus: Sequence[GpuSnapshot]) -> list[GpuSnapshot]:
     return found
 
 
-def of_start(wish: str | None, reading: GpuReading) -> tuple[str, ...]:
-    """The slots of a run that starts now: what is named, else the first GPU, else the CPU."""
+def of_start(wish: str | None, reading: GpuReading, count: int = 1) -> tuple[str, ...]:
+    """The slots of a run that starts now: what is named, else the first `count` GPUs, else the CPU."""
     gpus = visible(reading)
-    if wish and wish != order.ANY:
-        return tuple(name_of(gpu) for gpu in chosen(wish, gpus))
-    return tuple(name_of(gpu) for gpu in gpus[:1]) or (order.CPU,)
+    found = chosen(wish, gpus) if wish and not wish.startswith(order.ANY) else gpus[:count]
+    return tuple(name_of(gpu) for gpu in found) or (order.CPU,)
 
 
 def used_by_others(gpu: GpuSnapshot, ours: frozenset[int] = frozenset()) -> str | None:

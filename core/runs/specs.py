@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -167,20 +168,45 @@ def _chosen(key: str, options: Mapping[str, Any], ours: str, argv: list[str]) ->
     return ours
 
 
+def recipe_of(config: str, settings: Settings, **keywords: Any) -> dict[str, Any]:
+    """What `from_recipe` needs, as JSON: the config, its launcher with its options, and keywords of `train_spec`."""
+    said = {
+        "config": config,
+        "launcher": settings.launcher,
+        "accelerate": dict(settings.accelerate) or None,
+        "slurm": dict(settings.slurm) or None,
+        **{key: str(value) if isinstance(value, Path) else value for key, value in keywords.items()},
+    }
+    return {key: value for key, value in said.items() if value not in (None, False)}
+
+
+def settings_for(recipe: Mapping[str, Any], settings: Settings) -> Settings:
+    """The settings with the launcher's options that the recipe keeps."""
+    tables = {key: dict(recipe[key]) for key in ("accelerate", "slurm") if key in recipe}
+    return replace(settings, launcher=str(recipe.get("launcher") or settings.launcher), **tables)  # type: ignore[arg-type]
+
+
 def from_recipe(
-    workspace: Workspace, recipe: Mapping[str, Any], settings: Settings, *, run_id: str | None = None
+    workspace: Workspace,
+    recipe: Mapping[str, Any],
+    settings: Settings,
+    *,
+    gpu: str | None = None,
+    run_id: str | None = None,
 ) -> tuple[RunSpec, dict[str, bytes]]:
-    """`train_spec` by what a queued run's spec.json keeps: the keywords, paths as text."""
+    """`train_spec` by a recipe; with `frozen` by the inputs that the earlier run keeps."""
+    earlier = workspace.runs / str(recipe.get("resumed_from"))
     return train_spec(
         workspace,
         str(recipe["config"]),
-        settings,
+        settings_for(recipe, settings),
         resume=_path(recipe.get("resume")),
         resumed_from=recipe.get("resumed_from"),
         from_lora=_path(recipe.get("from_lora")),
         dim_from_weights=bool(recipe.get("dim_from_weights")),
-        launcher=recipe.get("launcher"),
-        script=recipe.get("script"),
+        files=inputs.frozen_in(earlier) if recipe.get("frozen") else None,
+        label=recipe.get("label"),
+        gpu=gpu,
         run_id=run_id,
     )
 

@@ -174,7 +174,7 @@ class _Wait:
         for other in before:
             if other.get("held") or not order.is_attended(other) or not self._goes(other):
                 continue
-            for slot in self._fitting(other, free):
+            for slot in self._fitting(other, free, reserve=True):
                 free.remove(slot)
         if not self._fitting(mine, free, others=True):
             return self._who(mine, slots)
@@ -187,16 +187,20 @@ class _Wait:
         self._look_again()
         return self._busy(mine, free)
 
-    def _fitting(self, entry: order.Entry, free: list[str], *, others: bool = False) -> list[str]:
-        """What an entry would take of the free slots; with `others` also what strangers use."""
+    def _fitting(
+        self, entry: order.Entry, free: list[str], *, others: bool = False, reserve: bool = False
+    ) -> list[str]:
+        """What an entry would take of the free slots; with `others` also what strangers use.
+
+        With `reserve` also too few of them, which wait for the rest: runs that need less would pass it for ever.
+        """
         names = {str(index): slot for index, slot, _ in (self.gpus or {}).get("gpus", ())}
         busy = {slot for _, slot, used in (self.gpus or {}).get("gpus", ()) if used}
         usable = [slot for slot in free if others or entry.get("share") or slot not in busy]
-        wish = str(entry.get("gpu") or order.ANY)
-        if wish == order.ANY:
-            return usable[:1]
-        wanted = [names.get(word.strip(), word.strip()) for word in wish.split(",") if word.strip()]
-        return wanted if all(slot in usable for slot in wanted) else []
+        count, named = order.wish_of(entry)
+        wanted = [names.get(word, word) for word in named] if named else usable[:count]
+        found = [slot for slot in wanted if slot in usable]
+        return found if reserve or (len(found) == len(wanted) and len(found) >= count) else []
 
     def _slots(self) -> list[str]:
         found = self.gpus or {}
@@ -206,18 +210,17 @@ class _Wait:
         return [order.CPU]
 
     def _who(self, mine: order.Entry, slots: list[str]) -> str:
-        wish = str(mine.get("gpu") or order.ANY)
-        holders = [name for slot in slots for name in order.holders(self.folder, slot)]
-        if wish != order.ANY and len(slots) > 1:
-            return f"GPU {wish} is taken."
-        if holders:
-            return f"{os.path.basename(holders[0])} is under way."  # noqa: PTH119
-        return ""
+        """Who has what it needs: only where that is not simply the one before it in the queue."""
+        _, named = order.wish_of(mine)
+        names = {str(index): slot for index, slot, _ in (self.gpus or {}).get("gpus", ())}
+        wanted = [names.get(word, word) for word in named] or slots
+        holders = [name for slot in wanted for name in order.holders(self.folder, slot)]
+        return f"{os.path.basename(holders[0])} is under way." if holders else ""  # noqa: PTH119
 
     def _busy(self, mine: order.Entry, free: list[str]) -> str:
-        wish = str(mine.get("gpu") or order.ANY)
+        _, named = order.wish_of(mine)
         for index, slot, used in (self.gpus or {}).get("gpus", ()):
-            if used and slot in free and (wish == order.ANY or str(index) in wish.split(",") or slot in wish):
+            if used and slot in free and (not named or str(index) in named or slot in named):
                 return f"GPU {index} is {used}."
         return ""
 
@@ -275,6 +278,8 @@ class _Wait:
         slots = [slot.removeprefix("index-") for slot in self.held if slot != order.CPU]
         if not slots or (there == 1 and "CUDA_VISIBLE_DEVICES" not in os.environ):
             return {}
+        if (self.spec.get("tag") or {}).get("devices"):
+            return {}  # it was told the numbers itself, and they count among all GPUs
         return {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": ",".join(slots)}
 
 

@@ -112,8 +112,11 @@ class RunSnapshot:
             "loss": _finite(self.loss_average if self.loss_average is not None else self.loss),
             "rate": _finite(self.rate),
             "eta_seconds": _finite(self.eta_seconds),
-            "gpu": run.spec.gpu,
+            "gpu": run.gpu,
             "reason": self.reason,
+            **_waits(run),
+            "group": (run.spec.group or {}).get("id"),
+            "resumed_from": run.spec.resumed_from,
             "returncode": status.returncode,
             "supervised": run.supervised,
             "created": run.spec.created,
@@ -302,6 +305,15 @@ class RunWatch:
         self._folders = (-1, -1) if fresh else changed
         self._checkpoints = checkpoints(run, {item.path: item for item in self._checkpoints})
         self._samples = samples(run)
+
+
+def _waits(run: Run) -> dict[str, Any]:
+    """`position` in the queue and why it `waits`, in words; null for a run that does not."""
+    if run.spec.wait is None or run.state in LIVE_STATES or run.status.ended is not None:
+        return {"position": None, "waits": None}
+    from core.runs.queue import said
+
+    return {"position": run.place.position if run.place is not None else None, "waits": said(run)}
 
 
 def snapshot(run: Run) -> RunSnapshot:

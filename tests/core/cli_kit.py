@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from core.cli.main import main
-from core.runs import launch, store
-from core.runs.model import LIVE_STATES, Run
+from core.runs import launch, queue, store
+from core.runs.model import LIVE_STATES, WAITING_STATES, Run
 from core.workspace import Workspace
 
 COMMAND = [sys.executable, "-P", "-m", "tui"]
@@ -59,7 +59,10 @@ class Cli:
 
 
 def end_runs(workspace: Workspace) -> None:
-    """Stop every live run and wait until it is gone."""
+    """Stop every run, those that wait first, and wait until they are gone."""
+    for run in store.list_runs(workspace):
+        if run.spec.wait is not None and run.status.state in WAITING_STATES:
+            queue.cancel(run)
     for run in store.list_runs(workspace):
         if run.status.state in LIVE_STATES:
             launch.stop(run, "stop-now")
