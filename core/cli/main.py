@@ -32,7 +32,6 @@ ORDER = (
         "plan",
         "train",
         "resume",
-        "sweep",
         "queue",
         "runs",
         "status",
