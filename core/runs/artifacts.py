@@ -230,6 +230,8 @@ def _own_stat(entry: os.DirEntry[str], run: Run) -> os.stat_result | None:
         stat = entry.stat()
     except OSError:
         return None
+    if run.output_dir is not None and run.id in run.output_dir.parts:
+        return stat  # nobody else writes there, and a clock may have jumped
     # One second of tolerance for coarse file times.
     return stat if run.status.started is None or stat.st_mtime >= run.status.started - 1 else None
 

@@ -84,7 +84,7 @@ def stop(run: Run, mode: str = "stop-now", *, grace: float = 10.0) -> None:
     if mode == "stop-after-checkpoint" and run.spec.kind is not RunKind.TRAIN:
         raise UserError(f"The run {run.id} saves no checkpoints", "Stop it now: what it has done stays.")
     if run.supervised:
-        store.request(run, mode)
+        _ask(run, mode)
         if mode == "stop-now" and run.spec.launcher == "slurm":
             slurm.stop(run)  # on another node the request may be seen late
     elif run.spec.launcher == "slurm" and slurm.stop(run):
@@ -98,9 +98,21 @@ def stop(run: Run, mode: str = "stop-now", *, grace: float = 10.0) -> None:
             )
         _end_group(run, grace)
         reason = "Stopped on request; its supervisor had been killed."
-        store.take_over(run, replace(run.status, state=RunState.STOPPED, reason=reason, ended=time.time()))
+        with contextlib.suppress(UserError, OSError):  # a folder that cannot be written; its log and locks tell enough
+            store.take_over(run, replace(run.status, state=RunState.STOPPED, reason=reason, ended=time.time()))
     else:
         store.take_over(run, replace(run.status, state=RunState.STOPPED, reason="Never started.", ended=time.time()))
+
+
+def _ask(run: Run, mode: str) -> None:
+    """By a request; where that cannot be written (a full disk, a read-only folder) by a signal to the supervisor."""
+    try:
+        store.request(run, mode)
+    except UserError:
+        pid = run.status.supervisor_pid
+        if mode != "stop-now" or pid is None or not proc.is_supervisor(pid, str(run.dir)):
+            raise
+        proc.send([pid], signal.SIGTERM)
 
 
 def _end_group(run: Run, grace: float) -> None:

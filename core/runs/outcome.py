@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from core.files import read_json
 from core.runs import artifacts
 from core.runs.diagnose import diagnose
 from core.runs.model import RunState
@@ -35,7 +36,9 @@ def judge(
     if spec.get("kind") == "tag":
         return _judge_tagging(Path(run_dir), returncode, stop_reason)
     log = log_tail(Path(run_dir))
-    complete = "model saved." in log and final_file(spec, started) is not None
+    before = (read_json(Path(run_dir, "state.json")) or {}).get("before")
+    known = before if isinstance(before, dict) else None
+    complete = "model saved." in log and final_file(spec, started, known) is not None
     cause = diagnose(log, returncode, oom_killed=oom_killed)
     if complete and returncode in (0, None) and cause is None:
         return RunState.FINISHED, None
@@ -115,17 +118,28 @@ def log_tail(run_dir: Path, limit: int = TAIL_BYTES) -> str:
         return ""
 
 
-def final_file(spec: Mapping[str, Any], started: float | None) -> Path | None:
-    """The complete NAME.safetensors of this run, not older than its start (1 s of tolerance for coarse file times)."""
+def final_file(spec: Mapping[str, Any], started: float | None, before: Mapping[str, Any] | None = None) -> Path | None:
+    """The complete NAME.safetensors of this run.
+
+    One that was there already is none: known by what stood there `before` (state.json), which holds through a jump of
+    the clock; without that by the start, with 1 s of tolerance for coarse file times. A folder of the run's own needs
+    neither.
+    """
     folder, name = spec.get("output_dir"), spec.get("output_name") or "last"
     if not folder:
         return None
+    target = Path(str(spec["cwd"]), str(folder))
+    own = spec.get("id") in target.parts
     for ending in _ENDINGS:
-        path = Path(str(spec["cwd"]), str(folder), f"{name}{ending}")
+        path = target / f"{name}{ending}"
         try:
-            fresh = started is None or path.stat().st_mtime >= started - 1
+            facts = path.stat()
         except OSError:
             continue
+        if before is not None:
+            fresh = before.get(path.name) != [facts.st_ino, facts.st_mtime_ns]
+        else:
+            fresh = own or started is None or facts.st_mtime >= started - 1
         if fresh and artifacts.is_complete(path):
             return path
     return None

@@ -76,6 +76,16 @@ def send(pids: list[int], number: int) -> None:
             os.kill(pid, number)
 
 
+def is_supervisor(pid: int, run_dir: str) -> bool:
+    """Whether `pid` is the supervisor of the run in that folder, by its command line."""
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as stream:  # noqa: PTH123
+            words = stream.read().split(b"\0")
+    except OSError:
+        return False
+    return b"core.runs.supervisor" in words and os.fsencode(run_dir) in words
+
+
 def marked(mark: str) -> list[int]:
     """Living processes with `KOHYA_TUI_RUN=mark` in their environment: a run's trainer and all that descend from it."""
     wanted = b"KOHYA_TUI_RUN=" + os.fsencode(mark)

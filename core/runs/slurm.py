@@ -376,7 +376,7 @@ def _last_words(run_dir: Path) -> str:
 
 
 def _saying(run: Run, text: str) -> Run:
-    return replace(run, status=replace(run.status, state=RunState.QUEUED, reason=text))
+    return replace(run, status=replace(run.status, state=RunState.QUEUED, reason=text, waits_for=text))
 
 
 def why_lost(run_dir: Path) -> str | None:

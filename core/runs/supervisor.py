@@ -77,6 +77,8 @@ class _Supervision:
         self.stop_reason: str | None = None
         self.stop_asked = False
         """By a request: then its user knows."""
+        self.from_outside: str | None = None
+        """What a signal to us says about the end."""
         self.kill_at: float | None = None
         self.waiting: Any = None
         self.request_seen: tuple[int, int] | None = None
@@ -118,6 +120,7 @@ class _Supervision:
             _note("busy: a trainer of this run is alive already")
             return 2
         _become_subreaper()
+        self.state["before"] = _final_files(self.spec)
         try:
             self.pid = self._spawn([alive_lock, *gpus])
         except OSError as error:
@@ -139,8 +142,9 @@ class _Supervision:
             self._step()
         if self.returncode == -signal.SIGTERM and self.stop_reason is None:
             # A cluster or a shutdown signals everything at once: the trainer's end may be seen before our own signal.
-            info = signal.sigtimedwait({signal.SIGTERM}, 0.5)
-            self.stop_reason = _from_outside(info) if info is not None else None
+            if self.from_outside is None and (info := signal.sigtimedwait({signal.SIGTERM}, 0.5)) is not None:
+                self.from_outside = _from_outside(info)
+            self.stop_reason = self.from_outside
         self._empty_group()
         self._finish()
         return 0
@@ -195,11 +199,13 @@ class _Supervision:
         """One second at most: a signal, a request, a due heartbeat."""
         info = signal.sigtimedwait(_WATCHED, 1.0)
         self._reap()
+        if info is not None and info.si_signo != signal.SIGCHLD:
+            self.from_outside = _from_outside(info)
         if self.returncode is not None:
             return
         self._read_request()
-        if info is not None and info.si_signo != signal.SIGCHLD:
-            self._stop(_from_outside(info))
+        if self.from_outside is not None:
+            self._stop(self.from_outside)
         self._look_for_folder()
         if self.waiting is not None and self.stop_reason is None:
             saved = self.waiting.completed()
@@ -378,6 +384,18 @@ class _Supervision:
             log = os.open(f"{self.dir}/output.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
             os.write(log, f"\nkohya-tui: {text}\n".encode())
             os.close(log)
+
+
+def _final_files(spec: dict[str, Any]) -> dict[str, list[int]]:
+    """(inode, mtime in ns) of what bears the final file's name already: it is none of this run's."""
+    folder = os.path.join(str(spec["cwd"]), str(spec.get("output_dir") or ""))  # noqa: PTH118
+    found = {}
+    for ending in (".safetensors", ".ckpt", ".pt"):
+        name = f"{spec.get('output_name') or 'last'}{ending}"
+        with contextlib.suppress(OSError):
+            facts = os.stat(f"{folder}/{name}")  # noqa: PTH116
+            found[name] = [facts.st_ino, facts.st_mtime_ns]
+    return found
 
 
 def _become_trainer(
