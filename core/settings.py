@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -163,7 +163,43 @@ def load(
 
 
 def save_user(key: str, value: str | bool | None) -> None:
-    """Write one setting to the user's file; comments and the other keys stay. None removes it."""
+    """Write one setting to the user's file; comments and the other keys stay. None removes it. Raises UserError."""
+
+    def change(document: Any) -> None:
+        if value is None:
+            document.pop(key, None)
+        else:
+            document[key] = value
+
+    _change_user_file(change)
+
+
+def save_user_table(table: str, key: str, value: Any | None) -> None:
+    """Write one key of a table (`notify`, `accelerate`, `slurm`) to the user's file; None removes it.
+
+    Raises UserError when the table does not know the key or the value has the wrong kind.
+    """
+    if value is not None or key not in _TABLES[table]:
+        try:
+            _checked_table(table, {key: value})
+        except ValueError as error:
+            raise UserError(f"[{table}] {error}", "kohya-tui help settings lists what there is.") from error
+
+    def change(document: Any) -> None:
+        import tomlkit
+
+        found = document.get(table)
+        if not isinstance(found, dict):
+            found = document[table] = tomlkit.table()
+        if value is None:
+            found.pop(key, None)
+        else:
+            found[key] = value
+
+    _change_user_file(change)
+
+
+def _change_user_file(change: Callable[[Any], None]) -> None:
     import tomlkit
 
     from core.files import write_atomic
@@ -176,10 +212,7 @@ def save_user(key: str, value: str | bool | None) -> None:
         raise UserError(
             f"Cannot change {path}: {error}", "Correct that file, or move it away, then try again."
         ) from error
-    if value is None:
-        document.pop(key, None)
-    else:
-        document[key] = value
+    change(document)
     write_atomic(path, tomlkit.dumps(document))
 
 

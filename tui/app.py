@@ -23,6 +23,7 @@ from tui.faults import Faults
 from tui.graphics import Choice, next_choice
 from tui.navigation import Navigation
 from tui.pulse import Beat, Pulse
+from tui.telling import Telling
 from tui.undoing import Undoing
 from tui.vocabulary import Vocabulary
 from tui.writer import Writer
@@ -88,6 +89,7 @@ class KohyaApp(Navigation):
         self.pictures_hidden = settings.hide_pictures
         self.pulse = Pulse()
         self.beat = Beat(self)
+        self.telling = Telling(self)
         self.writer = Writer(self)
         self.undoing = Undoing(self)
         self.vocabulary = Vocabulary(self)

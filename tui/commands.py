@@ -108,9 +108,23 @@ class FilterCommands(_Commands):
             yield f"Forget filter: {name}", text, partial(saving_filters.forget, app, name)
 
 
+class TellingCommands(_Commands):
+    """Messages about runs: how, and a test."""
+
+    def commands(self) -> Iterator[Command]:
+        from tui import telling
+
+        yield (
+            "Messages about runs",
+            "ntfy, webhook, command, bell: kohya-tui notify",
+            partial(telling.set_up, self.kohya),
+        )
+        yield "Send a test message", "kohya-tui notify test", partial(telling.test, self.kohya)
+
+
 class Commands(_Commands):
     """All of them, in this order."""
 
     def commands(self) -> Iterator[Command]:
-        for provider in (BindingCommands, FilterCommands, HelpCommands, ThemeCommands):
+        for provider in (BindingCommands, FilterCommands, TellingCommands, HelpCommands, ThemeCommands):
             yield from provider(self.screen).commands()

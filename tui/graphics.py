@@ -34,6 +34,8 @@ class Choice:
     best: str = "blocks"
     cell: tuple[int, int] = (10, 20)
     true_colour: bool = False
+    passthrough: bool = False
+    """Whether a tmux around us lets sequences for the terminal pass."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +150,7 @@ def detect(images: str = "auto") -> Choice:
             wrapped = "\x1bPtmux;" + _QUESTION.replace("\x1b", "\x1b\x1b") + "\x1b\\"
             replies = _ask(wrapped, rb"\x1b_G[^\x1b]*\x1b\\")
         replies = replace(replies, cell=_pixels_of_a_cell() or replies.cell)
-    choice = decide(env, tmux, replies, images, python)
+    choice = replace(decide(env, tmux, replies, images, python), passthrough=tmux is not None and tmux.passthrough)
     if choice.true_colour:
         env["COLORTERM"] = "truecolor"
     return choice

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from tui.theme import Cells
 
 if TYPE_CHECKING:
+    from core.runs.model import Run
     from core.workspace import Workspace
     from tui.app import KohyaApp
 
@@ -59,6 +60,8 @@ _GLYPHS = {
 class PulseReader:
     """Reads the runs of a workspace and the GPUs; used from one thread at a time, never the screen's."""
 
+    runs: list[Run] = field(default_factory=list)
+    """What the last reading found."""
     _watches: dict[str, Any] = field(default_factory=dict)
     _no_gpu_until: float = 0.0
 
@@ -68,12 +71,14 @@ class PulseReader:
         return Pulse(**facts, gpu=self._gpu())
 
     def _run(self, workspace: Workspace | None) -> dict[str, Any]:
+        self.runs = []
         if workspace is None or not workspace.runs.is_dir():
             return {}
         from core.runs.model import LIVE_STATES
         from core.runs.store import list_runs
 
-        live = [run for run in list_runs(workspace) if run.live or run.status.state in LIVE_STATES]
+        self.runs = list_runs(workspace)
+        live = [run for run in self.runs if run.live or run.status.state in LIVE_STATES]
         for gone in set(self._watches) - {run.id for run in live}:
             del self._watches[gone]
         if not live:
@@ -146,6 +151,7 @@ class Beat:
 
     def _take(self, pulse: Pulse) -> None:
         app = self._app
+        app.telling.look(self._reader.runs)
         old, app.pulse = app.pulse, pulse
         if pulse != old:
             app.pulse_signal.publish(pulse)

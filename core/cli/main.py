@@ -39,6 +39,7 @@ ORDER = (
         "stop",
         "metrics",
         "checkpoints",
+        "notify",
     ),
     *("help", "gpu"),
 )
@@ -155,6 +156,7 @@ def _register() -> None:
         journal,
         machine,
         models,
+        notify,
         pictures,
         queue,
         runs,
@@ -180,6 +182,7 @@ def _register() -> None:
         training,
         queue,
         runs,
+        notify,
     ):
         group.register(app)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import sys
@@ -18,6 +19,7 @@ from core.problems import UserError
 from core.runs import launch, notify, store, tell
 from core.runs.vigil import Vigil
 from core.settings import Settings, config_dir, load, user_file
+from tests.core.cli_kit import Cli
 from tests.core.runs_kit import Runs, wait_for
 
 pytest_plugins = ("tests.core.runs_fixtures",)
@@ -291,3 +293,28 @@ def test_an_unwritable_secrets_file_is_told(own_home: Path) -> None:
     notify.secrets_file().chmod(0o600)
     with pytest.raises(UserError, match="is not used"):
         notify.save_secret("webhook", "https://x")
+
+
+def test_the_command_sets_up_and_tries(server: Server, bare: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Settings by `set`, secrets from standard input, a test message by every way; never a secret on the screen."""
+    assert "Nothing is set up" in bare("notify").out
+    bare("notify", "test", code=1)
+    bare("notify", "set", "ntfy", f"{server.url}/topic")
+    bare("notify", "set", "on", "failed,nan")
+    bare("notify", "set", "disk_gb", "12.5")
+    assert "is a secret" in bare("notify", "set", "webhook", "https://x", code=1).err
+    assert "finised" in bare("notify", "set", "on", "finised", code=1).err
+    assert "loud" in bare("notify", "set", "loud", "1", code=1).err
+    monkeypatch.setattr(sys, "stdin", io.StringIO(f"{server.url}/hidden\n"))
+    bare("notify", "secret", "webhook")
+    shown = bare("notify", "--json")
+    assert shown.json["ways"] == ["ntfy", "webhook"]
+    assert (shown.json["on"], shown.json["disk_gb"], shown.json["webhook"]) == (["failed", "nan"], 12.5, True)
+    assert "hidden" not in shown.out + bare("notify").out
+    server.codes = [200, 404]
+    answer = bare("notify", "test", "--json", code=1)
+    assert [(one["way"], one["ok"]) for one in answer.json["sent"]] == [("ntfy", True), ("webhook", False)]
+    assert "hidden" not in answer.out + answer.err
+    bare("notify", "unset", "webhook")
+    bare("notify", "unset", "on")
+    assert bare("notify", "--json").json["ways"] == ["ntfy"]
