@@ -105,8 +105,9 @@ def queued_lines(run: Run) -> list[str]:
     """What is said of a run that was put into the queue."""
     from core.runs.queue import said
 
-    place = f"position {run.place.position}" if run.place is not None else str(run.state)
-    return [f"{printable(run.id)}  queued  {place}: {printable(said(run))}"]
+    if run.place is None:  # its turn came at once
+        return [f"{printable(run.id)}  {run.state}"]
+    return [f"{printable(run.id)}  queued  position {run.place.position}: {printable(said(run))}"]
 
 
 def queued_document(run: Run) -> dict[str, Any]:
