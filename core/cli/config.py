@@ -1,18 +1,19 @@
-"""`config`, `config new|presets|import`, `plan` and `check`: the files that sd-scripts reads, and what they will do."""
+"""`config`, `config import`, `plan` and `check`: the files that sd-scripts reads, and what they will do."""
 
 from __future__ import annotations
 
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from core.cli import config_edit as config_edit
 from core.cli import config_lists as config_lists
 from core.cli import config_options as config_options
-from core.cli.config_group import FILES, PANEL, assigned, config_app, from_here, preflight_of, written
+from core.cli import config_presets as config_presets
+from core.cli.config_group import FILES, PANEL, assigned, config_app, preflight_of, written
 from core.cli.main import JsonFlag, place_of
 from core.cli.output import emit, folded, problem_lines, say, table, with_place
 from core.problems import Problem, Severity, UserError
@@ -70,39 +71,6 @@ def _datasets_of(config: Config, workspace: Workspace) -> list[str]:
         elif folder is not None:
             found[workspace.key_of(folder)] = None
     return list(found)
-
-
-@config_app.command("new")
-def new(
-    context: typer.Context,
-    name: Annotated[str, typer.Argument(help="The name of the config.")],
-    preset: Annotated[str, typer.Option(help="See: kohya-tui config presets")] = "sd15-character",
-    dataset: Annotated[str | None, typer.Option(help="The dataset to train; else the one of that name.")] = None,
-    base: Annotated[str | None, typer.Option(help="The base checkpoint.")] = None,
-    json_: JsonFlag = False,
-) -> None:
-    """Write configs/NAME/ from a preset."""
-    from core.config.presets import draft, write_new
-    from core.dataset.edits import Journal
-
-    place = place_of(context)
-    workspace = place.workspace()
-    overrides: dict[str, Any] = {"pretrained_model_name_or_path": from_here(base, workspace)} if base else {}
-    if dataset is None and name in workspace.dataset_names():
-        dataset = name
-    config = write_new(draft(workspace, name, preset, dataset, overrides), Journal(workspace))
-    written(workspace, config, FILES, [], preflight_of(config, workspace, place), json_)
-
-
-@config_app.command("presets")
-def presets(json_: JsonFlag = False) -> None:
-    """The presets and what they are for."""
-    from core.config.presets import PRESETS
-
-    rows = [(preset.name, preset.title, preset.description) for preset in PRESETS.values()]
-    document = {"presets": [{"name": a, "title": b, "description": c} for a, b, c in rows]}
-    lines = [line for a, b, c in rows for line in (f"{a:<18} {b}", f"{'':<18} {c}")]
-    emit(document, folded(lines), as_json=json_)
 
 
 @config_app.command("import")

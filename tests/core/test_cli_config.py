@@ -32,7 +32,7 @@ def test_presets_are_listed(cli: Cli) -> None:
     """Name, title and what it is for."""
     presets = cli("config", "presets", "--json").json["presets"]
     assert {"sd15-character", "demo"} <= {preset["name"] for preset in presets}
-    assert all(set(preset) == {"name", "title", "description"} for preset in presets)
+    assert all({"name", "title", "description", "script", "yours"} <= preset.keys() for preset in presets)
     assert "sd15-character" in cli("config", "presets").out
 
 

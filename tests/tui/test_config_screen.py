@@ -23,6 +23,7 @@ from tui.app import KohyaApp
 from tui.screens.config import ConfigScreen
 from tui.screens.config_dialogs import Find, Text
 from tui.screens.config_form import ranked, search
+from tui.screens.config_new import NewConfig
 from tui.screens.config_parts import Raw
 from tui.screens.config_start import Start
 from tui.screens.dialogs import Ask, Choose, ProblemList
@@ -543,7 +544,7 @@ async def test_an_empty_workspace_leads_to_a_config(workspace: Workspace) -> Non
         screen = await opened(pilot, app)
         assert "No config yet" in screen.view.empty.plain and "^n" in screen.view.empty.plain
         await pilot.press("ctrl+n")
-        await until(pilot, lambda: isinstance(app.screen, Choose))
+        await until(pilot, lambda: isinstance(app.screen, NewConfig))
         await pilot.press("enter")
         await until(pilot, lambda: isinstance(app.screen, Ask))
         await pilot.press("enter")

@@ -95,6 +95,7 @@ MEANINGS: dict[str, set[str]] = {
     "s": {"save"},
     "R": {"start"},
     "p": {"pause"},
+    "P": {"preset"},
     "+": {"smoother", "higher", "larger"},
     "-": {"rougher", "lower", "smaller"},
     "L": {"log-scale"},

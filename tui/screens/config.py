@@ -29,7 +29,9 @@ if TYPE_CHECKING:
     from tui.screens.config_open import OpenConfig
 
 VIEWS: tuple[FileName | None, ...] = (None, "train", "dataset", "prompts")
-_OF_A_CONFIG = frozenset({"save", "find", "check", "fix", "next_view", "unset", "diff", "editor", "next_panel"})
+_OF_A_CONFIG = frozenset(
+    {"save", "find", "check", "fix", "next_view", "unset", "diff", "editor", "next_panel", "keep_preset"}
+)
 
 
 class ConfigScreen(ModeScreen):
@@ -46,6 +48,8 @@ by name or word and opens it. In a path `tab` takes what is offered, `↑` `↓`
 
 `n` `N` go from problem to problem, `F` mends the one under the cursor where that is safe, `c` shows plan and problems.
 `ctrl+t` changes to the raw text of train.toml, dataset.toml and prompts.txt, and back; `e` opens $EDITOR.
+
+`ctrl+n` makes a config from a preset, `P` keeps this one as a preset of yours.
 
 `s` saves. `u` takes back what is not saved yet, then what was saved. Unsaved changes are kept when you quit.
 `R` shows the plan and starts the training.
@@ -67,6 +71,9 @@ by name or word and opens it. In a path `tab` takes what is offered, `↑` `↓`
         Binding("ctrl+n", "new", "new", id="config.new", key_display="^n", tooltip="New config from a preset"),
         Binding(
             "ctrl+o", "open", "open", show=False, id="config.open", key_display="^o", tooltip="Open another config"
+        ),
+        Binding(
+            "P", "keep_preset", "save as preset", show=False, id="config.preset", tooltip="Keep the values as a preset"
         ),
         Binding("i", "import", "import", show=False, id="dataset.import", tooltip="Import a guide, kohya_ss, a script"),
         Binding("u", "undo", "undo", id="edit.undo"),
@@ -149,9 +156,16 @@ by name or word and opens it. In a path `tab` takes what is offered, `↑` `↓`
 
     @work(exit_on_error=False)
     async def action_new(self) -> None:
-        from tui.screens.config_dialogs import ask_new
+        from tui.screens.config_new import ask_new
 
         await self.files.make(ask_new)
+
+    @work(exit_on_error=False)
+    async def action_keep_preset(self) -> None:
+        from tui.screens.config_new import keep_preset
+
+        if self.config is not None and self.take_raw():
+            await keep_preset(self.app, self.config)
 
     @work(exit_on_error=False)
     async def action_import(self) -> None:

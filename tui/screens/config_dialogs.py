@@ -225,45 +225,6 @@ async def ask_whose(app: KohyaApp, config: Config, mine: Mapping[FileName, str])
         await app.push_screen_wait(Text("The other (-) and mine (+)", _difference(config, mine), "The same."))
 
 
-async def ask_new(app: KohyaApp) -> str | None:
-    """A new config from a preset; returns its name when it was written."""
-    from core.config.presets import PRESETS, draft, write_new
-
-    workspace = app.workspace
-    assert workspace is not None
-    is_demo = app.settings.trainer == "demo"
-    presets = [preset for preset in PRESETS.values() if (preset.name == "demo") == is_demo]
-    preset: str | None = presets[0].name
-    if len(presets) > 1:
-        told = "\n".join(f"{each.title}: {each.description}" for each in presets)
-        preset = await app.push_screen_wait(
-            Choose("New config: preset", [(each.name, each.title, "") for each in presets], told)
-        )
-    if preset is None:
-        return None
-    names = workspace.dataset_names()
-    dataset: str | None = names[0] if len(names) == 1 else None
-    if len(names) > 1:
-        dataset = await app.push_screen_wait(
-            Choose("New config: dataset", [(name, printable(name), "") for name in names], chosen=app.active_dataset)
-        )
-        if dataset is None:
-            return None
-
-    name = await ask_name(app, "New config", dataset or "lora")
-    if name is None:
-        return None
-    journal = app.journal
-    made: list[object] = []
-    app.writer.submit(
-        lambda: write_new(draft(workspace, name, preset, dataset, trigger=app.settings.trigger), journal),
-        made.append,
-        app.report,
-    )
-    await app.writer.drain()
-    return name if made else None
-
-
 async def ask_name(app: KohyaApp, title: str, base: str) -> str | None:
     """A name that no config has yet; `base`, or `base-2` and so on, is offered."""
     from core.config.presets import check_name

@@ -1,0 +1,339 @@
+"""A new config: the base model, what for, the optimizer and the memory, with what each sets and why, live beside it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from textual import on
+from textual.binding import Binding
+from textual.widget import Widget
+
+from core.config.compose import choose, compose, differences
+from core.config.pieces import TIERS, families, optimizers, purposes
+from core.problems import UserError
+from core.text import printable
+from tui.screens.config_parts import wrapped
+from tui.screens.dialogs import Choose, Dialog
+from tui.theme import Cells, fit
+from tui.widgets.form import choice_step
+from tui.widgets.item_list import ItemList, Texts
+from tui.widgets.line import Lines, cut
+
+if TYPE_CHECKING:
+    from core.config.pieces import Value
+    from core.config.presets import Preset
+    from tui.app import KohyaApp
+
+ROWS = ("family", "purpose", "optimizer", "vram")
+_LABELS = {"family": "Base model", "purpose": "For", "optimizer": "Optimizer", "vram": "GPU memory"}
+_OWN = "yours: "
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What was chosen. Optimizer and memory are None for a preset of the user's, which has its own."""
+
+    preset: str
+    optimizer: str | None = None
+    vram: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What the dialog begins with: the family of the workspace's base model, the tier of its GPU, the user's presets.
+
+    `found` is family → the base model of that kind in `models/`.
+    """
+
+    family: str | None = None
+    tier: int | None = None
+    gpu: str | None = None
+    found: dict[str, str] | None = None
+    own: tuple[Preset, ...] = ()
+
+
+class NewConfig(Dialog[Wanted]):
+    """Four choices by arrow keys; below them every value that is not the trainer's default, with its reason."""
+
+    BINDINGS: ClassVar = [
+        Binding("left,h", "step(-1)", "the one before", show=False, id="list.left"),
+        Binding("right,l", "step(1)", "the next one", show=False, id="list.right"),
+    ]
+
+    def __init__(self, around: Surroundings) -> None:
+        super().__init__("New config", "← → change   ↑ ↓ which   tab the values   ⏎ make it   Esc back")
+        self._around = around
+        family = around.family or next(iter(around.found or {}), next(iter(families())))
+        self._now = {"family": family, "purpose": "character"} | self._usual(family)
+        self._values: dict[tuple[str, str], Any] = {}
+
+    def _usual(self, name: str) -> dict[str, str]:
+        family = families()[name]
+        return {"optimizer": family.optimizer, "vram": str(self._around.tier or family.vram)}
+
+    def compose_dialog(self) -> Iterable[Widget]:
+        pieces = ItemList(id="pieces", on="surface")
+        pieces.styles.height = len(ROWS)
+        yield pieces
+        told = Lines(on="surface", id="told")
+        told.styles.height = 2
+        yield told
+        values = ItemList(id="values", on="surface", empty="Nothing but the trainer's own defaults.")
+        yield values
+        about = Lines(on="surface", id="about")
+        about.styles.height = 2
+        about.styles.margin = (1, 0, 0, 0)
+        yield about
+
+    def on_mount(self) -> None:
+        size = self.app.size
+        self.query_one("#dialog").styles.width = min(104, size.width if self.has_class("-narrow") else size.width - 4)
+        self.query_one("#values", ItemList).styles.height = max(3, min(28, size.height * 92 // 100 - 15))
+        self.query_one("#pieces", ItemList).focus()
+        self.call_after_refresh(self._show)
+
+    # What is chosen
+
+    @property
+    def own(self) -> Preset | None:
+        """The user's preset that is chosen in place of a model."""
+        name = self._now["family"].removeprefix(_OWN)
+        is_own = self._now["family"].startswith(_OWN)
+        return next((each for each in self._around.own if each.name == name), None) if is_own else None
+
+    def action_step(self, by: int) -> None:
+        row = ROWS[max(0, self.query_one("#pieces", ItemList).cursor)]
+        if self.own is not None and row != "family":
+            return
+        choices = {
+            "family": [*families(), *(f"{_OWN}{each.name}" for each in self._around.own)],
+            "purpose": list(purposes()),
+            "optimizer": list(optimizers()),
+            "vram": [str(tier) for tier in TIERS],
+        }[row]
+        self._now[row] = choice_step(choices, self._now[row], by)
+        if row == "family" and self.own is None:
+            kept = self._now["optimizer"], self._now["vram"]
+            self._now |= self._usual(self._now["family"])
+            if self._around.tier is not None:
+                self._now["vram"] = kept[1]
+        self._show()
+
+    @on(ItemList.Opened)
+    def _taken(self) -> None:
+        own = self.own
+        if own is not None:
+            self.dismiss(Wanted(own.name))
+        else:
+            name = f"{self._now['family']}-{self._now['purpose']}"
+            self.dismiss(Wanted(name, self._now["optimizer"], int(self._now["vram"])))
+
+    # What is seen
+
+    def _show(self) -> None:
+        pieces = self.query_one("#pieces", ItemList)
+        pieces.set_rows(Texts([self._piece(row, pieces.size.width) for row in ROWS]), max(0, pieces.cursor))
+        rows = self._differences()
+        fresh = {(file, key): value.value for file, key, value in rows}
+        before, self._values = self._values, fresh
+        changed = [bool(before) and before.get((file, key)) != value.value for file, key, value in rows]
+        values = self.query_one("#values", ItemList)
+        room = min(max((len(key) for _, key, _ in rows), default=0), 32 if values.size.width >= 88 else 22)
+        lines = [self._line(*row, room, values.size.width, is_new) for row, is_new in zip(rows, changed, strict=True)]
+        values.set_rows(Texts(lines), changed.index(True) if any(changed) else 0)
+        gone = [key for (_, key) in before if key not in {each for _, each in fresh}]
+        self._tell(sum(changed), gone)
+        self._explain()
+
+    def _differences(self) -> list[tuple[str, str, Value]]:
+        own = self.own
+        if own is None:
+            now = self._now
+            return differences(compose(choose(now["family"], now["purpose"], now["optimizer"], int(now["vram"]))))
+        from core.config.own_presets import load_preset
+
+        try:
+            return differences(load_preset(own.name))
+        except UserError:
+            return []
+
+    def _piece(self, row: str, width: int) -> Cells:
+        own = self.own
+        label: Cells = [(f" {_LABELS[row]:<12}", "muted")]
+        if own is not None and row != "family":
+            return [*label, ("as in your preset", "muted")]
+        if row == "family":
+            named = own.name if own is not None else families()[self._now["family"]].title
+            there = (self._around.found or {}).get(self._now["family"])
+            beside = "yours" if own is not None else there or "not in models/ yet"
+            return cut([*label, (f"‹ {printable(named)} ›", "text bold"), (f"  {printable(beside)}", "muted")], width)
+        value = self._now[row]
+        if row == "vram":
+            said = f"the {self._around.gpu} here" if self._around.gpu and value == str(self._around.tier) else ""
+            return cut([*label, (f"‹ {value} GB ›", "text bold"), (f"  {printable(said)}", "muted")], width)
+        said = purposes()[value].about if row == "purpose" else optimizers()[value].about
+        return cut([*label, (f"‹ {value} ›", "text bold"), (f"  {said}", "muted")], width)
+
+    def _line(self, file: str, key: str, value: Value, room: int, width: int, is_new: bool) -> Cells:
+        from tui.screens.config_form import display
+
+        shown = display(value.value)
+        shown = shown if len(shown) <= 24 else shown[:23] + "…"
+        mark: Cells = [
+            ("•" if is_new else " ", "accent"),
+            (f"{fit(key, room, middle=True)}  ", "text"),
+            (f"{shown:<13} ", "second"),
+        ]
+        return cut([*mark, (f" {value.why}", "muted")], width)
+
+    def _tell(self, changed: int, gone: list[str]) -> None:
+        count = len(self._values)
+        said = f"{count} values differ from the trainer's defaults"
+        news = [f"• {changed} changed"] if changed else []
+        if gone:
+            news.append(f"without {', '.join(gone[:2])}{' …' if len(gone) > 2 else ''} now")
+        width = self.query_one("#told", Lines).size.width or 70
+        rule: Cells = [("─" * width, "rule")]
+        second: Cells = cut([(f" {said}", "muted"), (f"   {', '.join(news)}" if news else "", "accent")], width)
+        self.query_one("#told", Lines).show([rule, second])
+
+    def on_descendant_focus(self) -> None:
+        self._explain()
+
+    @on(ItemList.Moved)
+    def _explain(self) -> None:
+        """The whole reason of the value under the cursor, or what the chosen piece is."""
+        about = self.query_one("#about", Lines)
+        values = self.query_one("#values", ItemList)
+        if values.has_focus:
+            rows = self._differences()
+            at = values.cursor
+            file, key, value = rows[at] if 0 <= at < len(rows) else ("", "", None)
+            text = f"{key} ({file}.toml): {value.why or 'as every preset has it'}" if value is not None else ""
+        else:
+            text = self._said()
+        about.show(wrapped([[(f" {printable(text)}", "muted")]], about.size.width or 70)[:2])
+
+    def _said(self) -> str:
+        own = self.own
+        if own is not None:
+            return own.description
+        row = ROWS[max(0, self.query_one("#pieces", ItemList).cursor)]
+        family = families()[self._now["family"]]
+        if row == "family":
+            return f"{family.script}; after sd-scripts' {', '.join(family.docs)}. {' '.join(family.left_out)}"
+        if row == "purpose":
+            return purposes()[self._now["purpose"]].about
+        if row == "optimizer":
+            chosen = optimizers()[self._now["optimizer"]]
+            needs = f" Needs the package {chosen.package} in the trainer's Python." if chosen.package else ""
+            return f"{chosen.about}{needs}"
+        tier = family.tiers[int(self._now["vram"])]
+        return " ".join(dict.fromkeys(f"{value.why[:1].upper()}{value.why[1:]}." for value in tier.values()))
+
+
+async def look_round(app: KohyaApp) -> Surroundings:
+    """The base models of the workspace, the GPU and the user's presets, read on a thread."""
+    return await asyncio.to_thread(_look, app)
+
+
+def _look(app: KohyaApp) -> Surroundings:
+    from core.config.base_models import list_models
+    from core.config.pieces import family_of, tier_of_gpus
+    from core.config.presets import family_for, own_presets
+    from core.hardware import read_gpus
+
+    workspace = app.workspace
+    assert workspace is not None
+    found: dict[str, str] = {}
+    for model in list_models(workspace):
+        family = family_of(model)
+        if family is not None:
+            found.setdefault(family.name, workspace.key_of(model.path).removeprefix("models/"))
+    only = family_for(workspace)
+    reading = read_gpus()
+    sizes = {gpu.memory_total: gpu.name for gpu in reading.gpus if gpu.memory_total is not None}
+    gpu = sizes[max(sizes)] if sizes else None
+    name = only.name if only is not None else None
+    return Surroundings(name, tier_of_gpus(reading), gpu, found, tuple(own_presets()))
+
+
+async def ask_new(app: KohyaApp) -> str | None:
+    """A new config from a preset; returns its name when it was written."""
+    from core.config.presets import DEMO, draft, write_new
+    from tui.screens.config_dialogs import ask_name
+
+    workspace = app.workspace
+    assert workspace is not None
+    wanted: Wanted | None = Wanted(DEMO)
+    if app.settings.trainer != "demo":
+        wanted = await app.push_screen_wait(NewConfig(await look_round(app)))
+    if wanted is None:
+        return None
+    chosen = wanted
+    names = workspace.dataset_names()
+    dataset: str | None = names[0] if len(names) == 1 else None
+    if len(names) > 1:
+        dataset = await app.push_screen_wait(
+            Choose("New config: dataset", [(name, printable(name), "") for name in names], chosen=app.active_dataset)
+        )
+        if dataset is None:
+            return None
+    name = await ask_name(app, "New config", dataset or "lora")
+    if name is None:
+        return None
+    journal = app.journal
+    made: list[object] = []
+
+    def make() -> object:
+        config = draft(
+            workspace,
+            name,
+            chosen.preset,
+            dataset,
+            trigger=app.settings.trigger,
+            optimizer=chosen.optimizer,
+            vram=chosen.vram,
+        )
+        return write_new(config, journal)
+
+    app.writer.submit(make, made.append, app.report)
+    await app.writer.drain()
+    return name if made else None
+
+
+async def keep_preset(app: KohyaApp, config: Any) -> None:
+    """Keep the values of a config as a preset of the user's, under a name that is asked for."""
+    from core.config.own_presets import own_names, save_preset
+    from core.config.presets import check_name, is_shipped, word_of
+    from tui.screens.dialogs import Ask, Confirm
+
+    workspace = app.workspace
+    assert workspace is not None
+    taken = await asyncio.to_thread(own_names)
+
+    def wrong(name: str) -> str | None:
+        try:
+            check_name(name)
+        except UserError as error:
+            return error.message
+        return f"{name} is a preset of kohya-tui: choose another name" if is_shipped(name) else None
+
+    label = "Values and their comments are kept; paths, names and tokens are not.\nThe name of the preset"
+    name = await app.push_screen_wait(Ask("Save as preset", label, config.name, check=wrong))
+    if name is None:
+        return
+    if name in taken:
+        answer = await app.push_screen_wait(Confirm(f"There is a preset {printable(name)}", "", "Replace it"))
+        if answer != "yes":
+            return
+    trigger = app.settings.trigger or word_of(config, workspace)
+    try:
+        path = await asyncio.to_thread(save_preset, config, name, workspace, trigger=trigger, force=True)
+    except UserError as error:
+        app.report(error)
+        return
+    app.notify(f"Kept as {printable(name)}: ctrl+n offers it behind the models.\n{printable(str(path))}", markup=False)
