@@ -41,3 +41,8 @@ class UserError(Exception):
 
     def __str__(self) -> str:
         return self.message if self.hint is None else f"{self.message}\n{self.hint}"
+
+    @property
+    def line(self) -> str:
+        """The sentence and its remedy behind each other, as a log shows them."""
+        return self.message if self.hint is None else f"{self.message}. {self.hint}"

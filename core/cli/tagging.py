@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import shlex
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,9 +25,11 @@ if TYPE_CHECKING:
     from core.runs.watch import RunSnapshot
     from core.tagging.options import TagRequest
     from core.tagging.results import TagResult
+    from core.workspace import Workspace
 
 STOPPING_SECONDS = 20
 _COMING_UP_SECONDS = 1.0
+_POLL_SECONDS = 0.05
 FAILED_IMAGES = "KT513"
 """The problem that counts failed images: the report names each."""
 
@@ -43,27 +46,35 @@ def register(app: typer.Typer) -> None:
 
 def tag(context: typer.Context) -> None:
     """Tag images; takes every option of sd-scripts' tagger (kohya-tui tag --help)."""
+    tag_words(place_of(context), context.args)
+
+
+def tag_words(place: Place, words: Sequence[str]) -> None:
+    """`tag` with the words behind it."""
     from core.tagging.command import parse_command, usage
 
-    if {"-h", "--help"} & set(context.args):
+    if {"-h", "--help"} & set(words):
         put(usage() + TAG_USAGE, end="")
         return
-    words, waits = take_words(context.args)
+    words, waits = take_words(list(words))
     try:
         request = parse_command(words)
     except UserError as error:
         raise WrongUsage(error.message, error.hint) from error
-    _start(place_of(context), request, waits)
+    _start(place, request, waits)
 
 
 def _start(place: Place, request: TagRequest, waits: dict[str, Any]) -> None:
+    workspace = place.workspace_or_none()
+    place.settings()  # the run reads them itself; what is wrong with them is told here
+    if request.dry_run and request.from_scores and not request.detach and not any(waits.values()):
+        _look(workspace, request)
+        return
     from core.runs.launch import start, tag_spec
     from core.runs.queue import holding_for_tags
     from core.runs.store import create, runs_dir
     from core.tagging.plan import plan_tagging
 
-    workspace = place.workspace_or_none()
-    place.settings()  # the run reads them itself; what is wrong with them is told here
     plan = plan_tagging(workspace, request)
     spec, files = tag_spec(workspace, request)
     if plan.warning:
@@ -79,7 +90,7 @@ def _start(place: Place, request: TagRequest, waits: dict[str, Any]) -> None:
         if request.detach:
             emit({"run": run.id, "state": str(run.status.state)}, [f"tagging as run {run.id}"], as_json=request.json)
             return
-        _wait(run)
+        result = _wait(run, request)
     except Interrupted as stop:
         if stop.number == signal.SIGHUP:  # the terminal went away: what a detached run is for
             say(f"run {run.id} goes on without this terminal")
@@ -89,7 +100,7 @@ def _start(place: Place, request: TagRequest, waits: dict[str, Any]) -> None:
     except KeyboardInterrupt:
         _leave(run, request)
         raise
-    _report(run, request)
+    _report(run, request, result)
 
 
 def _queue(folder: Path, spec: RunSpec, files: Mapping[str, bytes], wish: Wish) -> Run:
@@ -99,10 +110,29 @@ def _queue(folder: Path, spec: RunSpec, files: Mapping[str, bytes], wish: Wish) 
     return add(folder, spec, files, wish, read_gpus())
 
 
-def _wait(run: Run, seconds: float | None = None) -> None:
-    """Until the run has ended (at most `seconds`), with a bar."""
+def _look(workspace: Workspace | None, request: TagRequest) -> None:
+    """A dry run from stored scores needs no model and changes nothing, so nothing is detached, and nothing is kept."""
+    from core.tagging.passing import look
+
+    gc.disable()  # thousands of small values that all stay until the end
+    result = look(request.run_spec(workspace), lambda text: _tell(text, request))
+    root = "" if workspace is None else f"{workspace.root}/"
+    _emit(result, request, root, run=None, state="finished")
+    if result.failed:
+        raise typer.Exit(1)
+
+
+def _tell(text: str, request: TagRequest) -> None:
+    """A line of the run's log, where it is for whoever waits: a warning, or what `--debug` asks for."""
+    if text.startswith("Warning: ") or request.caption.debug:
+        say(printable(text))
+
+
+def _wait(run: Run, request: TagRequest, seconds: float | None = None) -> TagResult:
+    """Until the run has ended (at most `seconds`), with a bar; what came out."""
     from core.runs.model import LIVE_STATES
     from core.runs.watch import RunWatch
+    from core.tagging.results import TagResult
 
     watch = RunWatch(run.dir)
     bar = Bar("tagging")
@@ -117,14 +147,16 @@ def _wait(run: Run, seconds: float | None = None) -> None:
                 for line in problem_lines(fresh):
                     say(line)
                 told.update(fresh)
+            for told_line in seen.log_lines_new:
+                _tell(told_line.text, request)
             if seen.total_steps:
                 bar.update(seen.step or 0, seen.total_steps, _pace(seen), eta=seen.eta_seconds)
             if seen.run.status.state not in LIVE_STATES:
-                return
+                return seen.results or TagResult()
             if deadline is not None and time.monotonic() > deadline:
                 say(f"run {run.id} is still stopping: kohya-tui status {run.id}")
-                return
-            time.sleep(0.1)
+                return seen.results or TagResult()
+            time.sleep(_POLL_SECONDS)
     finally:
         bar.close()
 
@@ -153,8 +185,7 @@ def _leave(run: Run, request: TagRequest) -> None:
     say(f"stopping; what is tagged stays ({_undo(run)} takes it back)")
     with contextlib.suppress(UserError):  # it ended by itself just now
         stop(run, "stop-now")
-    _wait(run, STOPPING_SECONDS)
-    _report(run, request, interrupted=True)
+    _report(run, request, _wait(run, request, STOPPING_SECONDS), interrupted=True)
 
 
 def _undo(run: Run) -> str:
@@ -164,16 +195,29 @@ def _undo(run: Run) -> str:
     return "kohya-tui undo"
 
 
-def _report(run: Run, request: TagRequest, *, interrupted: bool = False) -> None:
+def _report(run: Run, request: TagRequest, result: TagResult, *, interrupted: bool = False) -> None:
     """The result; raises Exit(1) when it is not whole and nobody interrupted it."""
     from core.runs.model import RunState
     from core.runs.store import observe
-    from core.tagging.results import read_results
 
     run = observe(run.dir)
-    result = read_results(run.dir)
-    failed = [(path, reason.removeprefix(path).lstrip(" :")) for path, reason in result.failed]
+    root = "" if run.spec.workspace is None else f"{run.spec.workspace}/"
+    _emit(result, request, root, run=run.id, state=str(run.status.state))
+    if run.spec.workspace is None and result.tagged and not result.dry_run and not request.json and not interrupted:
+        say(f"To take it back: {_undo(run)}")
+    if interrupted:
+        return
     whole = run.status.state is RunState.FINISHED
+    if not whole:
+        say(f"kohya-tui: {printable(run.status.reason or f'run {run.id} is {run.status.state}')}")
+        say(f"  Its output: kohya-tui log {run.id}")
+    if result.failed or not whole:
+        raise typer.Exit(1)
+
+
+def _emit(result: TagResult, request: TagRequest, root: str, *, run: str | None, state: str) -> None:
+    """What came out, as a document or in lines; paths without `root`."""
+    failed = [(path, reason.removeprefix(path).lstrip(" :")) for path, reason in result.failed]
     document = {
         "images": result.total or 0,
         "tagged": result.tagged,
@@ -185,27 +229,23 @@ def _report(run: Run, request: TagRequest, *, interrupted: bool = False) -> None
         "tags_per_second": result.tags_per_second,
         "limited_by": result.limited_by,
         "model": result.model,
-        "run": run.id,
-        "state": str(run.status.state),
+        "run": run,
+        "state": state,
     }
+    if result.frequencies is not None:
+        document["frequencies"] = dict(result.frequencies)
     if result.dry_run:
         document["changes"] = [
             {"path": change.path, "added": list(change.added), "removed": list(change.removed)}
             for change in result.changes
         ]
-    root = "" if run.spec.workspace is None else f"{run.spec.workspace}/"
-    lines = _summary(result, root)
-    lines += [f"✗ {printable(path.removeprefix(root))}: {printable(reason)}" for path, reason in failed]
-    emit(document, folded(lines), as_json=request.json)
-    if run.spec.workspace is None and result.tagged and not result.dry_run and not request.json and not interrupted:
-        say(f"To take it back: {_undo(run)}")
-    if interrupted:
+    if request.json:
+        emit(document, (), as_json=True)
         return
-    if not whole:
-        say(f"kohya-tui: {printable(run.status.reason or f'run {run.id} is {run.status.state}')}")
-        say(f"  Its output: kohya-tui log {run.id}")
-    if result.failed or not whole:
-        raise typer.Exit(1)
+    lines = [f"{printable(tag)}: {number:,}" for tag, number in (result.frequencies or {}).items()]
+    lines += _summary(result, root)
+    lines += [f"✗ {printable(path.removeprefix(root))}: {printable(reason)}" for path, reason in failed]
+    emit(document, folded(lines), as_json=False)
 
 
 def _summary(result: TagResult, root: str) -> list[str]:

@@ -35,8 +35,7 @@ def join(tags: Sequence[str]) -> str:
 
 def first_line(text: str) -> str:
     """What sd-scripts trains on (train_util.py, `read_caption`); the other lines count with enable_wildcard only."""
-    match = _LINE_END.search(text)
-    return text if match is None else text[: match.start()]
+    return text.partition("\n")[0].partition("\r")[0]
 
 
 def tag_key(tag: str) -> str:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from types import TracebackType
+from types import EllipsisType, TracebackType
 
 from core.dataset import changes as _changes
 from core.dataset.captions import read_bytes
@@ -41,20 +42,41 @@ class OpenGroup:
         self._synced = time.monotonic()
         self._group: EditGroup | None = None
         self._replacer = Replacer()
+        self._is_held = False
 
-    def write(self, path: Path, data: str | bytes | None) -> bool:
+    def write(self, path: Path, data: str | bytes | None, before: bytes | EllipsisType | None = ...) -> bool:
         """Replace the content of a file (text as UTF-8; None removes it). False when it was so already.
 
-        The old content is recorded first. Raises UserError when the file cannot be read or written.
+        The old content is recorded first; `before` is what the caller read of it just now. Raises UserError when the
+        file cannot be read or written, and when it holds something else than `before`.
         """
         after = data.encode("utf-8") if isinstance(data, str) else data
+        if self._is_held:
+            return self._write(path, after, before)
         with hold(self._workspace):
+            return self._write(path, after, before)
+
+    @contextlib.contextmanager
+    def together(self) -> Iterator[None]:
+        """What is written meanwhile is written under one lock, which costs as much as a small file. Keep it short: all
+        others wait.
+        """
+        with hold(self._workspace):
+            self._is_held = True
+            try:
+                yield
+            finally:
+                self._is_held = False
+                self._replacer.forget()
+
+    def _write(self, path: Path, after: bytes | None, before: bytes | EllipsisType | None) -> bool:
+        if before is ...:
             before = read_bytes(path)
-            if before == after:
-                return False
-            if before is None:
-                self._make_missing(path)
-            self._do(Edit(path, before, after))
+        if before == after:
+            return False
+        if before is None:
+            self._make_missing(path)
+        self._do(Edit(path, before, after))
         return True
 
     def added(self, path: Path, like: Path | None = None) -> None:

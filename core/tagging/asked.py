@@ -60,6 +60,11 @@ class Job:
             raise UserError(
                 f"{run_dir / 'spec.json'} describes no tag run", "Start it again: kohya-tui tag DATASET-OR-DIR"
             )
+        return cls.of(spec, run_dir)
+
+    @classmethod
+    def of(cls, spec: dict[str, Any], run_dir: Path) -> Job:
+        """The job of a request's `run_spec`. Raises UserError when there is no image."""
         workspace = Workspace(Path(spec["workspace"])) if spec.get("workspace") else None
         listed = _listed(spec)
         kept = listed

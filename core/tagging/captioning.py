@@ -178,12 +178,12 @@ class Captioner:
             others = self._parts_of(picked.ranked)
         combined = characters + others
         is_plain = picked.chosen is picked.ranked and not characters
-        counted = list(combined) if is_plain else self._parts_of(picked.chosen)
+        counted = combined if is_plain else self._parts_of(picked.chosen)
         if options.drop_overlap:
             general = (labels[index] for index in picked.chosen)
             dropped = overlapped(part for each in general if each.category is Category.GENERAL for part in each.parts)
             combined = [tag for tag in combined if tag not in dropped]
-            counted = [tag for tag in counted if tag not in dropped]
+            counted = combined if is_plain else [tag for tag in counted if tag not in dropped]
         groups = self._groups(picked) if options.debug else ()
         return self.finished(combined, counted, picked, groups)
 
@@ -195,6 +195,9 @@ class Captioner:
     ) -> Tags:
         """With the rating, the quality and the tags that always come first in their places."""
         options, rating = self.options, picked.rating
+        is_same = counted is combined and rating is None and picked.quality is None
+        if counted is combined and not is_same:
+            counted = list(combined)
         if picked.quality is not None:
             _place(combined, picked.quality, options.use_quality_tags, options.use_quality_tags_as_last_tag, True)
         if rating is not None:
@@ -204,8 +207,9 @@ class Captioner:
                 counted.append(rating)
         if not options.sd_compat:
             combined = list(dict.fromkeys(combined))
-            counted = list(dict.fromkeys(counted))
-        return Tags(tuple(self._first_moved(combined)), tuple(counted), groups)
+            counted = combined if is_same else list(dict.fromkeys(counted))
+        found = tuple(counted)
+        return Tags(tuple(self._first_moved(combined)) if self._first else tuple(combined), found, groups)
 
     def _picked(
         self, chosen: Sequence[int], scores: Sequence[float], placed: Mapping[Category, Sequence[float]]

@@ -12,6 +12,8 @@ from typing import Any
 
 TAGGER_FILES = ("model.onnx", "selected_tags.csv")
 """What a repository in WD14 format holds: model file and label file."""
+PIXELS = 1
+"""Part of the key of stored scores: raise it when core.tagging.preprocess makes other pixels of the same file."""
 WHITE = (255, 255, 255)
 
 

@@ -11,6 +11,7 @@ with 143 or 130. A second signal ends at once. Exit status: 0 done, 1 some image
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import sys
 import threading
@@ -37,6 +38,7 @@ def main(argv: list[str]) -> int:
     # file.
     warnings.filterwarnings("ignore", message=".*decompression bomb.*")
     _keep_freed_memory()
+    gc.set_threshold(50_000, 20, 50)  # a run makes thousands of small values for each that is garbage
     stop = Stop()
     stop.install()
     try:
@@ -71,10 +73,10 @@ def run(run_dir: Path, stop: Stop) -> int:
     from core.tagging.results import Results
 
     job = Job.read(run_dir)
-    results, pace = Results(run_dir / "results.jsonl"), Pace()
+    results, pace = Results(run_dir / "results.jsonl", is_counting=bool(job.options.get("frequency_tags"))), Pace()
     with claimed(job.folders):
         _announce(job)
-        Pass(job, results, pace, stop).run()
+        Pass(job, results, pace, stop, say).run()
     results.end(stopped=stop.asked(), pace=pace)
     _conclude(job, results, stop)
     if stop.signal is not None:

@@ -29,12 +29,14 @@ def find_images(folder: Path, *, recursive: bool = False, sd_compat: bool = Fals
         ending = name[dot:] if dot > 0 else ""
         return ending in _SD_EXTENSIONS if sd_compat else ending.lower() in EXTENSIONS
 
-    return sorted(map(Path, _walk(folder, recursive, is_image, set())))
+    return list(_walk(folder, recursive, is_image, set()))
 
 
 @lru_cache(maxsize=1 << 14)  # a run asks four times an image, at 10 microseconds each
 def caption_path(image: Path, extension: str) -> Path:
     """The caption file of an image: its name with `extension` in place of its ending."""
+    if extension == ".txt" and not image.name.startswith("."):
+        return image.with_suffix(extension)  # a third of the cost under Python 3.11
     return Path(os.path.splitext(image)[0] + extension)  # noqa: PTH122 (with_suffix refuses endings such as `_tags.txt`)
 
 
@@ -71,8 +73,12 @@ def last_of_each(images: Sequence[Path], extension: str) -> dict[Path, Path]:
     return {caption_path(image, extension): image for image in images}
 
 
-def _walk(folder: Path, recursive: bool, is_wanted: Callable[[str], bool], seen: set[tuple[int, int]]) -> Iterator[str]:
-    """Files below `folder` with names that are wanted; links to folders are followed once."""
+def _walk(
+    folder: Path, recursive: bool, is_wanted: Callable[[str], bool], seen: set[tuple[int, int]]
+) -> Iterator[Path]:
+    """Files below `folder` with names that are wanted, as a list of paths sorts them; links to folders are followed
+    once.
+    """
     try:
         state = folder.stat()
         if (state.st_dev, state.st_ino) in seen:
@@ -89,12 +95,12 @@ def _walk(folder: Path, recursive: bool, is_wanted: Callable[[str], bool], seen:
             if recursive:
                 yield from _walk(Path(entry.path), recursive, is_wanted, seen)
         elif is_wanted(entry.name):
-            yield entry.path
+            yield folder / entry.name
 
 
 def shared_stems(images: Iterable[Path], extension: str) -> dict[Path, list[Path]]:
     """Caption files that more than one image would write, with those images in order."""
-    groups: dict[Path, list[Path]] = {}
+    groups: dict[str, list[Path]] = {}
     for image in images:
-        groups.setdefault(caption_path(image, extension), []).append(image)
-    return {caption: group for caption, group in groups.items() if len(group) > 1}
+        groups.setdefault(os.path.splitext(image)[0], []).append(image)  # noqa: PTH122 (a Path each costs 6 us)
+    return {caption_path(group[0], extension): group for group in groups.values() if len(group) > 1}

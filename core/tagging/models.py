@@ -25,6 +25,7 @@ from core.tagging.descriptor_files import (
     read_descriptors,
     read_local,
 )
+from core.tagging.descriptors import PIXELS
 from core.tagging.descriptors import TaggerModel as TaggerModel
 from core.tagging.repository_files import PREPROCESS, THRESHOLDS, with_own_facts
 
@@ -153,9 +154,7 @@ def score_key(model: TaggerModel) -> str:
     """
     import hashlib
 
-    from core.tagging.preprocess import VERSION
-
-    digest = hashlib.blake2b(repr((VERSION, replace(model.format, by_probability=False))).encode(), digest_size=12)
+    digest = hashlib.blake2b(repr((PIXELS, replace(model.format, by_probability=False))).encode(), digest_size=12)
     for path in model.paths:
         digest.update(fingerprint(path).encode())
     return digest.hexdigest()

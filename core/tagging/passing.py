@@ -6,13 +6,16 @@ import contextlib
 import json
 import os
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from itertools import islice
 from pathlib import Path
+from types import EllipsisType
 from typing import TYPE_CHECKING, Any
 
 from core.files import read_json, write_atomic
 from core.problems import UserError
-from core.tagging.asked import Job, Stop, say
+from core.tagging.asked import Job, Stop
 from core.tagging.listing import last_of_each
 from core.tagging.options import CaptionOptions, caption_options
 from core.text import count_of
@@ -27,18 +30,20 @@ if TYPE_CHECKING:
     from core.tagging.pace import Pace
     from core.tagging.pipeline import Lane, Tagged
     from core.tagging.recording import Recorder, Stores
-    from core.tagging.results import Results
+    from core.tagging.results import Results, TagResult
     from core.tagging.writing import CaptionTable
 
 _AT_ONCE = 5_000
 """Images whose stored scores are in memory at the same time (about 6 MB)."""
+_TOGETHER = 100
+"""Captions that are written under one lock of the workspace: 20 ms or so, in which nobody else can write."""
 
 
 class Pass:
     """One pass over the images of a job."""
 
-    def __init__(self, job: Job, results: Results, pace: Pace, stop: Stop) -> None:
-        self.job, self.results, self.pace, self.stop = job, results, pace, stop
+    def __init__(self, job: Job, results: Results, pace: Pace, stop: Stop, say: Callable[[str], None]) -> None:
+        self.job, self.results, self.pace, self.stop, self.say = job, results, pace, stop, say
         self.wanted: CaptionOptions = caption_options(job.options)
         self.pause = float(os.environ.get("KOHYA_TUI_DEMO_TAG_SECONDS") or 0)
 
@@ -48,7 +53,7 @@ class Pass:
         from core.tagging.scores import FLOOR
 
         job = self.job
-        models = find_models(job.spec, job.workspace, say)
+        models = find_models(job.spec, job.workspace, self.say)
         captioner, stores = self._captioner(models)
         if job.options.get("from_scores") and captioner.lowest < FLOOR:
             raise UserError(
@@ -75,7 +80,7 @@ class Pass:
                 is_ours = job.workspace is None or target.is_relative_to(job.workspace.root)
                 table.finish(group if is_ours else _Plain())
         if stores.failure:
-            say(f"Warning: the scores are not kept for later ({stores.failure}); the captions are not affected.")
+            self.say(f"Warning: the scores are not kept for later ({stores.failure}); the captions are not affected.")
         recorder.warn(shlex.quote(str(job.spec.get("target"))), can_be_turned=job.workspace is not None)
 
     def _captioner(self, models: list[TaggerModel]) -> tuple[PassCaptioner, Stores]:
@@ -102,7 +107,9 @@ class Pass:
                 thresholds=author_thresholds(model) if self.wanted.author_thresholds else None,
             )
             if captioner.unknown:
-                say(f"Warning: {model.name} knows no tag {', '.join(sorted(captioner.unknown))} (--tag-thresholds).")
+                self.say(
+                    f"Warning: {model.name} knows no tag {', '.join(sorted(captioner.unknown))} (--tag-thresholds)."
+                )
             captioners.append(captioner)
             described.append((key, model, labels))
         return PassCaptioner(captioners, self.wanted.merge), Stores(scores_folder(self.job.workspace), described)
@@ -115,7 +122,6 @@ class Pass:
 
     def _recorder(self, closing: contextlib.ExitStack) -> tuple[Recorder, CaptionTable | None, OpenGroup | None]:
         """Where captions go: into files through the journal, into one file, or nowhere."""
-        from core.dataset.edits import Journal
         from core.tagging.recording import Recorder
         from core.tagging.writing import CaptionFiles, CaptionTable, Nowhere
 
@@ -124,10 +130,12 @@ class Pass:
         if job.options.get("dry_run"):
             writers = last_of_each(list(job.images), job.extension)
             files = CaptionFiles(Nowhere(), options, writers, job.extension, job.policy, trigger)
-            return Recorder(files, self.results, options.caption_separator, say, is_dry=True), None, None
+            return Recorder(files, self.results, options.caption_separator, self.say, is_dry=True), None, None
+        from core.dataset.edits import Journal
+
         # Outside a workspace the images' own folder gets no .kohya-tui: the run's folder keeps the journal.
         journal = Journal(job.workspace or Workspace(job.run_dir))
-        group = closing.enter_context(_begin(job, journal))
+        group = closing.enter_context(_begin(job, journal, self.say))
         output: CaptionFiles | CaptionTable
         table = None
         if job.options.get("output_path"):
@@ -136,7 +144,7 @@ class Pass:
         else:
             writers = last_of_each(list(job.images), job.extension)
             output = CaptionFiles(group, options, writers, job.extension, job.policy, trigger)
-        return Recorder(output, self.results, options.caption_separator, say), table, group
+        return Recorder(output, self.results, options.caption_separator, self.say), table, group
 
     def _from_tables(
         self, images: list[Path], models: list[TaggerModel], captioner: PassCaptioner, recorder: Recorder
@@ -163,20 +171,23 @@ class Pass:
             rest += [image for image in some if image not in common]
             if not here:
                 continue
-            for image, tags in zip(here, captioner.each([table.of(here) for table in known]), strict=True):
-                recorder.tagged(image, tags, is_known=True)
+            pairs = zip(here, captioner.each([table.of(here) for table in known]), strict=True)
+            while group := list(islice(pairs, _TOGETHER if self.pause <= 0 else 1)):
+                with recorder.together():
+                    for image, tags in group:
+                        recorder.tagged(image, tags, is_known=True)
                 if self._is_cut_short() or self.stop.asked():
                     self.results.save()
                     return []
             self.results.save()
         if len(rest) < len(images):
             number = count_of(len(images) - len(rest), "image")
-            say(f"{number} tagged from stored scores: unchanged since the model saw them.")
+            self.say(f"{number} tagged from stored scores: unchanged since the model saw them.")
         return rest
 
     def _without_model(self, images: list[Path], captioner: PassCaptioner, recorder: Recorder, stores: Stores) -> None:
         """`--from-scores` for images that were moved or touched: known by their content, or not at all."""
-        from core.tagging.reading import one_line, read_content
+        from core.tagging.reading import read_content
 
         stores.expect(images)
         for image in images:
@@ -185,7 +196,7 @@ class Pass:
             try:
                 content = read_content(image)[0]
             except UserError as error:
-                recorder.failed(image, one_line(error))
+                recorder.failed(image, error.line)
                 continue
             rows = stores.lookup(content)
             if rows is None:
@@ -215,10 +226,12 @@ class Pass:
         stores.expect(images)
 
         def load() -> list[Lane]:
-            lanes = load_lanes(job.spec, models, say, self._loaded, self.stop.asked)
+            lanes = load_lanes(job.spec, models, self.say, self._loaded, self.stop.asked)
             if options.get("fp16") and not self.stop.asked():
                 floors = [each.thresholds.floors for each in captioner.captioners]
-                tell_flips(lanes[0], models, images, floors, say, device=next(iter(options.get("devices") or ()), None))
+                tell_flips(
+                    lanes[0], models, images, floors, self.say, device=next(iter(options.get("devices") or ()), None)
+                )
             return lanes
 
         self.results.working()
@@ -242,7 +255,7 @@ class Pass:
                     if table is not None:
                         table.flush()
                     for note in self.pace.take_notes():
-                        say(note)
+                        self.say(note)
                     self.results.pace(self.pace)
                     self.results.save()
         except UserError:
@@ -272,14 +285,35 @@ class Pass:
         return self.stop.event.wait(self.pause)
 
 
+def look(spec: dict[str, Any], say: Callable[[str], None]) -> TagResult:
+    """A dry run from stored scores, in the process that asks: nothing is loaded, nothing is written, no run is kept.
+
+    `spec` is the `run_spec` of a request with `dry_run` and `from_scores`. Raises UserError as a run does.
+    """
+    from core.tagging.claim import claimed
+    from core.tagging.pace import Pace
+    from core.tagging.results import Results
+
+    # Before numpy is imported: the threads of its matrix products are of no use here, and start with it.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    job = Job.of(spec, Path())
+    results = Results(None, is_counting=bool(job.options.get("frequency_tags")))
+    with claimed(job.folders):
+        Pass(job, results, Pace(), Stop(), say).run()
+    return results.so_far()
+
+
 class _Plain:
     """For an output file outside of the workspace: a journal that could write there could write anywhere."""
 
-    def write(self, path: Path, data: bytes | str) -> None:
+    def write(self, path: Path, data: bytes | str, before: bytes | EllipsisType | None = ...) -> None:
         write_atomic(path, data)
 
+    def together(self) -> AbstractContextManager[None]:
+        return nullcontext()
 
-def _begin(job: Job, journal: Journal) -> OpenGroup:
+
+def _begin(job: Job, journal: Journal, say: Callable[[str], None]) -> OpenGroup:
     """The group of the run: when it was killed before, the same one again, so that one undo takes back both."""
     for left in _killed(job):
         group = journal.resume(left)

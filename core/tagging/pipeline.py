@@ -18,7 +18,7 @@ from pathlib import Path
 
 from core.problems import UserError
 from core.tagging.pace import Pace
-from core.tagging.reading import MemoryGate, ModelInput, Picture, Rows, Stopped, one_line, read_picture
+from core.tagging.reading import MemoryGate, ModelInput, Picture, Rows, Stopped, read_picture
 from core.tagging.session import Staged, TaggerSession
 
 Lane = Sequence[TaggerSession]
@@ -378,7 +378,7 @@ class _Pass:
             self._alive = [each for each in self._alive if each is not lane]
             if self._alive and isinstance(error, UserError):
                 if len(self._alive) < was_alive:  # it may fail twice: with one batch running and one laid ready
-                    self.pace.notes.append(f"{one_line(error)} The other GPUs go on.")
+                    self.pace.notes.append(f"{error.line} The other GPUs go on.")
                     self.pace.lanes = len(self._alive)
                 return
         self._fail(error)

@@ -21,8 +21,6 @@ from core.tagging.area import shrink_to_square
 from core.tagging.descriptors import WHITE, InputFormat
 from core.tagging.fast import decode_fast
 
-VERSION = 1
-"""Part of the key of stored scores: raise it when the same file gives other pixels."""
 _NEEDS_NEWER = frozenset({".avif", ".jxl", ".heic"})
 """Real images that a given Pillow may not know."""
 _ORIENTATION = 0x0112

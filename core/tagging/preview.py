@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 LIMIT = 100_000
 """More images than this are not previewed: each takes about 5 kB of memory for as long as the preview is kept."""
+
+
+_MOST_PARTS = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +125,16 @@ class Preview:
         return sorted(set((codes // width).tolist()))
 
 
-_known_key = lru_cache(1 << 16)(tag_key)  # a dataset says the same few thousand tags again and again
+class _Keys(dict[str, str]):
+    """`tag_key` of every part of a caption that was seen: a dataset says the same few thousand tags again and again."""
+
+    def __missing__(self, part: str) -> str:
+        if len(self) >= _MOST_PARTS:
+            self.clear()
+        return self.setdefault(part, sys.intern(tag_key(part)))
+
+
+_keys = _Keys()
 
 
 def diff(old: str, new: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -131,17 +143,16 @@ def diff(old: str, new: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
     Case, underscores, order and repetitions do not count, and only the first line does, as in `Preview`.
     """
     before, after = first_line(old).split(","), first_line(new).split(",")
-    return _further(after, before), _further(before, after)
+    known, wanted = list(map(_keys.__getitem__, before)), list(map(_keys.__getitem__, after))
+    has, gets = {"", *known}, {"", *wanted}
+    return _only(after, wanted, gets - has), _only(before, known, has - gets)
 
 
-def _further(parts: Sequence[str], known: Sequence[str]) -> tuple[str, ...]:
-    """The tags in `parts` that are not in `known`. Nearly all are there letter by letter, which is quickly seen."""
-    spelled = set(known)
-    others = [part for part in parts if part not in spelled]
-    if not others:
+def _only(parts: Sequence[str], keys: Sequence[str], which: set[str]) -> tuple[str, ...]:
+    """Those of `parts` whose keys are `which`, each once."""
+    if not which:
         return ()
-    keys = {"", *map(_known_key, spelled)}
-    return tuple({key: part.strip() for part in others if (key := _known_key(part)) not in keys}.values())
+    return tuple({key: part.strip() for part, key in zip(parts, keys, strict=True) if key in which}.values())
 
 
 def open_preview(

@@ -90,11 +90,6 @@ class Stopped(Exception):
     """Raised by the `inputs` of `read_picture`: the pass is over, nobody waits for this picture."""
 
 
-def one_line(error: UserError) -> str:
-    """The sentence and its remedy behind each other, as a log shows them."""
-    return error.message if error.hint is None else f"{error.message}. {error.hint}"
-
-
 def read_content(path: Path) -> tuple[str, bytes | None, int]:
     """The name of a file's content (`scores.content_of`), its bytes (None for a large one, which is not kept in
     memory), and its size.
@@ -149,7 +144,7 @@ def read_picture(
     except Stopped:
         raise
     except UserError as error:
-        return Picture(path, content, length, error=one_line(error))
+        return Picture(path, content, length, error=error.line)
     except Exception as error:  # a broken file may raise anything in Pillow's decoders; the run goes on
         reason = f"{path} cannot be read: {type(error).__name__}: {error}"
         return Picture(path, content, length, error=reason)

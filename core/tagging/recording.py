@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -108,13 +109,11 @@ class Recorder:
 
     def tagged(self, path: Path, tags: Tags, size: tuple[int, int] | None = None, *, is_known: bool = False) -> None:
         """Write the caption of one image. Raises UserError after several failed writes one after another."""
-        from core.tagging.reading import one_line
-
         try:
             written = self._output.write(path, tags.tags, size)
         except UserError as error:
             self._failed_writes += 1
-            self.failed(path, one_line(error))
+            self.failed(path, error.line)
             if self._failed_writes < _GIVES_UP_AFTER:
                 return
             with contextlib.suppress(UserError):
@@ -124,9 +123,14 @@ class Recorder:
         self._failed_writes = 0
         change = _change(path, written) if self._is_dry else None
         self._results.tagged(path, tags, is_known=is_known, change=change)
-        self._split_up.update(tag for tag in tags.tags if self._splitter in tag)
+        if self._splitter in "\0".join(tags.tags):
+            self._split_up.update(tag for tag in tags.tags if self._splitter in tag)
         for kind, words in tags.groups:
             self._say(f"{path.name}: {kind}: {', '.join(words)}")
+
+    def together(self) -> AbstractContextManager[None]:
+        """For many images one after another: one lock for all."""
+        return self._output.together()
 
     def turned(self, path: Path) -> None:
         """Viewers turn this image; the trainer does not."""

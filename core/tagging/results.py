@@ -12,6 +12,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Mapping
 from dataclasses import dataclass
+from json.encoder import encode_basestring_ascii as _quoted
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,8 +44,10 @@ class Results:
     `started`. May be used from two threads.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path | None, *, is_counting: bool = False) -> None:
+        """`path` of None: no file, only what `so_far` tells. `is_counting`: `frequencies` are wanted."""
         self._path = path
+        self._is_counting = is_counting
         self._lines: list[str] = []
         self._lock = threading.Lock()
         self._begun = time.monotonic()
@@ -54,6 +57,7 @@ class Results:
         self.count = 0
         self.known = 0
         self.tags = 0
+        self._changes: list[CaptionChange] = []
         self.failures: list[tuple[Path, str]] = []
         self.frequencies: Counter[str] = Counter()
         self.limited_by: str | None = None
@@ -82,13 +86,21 @@ class Results:
         self.count += 1
         self.known += is_known
         self.tags += len(tags.tags)
-        self.frequencies.update(tags.counted)
-        line: dict[str, Any] = {"path": str(path), "tags": len(tags.tags), "seconds": self._elapsed()}
+        if self._is_counting:
+            self.frequencies.update(tags.counted)
+        if self._path is None:
+            if change is not None and (change.added or change.removed):
+                self._changes.append(change)
+            return
+        # Written out by hand: json.dumps costs as much as the caption did when its scores are stored.
+        parts = [f'{{"path": {_quoted(str(path))}, "tags": {len(tags.tags)}, "seconds": {self._elapsed()}']
         if is_known:
-            line["known"] = True
+            parts.append(', "known": true')
         if change is not None:
-            line |= {"added": change.added, "removed": change.removed}
-        self._add(line)
+            parts.append(f', "added": {json.dumps(change.added)}, "removed": {json.dumps(change.removed)}')
+        parts.append("}\n")
+        with self._lock:
+            self._lines.append("".join(parts))
 
     def failed(self, path: Path, reason: str) -> None:
         """One image has none, and why."""
@@ -138,13 +150,29 @@ class Results:
             "limited_by": self.limited_by,
             "seconds": self._elapsed(),
         }
+        if self._is_counting:
+            line["frequencies"] = dict(self.frequencies.most_common())
         self._add(line | ({"stopped": True} if stopped else {}))
         self.save()
+
+    def so_far(self) -> TagResult:
+        """What a reader of the file would find; of a pass without a file, which has no pace."""
+        return TagResult(
+            total=self._head.get("total"),
+            tagged=self.count,
+            failed=tuple((str(path), reason) for path, reason in self.failures),
+            skipped=self._head.get("skipped", 0),
+            model=self._head.get("model"),
+            known=self.known,
+            dry_run=bool(self._head.get("dry_run")),
+            changes=tuple(self._changes),
+            frequencies=dict(self.frequencies.most_common()) if self._is_counting else None,
+        )
 
     def save(self) -> None:
         """Append the lines since the last call in one write. Raises UserError when the disk is full."""
         with self._lock:
-            if not self._lines:
+            if not self._lines or self._path is None:
                 return
             data = memoryview("".join(self._lines).encode("ascii"))
             try:
@@ -199,6 +227,8 @@ class TagResult:
     """Of a dry run: the captions that would get other tags."""
     group: str | None = None
     """The journal's group of the pass; None for a dry run."""
+    frequencies: Mapping[str, int] | None = None
+    """How often each tag came, the most frequent first, where the run was asked to count."""
 
     @property
     def count(self) -> int:
@@ -276,6 +306,7 @@ class ResultsReader:
             dry_run=bool(self._head.get("dry_run")),
             changes=tuple(self._changes),
             group=_text(self._head.get("group")),
+            frequencies=counts if isinstance(counts := self._end.get("frequencies"), dict) else None,
         )
 
     def _line(self, text: bytes) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import EllipsisType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -314,8 +315,11 @@ class _Recorder:
     def __init__(self) -> None:
         self.texts: dict[Path, str] = {}
 
-    def write(self, path: Path, data: bytes | str) -> None:
+    def write(self, path: Path, data: bytes | str, before: bytes | EllipsisType | None = ...) -> None:
         self.texts[path] = data if isinstance(data, str) else data.decode("utf-8")
+
+    def together(self) -> contextlib.AbstractContextManager[None]:
+        return contextlib.nullcontext()
 
 
 def _read(path: Path) -> tuple[str, bool]:

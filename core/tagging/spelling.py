@@ -52,7 +52,11 @@ def rewrite(
     undesired = {fold(tag) for tag in split_list(options.undesired_tags, options.caption_separator)}
     replacements = {fold(source): target for source, target in parse_replacements(options.tag_replacement)}
     result = []
+    is_any_kept = not (undesired or replacements or blacklisted)
     for name, category in zip(labels.names, labels.categories, strict=True):
+        if is_any_kept and name and not (options.character_tag_expand and category is Category.CHARACTER):
+            result.append(Label(category, (_without_underscores(name) if options.remove_underscore else name,)))
+            continue
         whole = replacements.get(fold(name))
         if whole is not None:
             parts: Iterable[str] = (whole,)

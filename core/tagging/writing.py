@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from types import EllipsisType
 from typing import Protocol
 
 from core.dataset.captions import decode, read_bytes, tag_key, trigger_tags
@@ -16,16 +18,24 @@ from core.tagging.options import APPENDING, CaptionOptions
 class Group(Protocol):
     """What is needed of an open group of the journal (core.dataset.edits.OpenGroup)."""
 
-    def write(self, path: Path, data: bytes | str) -> object:
-        """Record and replace one file."""
+    def write(self, path: Path, data: bytes | str, before: bytes | EllipsisType | None = ...) -> object:
+        """Record and replace one file; `before` is what was read of it just now."""
+        ...
+
+    def together(self) -> AbstractContextManager[None]:
+        """For many writes one after another."""
         ...
 
 
 class Nowhere:
     """Stands in for a group of the journal in a dry run."""
 
-    def write(self, path: Path, data: bytes | str) -> None:
+    def write(self, path: Path, data: bytes | str, before: bytes | EllipsisType | None = ...) -> None:
         """Write nothing."""
+
+    def together(self) -> AbstractContextManager[None]:
+        """Lock nothing."""
+        return nullcontext()
 
 
 class CaptionFiles:
@@ -42,7 +52,8 @@ class CaptionFiles:
     ) -> None:
         self._group = group
         self._options = options
-        self._writers = writers
+        self._own = {image: caption for caption, image in writers.items()}
+        """The caption of each image that writes one: of several with one stem it is the last."""
         self._extension = extension
         self._appends = policy in APPENDING  # a trigger word that stands there stays
         self._trigger = trigger
@@ -52,18 +63,24 @@ class CaptionFiles:
 
         Raises UserError when the file cannot be written, or appended to (not UTF-8): it stays as it is then.
         """
-        path = caption_path(image, self._extension)
-        # Another image of the same stem comes later and writes this file; sd-scripts appends the tags of both.
-        if self._writers[path] != image and not (self._appends and self._options.sd_compat):
-            return None
+        path = self._own.get(image)
+        if path is None:  # sd-scripts appends the tags of both
+            if not (self._appends and self._options.sd_compat):
+                return None
+            path = caption_path(image, self._extension)
         old = read_bytes(path)
         if self._appends and old:
             tags = merge_existing(decode(old, path), tags, self._options)
         text = self._options.caption_separator.join(with_trigger(tags, self._trigger)) + "\n"
-        if text.encode() == old:
+        data = text.encode()
+        if data == old:
             return None
-        self._group.write(path, text)
+        self._group.write(path, data, old)
         return old or b"", text
+
+    def together(self) -> AbstractContextManager[None]:
+        """For many images one after another (OpenGroup.together)."""
+        return self._group.together()
 
 
 class CaptionTable:
@@ -87,6 +104,10 @@ class CaptionTable:
         caption = self._options.caption_separator.join(with_trigger(tags, self._trigger))
         entry = {"image_path": self._names[image], "caption": caption, "image_size": list(size or ())}
         self._rows.write(json.dumps(entry) + "\n")
+
+    def together(self) -> AbstractContextManager[None]:
+        """For many images one after another: nothing is locked here."""
+        return nullcontext()
 
     def flush(self) -> None:
         self._rows.flush()

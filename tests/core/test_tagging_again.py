@@ -388,3 +388,29 @@ def test_a_log_that_cannot_be_written_costs_no_caption(workspace: Workspace, sub
         command = [sys.executable, "-P", "-m", "core.tagging.job", str(tmp_path / "1")]
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, timeout=60, check=False)
     assert done.returncode == 0 and done.stderr == b"" and len(texts(subset)) == len(SOME)
+
+
+def test_a_dry_run_from_scores_keeps_no_run(cli: Cli, demo: Workspace) -> None:
+    """Nothing is loaded and nothing changes, so nothing is detached: the same answer as that of a dry run that is."""
+    cli("tag", "mika", "--json")
+    before = sorted(path.name for path in demo.runs.iterdir())
+    quick = cli("tag", "mika", "--thresh", "0.02", "--from-scores", "--dry-run", "--json").json
+    assert sorted(path.name for path in demo.runs.iterdir()) == before and quick["run"] is None
+    assert quick["tagged"] == quick["known"] == 12 and quick["changes"]
+    detached = cli("tag", "mika", "--thresh", "0.02", "--dry-run", "--json").json
+    assert detached["changes"] == quick["changes"] and detached["run"]
+    shutil.copyfile(GOOD / "double_896.jpg", demo.train_data / "mika" / "10_mika" / "new.jpg")
+    answer = cli("tag", "mika", "--from-scores", "--dry-run", "--json", code=1).json
+    assert [Path(item["path"]).name for item in answer["failed"]] == ["new.jpg"]
+
+
+def test_the_command_tells_frequencies_and_warnings(cli: Cli, demo: Workspace) -> None:
+    """`--frequency_tags` lists how often each tag came, the most frequent first; warnings of the run are told."""
+    shutil.copyfile(GOOD / "exif_orient6.jpg", demo.train_data / "mika" / "10_mika" / "turned.jpg")
+    answer = cli("tag", "mika", "--frequency_tags")
+    counts = [line.rpartition(": ") for line in answer.lines if line.rpartition(": ")[2].isdecimal()]
+    assert ("1girl", ": ", "13") in counts
+    numbers = [int(number) for _, _, number in counts]
+    assert numbers == sorted(numbers, reverse=True)
+    assert "turned.jpg" in answer.err and "kohya-tui" in answer.err and "upright" in answer.err
+    assert cli("tag", "mika", "--frequency_tags", "--json").json["frequencies"]["1girl"] == 13

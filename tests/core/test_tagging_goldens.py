@@ -31,7 +31,7 @@ def captions_of(case: dict[str, Any], request: TagRequest, score: Callable[..., 
     session, scores = score(case["model"], images, options.sd_compat)
     captioner = Captioner(session.labels, options, by_probability=session.model.format.by_probability)
     writers = last_of_each(images, request.caption_extension)
-    results = Results(Path(os.devnull))
+    results = Results(Path(os.devnull), is_counting=True)
     written = {}
     for image in images:
         tags = captioner.tags(scores[image])

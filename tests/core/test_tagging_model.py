@@ -183,7 +183,7 @@ except UserError as error:
 """
     done = subprocess.run([sys.executable, "-P", "-c", program], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
-    assert "onnxruntime is not installed" in done.stdout and "-m pip install 'kohya-tui[" in done.stdout
+    assert "onnxruntime is not installed" in done.stdout and "pip install " in done.stdout
 
 
 def test_reading_options_and_models_imports_nothing_heavy() -> None:

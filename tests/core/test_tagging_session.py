@@ -177,6 +177,8 @@ def test_a_fallback_to_the_cpu_names_the_command_that_repairs_it(
 ) -> None:
     """Which wheel is wrong, and the exact line that puts it right, for the CUDA that this driver can do."""
     monkeypatch.setattr(providers, "driver_version", lambda: driver)
+    with_pip = {"install": "python -m pip install", "uninstall": "python -m pip uninstall -y"}
+    monkeypatch.setattr(providers, "pip", with_pip.__getitem__)  # this environment may be one without
     monkeypatch.setattr(providers, "installed_wheels", lambda: wheels)
     runtime = Runtime("CPUExecutionProvider", *(["CUDAExecutionProvider"] if available else []))
     sentence = providers.why_not_cuda(runtime, asked=False, failed=failed) or ""
