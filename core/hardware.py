@@ -47,6 +47,8 @@ class GpuSnapshot:
     power_limit: float | None = None
     fan: int | None = None
     processes: tuple[GpuProcess, ...] = ()
+    capability: tuple[int, int] | None = None
+    """CUDA compute capability: (8, 9) is Ada."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,7 +200,12 @@ def _gpu(pynvml: Any, index: int, handle: Any) -> GpuSnapshot:
         power_limit=None if limit is None else limit / 1000,
         fan=ask("nvmlDeviceGetFanSpeed"),
         processes=_processes(ask),
+        capability=_pair(ask("nvmlDeviceGetCudaComputeCapability")),
     )
+
+
+def _pair(value: Any) -> tuple[int, int] | None:
+    return (int(value[0]), int(value[1])) if value is not None else None
 
 
 def _processes(ask: Callable[..., Any]) -> tuple[GpuProcess, ...]:

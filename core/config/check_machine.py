@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from core.config.base_models import SCRIPTS, USUAL, list_models
 from core.config.check_options import TRAIN, error, info, warning
+from core.config.environment import Environment, attention_package, check_bf16, check_torch
 from core.config.plan import Plan
 from core.config.resolved import model_of
 from core.files import natural_key
@@ -210,11 +211,15 @@ def _prompt_lines(prompts: str, script: str) -> Iterator[Problem]:
             yield info("KT316", where, "has no seed: epochs cannot be compared", "Add --d 42 to it.")
 
 
-def check_packages(train: Mapping[str, Any], settings: Settings) -> Iterator[Problem]:
-    """Packages that the config needs in the trainer's Python; only looked for, nothing is started."""
+def check_packages(train: Mapping[str, Any], settings: Settings, found: Environment | None) -> Iterator[Problem]:
+    """Packages that the config needs in the trainer's Python: as it answered, else only looked for on disk."""
     if settings.trainer == "demo":
         return
-    needed = list(_needed_packages(train))
+    needed = list(needed_packages(train))
+    if found is not None and found.problem is None:
+        for key, module, package in needed:
+            yield from _asked(key, module, package, found)
+        return
     folder = site_packages(settings)
     for key, module, package in needed:
         if folder is not None and _is_there(folder, module, settings):
@@ -233,7 +238,29 @@ def check_packages(train: Mapping[str, Any], settings: Settings) -> Iterator[Pro
             yield warning(code, f"{TRAIN}: {key}", message, hint, fixable=key == "xformers")
 
 
-def _needed_packages(train: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+def modules_of(train: Mapping[str, Any]) -> frozenset[str]:
+    """The modules that sd-scripts imports for this config beside its own."""
+    return frozenset(module for _, module, _ in needed_packages(train))
+
+
+def _asked(key: str, module: str, package: str, found: Environment) -> Iterator[Problem]:
+    answer = found.packages.get(module)
+    if answer is None or answer.works:
+        return
+    code = "KT403" if key == "xformers" else "KT404"
+    instead = _INSTEAD.get(key, f"Or remove {key}.")
+    if answer.error is None:
+        message = f"needs the package {package}, which is not in {found.python}"
+        hint = f"Install it there: {found.python} -m pip install {package}. {instead}"
+    else:
+        message = f"needs {package}, and {found.python} cannot import it: {printable(answer.error)}"
+        hint = f"Install it anew, for this torch ({found.torch or 'which is not there either'}). {instead}"
+    if key == "xformers":
+        hint = "Set sdpa = true instead and remove xformers: the same speed without a package."
+    yield error(code, f"{TRAIN}: {key}", message, hint, fixable=key == "xformers")
+
+
+def needed_packages(train: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
     """(option, module, package) of what sd-scripts imports for this config and does not bring itself."""
     if train.get("xformers") is True:
         yield "xformers", "xformers", "xformers"
@@ -252,6 +279,8 @@ def _needed_packages(train: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]
         yield "network_module", "lycoris", "lycoris-lora"
     if train.get("log_with") in ("wandb", "all"):
         yield "log_with", "wandb", "wandb"
+    if (attention := attention_package(train)) is not None:
+        yield attention
 
 
 def _is_there(folder: Path, module: str, settings: Settings) -> bool:
@@ -309,6 +338,7 @@ def check_gpus(
     live_runs: Sequence[LiveRun],
     gpus: GpuReading | None,
     gpu: str | None = None,
+    found: Environment | None = None,
 ) -> Iterator[Problem]:
     """Other runs, unless each has a GPU of its own, and what the GPUs can do; nothing of that without a reading."""
     train = config.effective()
@@ -330,7 +360,11 @@ def check_gpus(
             hint = "The training will run on the CPU, very slowly."
         yield warning("KT406", f"{TRAIN}: mixed_precision", message, hint)
         return
-    old = [gpu.name for gpu in gpus.gpus if gpu.name and _OLD_GPUS.search(gpu.name)]
-    if precision == "bf16" and len(old) == len(gpus.gpus):
+    chosen = tuple(each for each in gpus.gpus if gpu is None or str(each.index) in re.split(r"\D+", gpu)) or gpus.gpus
+    yield from check_bf16(train, chosen)
+    if found is not None:
+        yield from check_torch(train, found, chosen)
+    old = [each.name for each in chosen if each.capability is None and each.name and _OLD_GPUS.search(each.name)]
+    if precision == "bf16" and len(old) == len(chosen):
         message = f"{printable(old[0] or '')} has no bf16"
         yield warning("KT408", f"{TRAIN}: mixed_precision", message, 'Set mixed_precision = "fp16".', fixable=True)

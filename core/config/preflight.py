@@ -24,6 +24,7 @@ from core.config.check_numbers import check_numbers
 from core.config.check_options import check_files, check_options, named, warning
 from core.config.check_pictures import check_advice, check_division
 from core.config.check_training import check_training
+from core.config.environment import Environment
 from core.config.plan import Plan, plan, unread
 from core.config.resolved import is_script_sure, resolve, script_of
 from core.config.secrets import check_secrets
@@ -62,14 +63,16 @@ def check(
     *,
     gpu: str | None = None,
     survey: Survey | None = None,
+    environment: Environment | None = None,
 ) -> list[Problem]:
     """Everything that can be told before a run of `config`, errors first.
 
     Reads the pictures' headers and the captions that changed since the last check; `survey`, when the plan was made
-    with it, saves looking for changes once more. `planned` saves counting.
+    with it, saves looking for changes once more. `planned` saves counting. `environment` is what the trainer's Python
+    answered; without it packages are only looked for on disk.
     """
     survey = survey or Survey()
-    found = _check(config, workspace, settings, live_runs, gpus, planned, gpu, survey)
+    found = _check(config, workspace, settings, live_runs, gpus, planned, gpu, survey, environment)
     if settings.trainer == "demo":
         found = (problem for problem in found if problem.code not in NOT_FOR_THE_DEMO)
     problems = _sorted(named(problem, config, workspace) for problem in found)
@@ -111,6 +114,7 @@ def _check(
     planned: Plan | None,
     gpu: str | None,
     survey: Survey,
+    environment: Environment | None,
 ) -> Iterator[Problem]:
     yield from check_files(config)
     script = script_of(config, workspace)
@@ -122,8 +126,8 @@ def _check(
         yield from check_secrets(config)
         yield from check_models(config, workspace, script, settings)
         yield from check_sampling(config, workspace, script)
-        yield from check_packages(train, settings)
-        yield from check_gpus(config, settings, live_runs, gpus, gpu)
+        yield from check_packages(train, settings, environment)
+        yield from check_gpus(config, settings, live_runs, gpus, gpu, environment)
     if "dataset" in config.broken:
         return
     yield from check_dataset_file(config, workspace, script)

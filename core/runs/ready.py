@@ -5,11 +5,11 @@ from __future__ import annotations
 import shlex
 from typing import TYPE_CHECKING
 
-from core.config.check_machine import LiveRun
+from core.config.check_machine import LiveRun, modules_of
 from core.config.preflight import check
 from core.hardware import read_gpus
 from core.problems import Problem, Severity, UserError
-from core.runs import slots
+from core.runs import probe, slots
 from core.runs.model import RunKind
 from core.runs.store import list_runs
 from core.runs.trainer import check_trainer
@@ -39,10 +39,14 @@ def check_start(
     that were chosen. A `queued` run minds no other.
     """
     reading = read_gpus()
-    if queued:
-        found = check(config, workspace, settings, [], reading, planned, gpu=gpu, survey=survey)
-        return [*check_trainer(settings), *found]
     found = list(check_trainer(settings))
+    environment = None
+    if settings.trainer != "demo" and not found:
+        environment = probe.probe(settings, modules_of(config.effective()))
+        found += probe.problems_of(environment)
+    if queued:
+        more = check(config, workspace, settings, [], reading, planned, gpu=gpu, survey=survey, environment=environment)
+        return [*found, *more]
     taken: set[str] = set()
     if settings.trainer != "demo":
         for problem in check_taken(gpu, reading, config.name):
@@ -50,7 +54,8 @@ def check_start(
             taken.add(problem.where)
     trainings = [run for run in list_runs(workspace) if run.live and run.spec.kind is RunKind.TRAIN]
     live = [LiveRun(run.id, run.spec.config, run.gpu) for run in trainings if run.id not in taken]
-    return [*found, *check(config, workspace, settings, live, reading, planned, gpu=gpu, survey=survey)]
+    more = check(config, workspace, settings, live, reading, planned, gpu=gpu, survey=survey, environment=environment)
+    return [*found, *more]
 
 
 def check_taken(gpu: str | None, reading: GpuReading, config: str) -> list[Problem]:

@@ -230,13 +230,21 @@ def texts_of(config: Config) -> Texts:
 def check(config: Config, workspace: Workspace, settings: Settings) -> Findings:
     """Plan and problems of a copy; takes a while: on a thread."""
     from core.config import preflight
+    from core.config.check_machine import modules_of
     from core.config.plan import plan
     from core.config.resolved import script_of
     from core.config.survey import Survey
+    from core.runs import probe
 
     survey = Survey()
     planned = plan(config, workspace, survey=survey) if not config.broken else None
-    problems = tuple(preflight.check(config, workspace, settings, planned=planned, survey=survey))
+    modules = modules_of(config.effective())
+    environment = probe.remembered(settings, modules)
+    if environment is None:  # the next check will know
+        probe.begin(settings, modules)
+    problems = tuple(
+        preflight.check(config, workspace, settings, planned=planned, survey=survey, environment=environment)
+    )
     return Findings(planned, problems, script_of(config, workspace))
 
 
