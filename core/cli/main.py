@@ -40,6 +40,7 @@ ORDER = (
         "stop",
         "metrics",
         "checkpoints",
+        "lora",
         "notify",
     ),
     *("help", "gpu"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -24,6 +25,7 @@ def register(app: typer.Typer) -> None:
     """Add `models` and, below it, `base`."""
     app.add_typer(models_app, name="models", rich_help_panel="Dataset")
     models_app.add_typer(base_app, name="base")
+    app.command("lora", rich_help_panel="Config and training")(lora)
 
 
 @models_app.callback(invoke_without_command=True)
@@ -127,6 +129,20 @@ def download_base(
     path = workspace.models / file
     document = {"paths": [str(path)]}
     emit(document, [printable(workspace.key_of(path))], as_json=json_)
+
+
+def lora(
+    context: typer.Context,
+    file: Annotated[Path, typer.Argument(help="A LoRA, .safetensors.", show_default=False)],
+    tags: Annotated[int, typer.Option(help="How many of its tags are shown.")] = 20,
+    json_: JsonFlag = False,
+) -> None:
+    """What a LoRA file tells of itself: its network, and how and on what it was trained."""
+    from core.config.lora_about import about
+
+    place_of(context)
+    found = about(file)
+    emit(found.as_json(), folded([printable(line) for line in found.lines(max(tags, 0))]), as_json=json_)
 
 
 def _thresholds(model: TaggerModel) -> str:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import struct
+import zipfile
+import zlib
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -120,7 +123,7 @@ USUAL: tuple[UsualModel, ...] = (
 
 
 def list_models(workspace: Workspace, settings: Settings | None = None) -> list[BaseModel]:
-    """Every .safetensors and .ckpt below `models/`, and every diffusers folder, in natural order.
+    """Every .safetensors, .sft and .ckpt below `models/`, and every diffusers folder, in natural order.
 
     LoRAs, VAEs and text encoders are listed too, with what they are as architecture: `SCRIPTS` tells base models.
     """
@@ -133,9 +136,8 @@ def inspect(path: Path) -> BaseModel:
         return _diffusers(path)
     try:
         size = path.stat().st_size
-        if path.suffix != ".safetensors":
-            problem = "a .ckpt can run code when it is opened: it is not looked into" if size else "the file is empty"
-            return BaseModel(path, size, None, None, None, problem)
+        if path.suffix not in {".safetensors", ".sft"}:
+            return _pickled(path, size)
         header = read_header(path, size)
     except OSError as error:
         return BaseModel(path, 0, None, None, None, f"cannot be read: {error.strerror or error}")
@@ -144,7 +146,7 @@ def inspect(path: Path) -> BaseModel:
     metadata = header.pop("__metadata__", None)
     metadata = metadata if isinstance(metadata, dict) else {}
     architecture = architecture_of(header, metadata)
-    return BaseModel(path, size, architecture, _prediction(header, metadata, architecture), _precision(header))
+    return BaseModel(path, size, architecture, _prediction(header, metadata, architecture), precision_of(header))
 
 
 def read_header(path: Path, size: int | None = None) -> dict[str, Any]:
@@ -178,12 +180,14 @@ def architecture_of(keys: Mapping[str, Any], metadata: Mapping[str, Any]) -> str
         return "demo"
     names = {name.removeprefix("model.diffusion_model.").removeprefix("net.") for name in keys}
     starts = {name.split(".", 1)[0] for name in names}
-    if any(name.startswith(("lora_unet_", "lora_te", "lora_transformer")) for name in names):
+    if any(name.startswith(_LORA_STARTS) or name.endswith(_LORA_ENDS) for name in names):
         return "LoRA"
     if "double_blocks" in starts:
         if any(name.startswith("byt5_in.") for name in names):
             return "HunyuanImage 2.1"
         return "Chroma" if "distilled_guidance_layer" in starts else "FLUX.1"
+    if {"transformer_blocks", "single_transformer_blocks"} <= starts:
+        return "FLUX.1"  # named as diffusers does
     if "joint_blocks" in starts:
         return "SD3"
     if "llm_adapter" in starts or {"x_embedder", "blocks", "t_embedding_norm"} <= starts:
@@ -194,12 +198,83 @@ def architecture_of(keys: Mapping[str, Any], metadata: Mapping[str, Any]) -> str
         return "SDXL"
     if "input_blocks" in starts:
         width = next((_shape(keys[name])[-1] for name in keys if name.endswith("attn2.to_k.weight")), None)
+        if width == 0:  # a .ckpt, whose shapes are not read
+            return "SD2" if any(name.startswith("cond_stage_model.model.") for name in names) else "SD1.5"
         return {768: "SD1.5", 1024: "SD2", 2048: "SDXL"}.get(width or 0)
-    if starts & {"first_stage_model", "decoder", "encoder"} and any("decoder." in name for name in names):
+    return part_of(keys, starts)
+
+
+_LORA_STARTS = ("lora_unet_", "lora_te", "lora_transformer")
+_LORA_ENDS = (
+    *(".lora_down.weight", ".lora_up.weight", ".lora_A.weight", ".lora_B.weight"),
+    *(".hada_w1_a", ".lokr_w1", ".lokr_w1_a", ".oft_blocks", ".oft_diag", ".dora_scale"),
+)
+_T5_WIDTHS = {4096: "T5-XXL", 1472: "ByT5"}
+_LLM_WIDTHS = {2304: "Gemma 2"}
+PARTS: frozenset[str] = frozenset(
+    {"VAE", "CLIP-L", "CLIP-G", "T5-XXL", "ByT5", "Gemma 2", "Qwen3", "Qwen2.5-VL", "text encoder"}
+)
+"""What `architecture_of` calls files that stand beside a base model."""
+
+
+def part_of(keys: Mapping[str, Any], starts: Collection[str]) -> str | None:
+    """Which VAE or text encoder these tensors are, by their names and widths; None for neither."""
+    if "text_model" in starts or any(name.startswith("transformer.text_model.") for name in keys):
+        width = _width(keys, "encoder.layers.0.self_attn.q_proj.weight")
+        return {768: "CLIP-L", 1280: "CLIP-G"}.get(width, "text encoder")
+    if "shared" in starts or any(name.startswith("encoder.block.") for name in keys):
+        width = _width(keys, "encoder.block.0.layer.0.SelfAttention.q.weight") or _width(keys, "shared.weight")
+        return _T5_WIDTHS.get(width, "text encoder")
+    if any(name.endswith("layers.0.self_attn.q_proj.weight") for name in keys):
+        if any(".visual." in f".{name}" for name in keys):
+            return "Qwen2.5-VL"
+        if any(name.endswith("layers.0.self_attn.q_norm.weight") for name in keys):
+            return "Qwen3"
+        return _LLM_WIDTHS.get(_width(keys, "layers.0.self_attn.q_proj.weight"), "text encoder")
+    if {*starts} & {"first_stage_model", "decoder", "encoder"} and any("decoder." in name for name in keys):
         return "VAE"
-    if "text_model" in starts or "shared" in starts or any(name.startswith("encoder.block.") for name in names):
-        return "text encoder"
     return None
+
+
+def _width(keys: Mapping[str, Any], ending: str) -> int:
+    """The last dimension of the first tensor whose name ends so; 0 when there is none."""
+    name = next((name for name in keys if name.endswith(ending)), None)
+    return _shape(keys[name])[-1] if name is not None else 0
+
+
+def _pickled(path: Path, size: int) -> BaseModel:
+    """A .ckpt: the names in its list of contents, as text. Nothing is unpickled, since that can run code."""
+    if not size:
+        return BaseModel(path, size, None, None, None, "the file is empty")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            name = next((each for each in archive.namelist() if each.endswith("data.pkl")), None)
+            if name is None or archive.getinfo(name).file_size > _HEADER_LIMIT:
+                raise zipfile.BadZipFile
+            listing = archive.read(name)
+    except (zipfile.BadZipFile, OSError, RuntimeError, EOFError, zlib.error, NotImplementedError):
+        return BaseModel(path, size, None, None, None, "an old kind of .ckpt, or a damaged one: it is not looked into")
+    names = set(_strings(listing))
+    architecture = architecture_of(dict.fromkeys(names), {})
+    prediction = _prediction(dict.fromkeys(names), {}, architecture)
+    kinds = Counter(found.decode() for found in _STORAGE.findall(listing))
+    usual = kinds.most_common(1)[0][0] if kinds else ""
+    return BaseModel(path, size, architecture, prediction, _STORED.get(usual))
+
+
+def _strings(listing: bytes) -> Iterator[str]:
+    """The texts in a pickle that look like names of tensors: BINUNICODE and SHORT_BINUNICODE, length first."""
+    for found in _TEXT.finditer(listing):
+        length = int.from_bytes(found[1], "little") if found[1] is not None else found[2][0]
+        text = listing[found.end() : found.end() + length]
+        if len(text) == length and _NAME.fullmatch(text):
+            yield text.decode()
+
+
+_TEXT = re.compile(rb"X(?=(..)\x00\x00).{4}|\x8c(.)", re.DOTALL)
+_NAME = re.compile(rb"[A-Za-z_]\w*(?:\.\w+)+", re.ASCII)
+_STORAGE = re.compile(rb"(HalfStorage|FloatStorage|BFloat16Storage)")
+_STORED = {"HalfStorage": "fp16", "FloatStorage": "fp32", "BFloat16Storage": "bf16"}
 
 
 def _end(value: Any) -> int:
@@ -223,7 +298,8 @@ def _prediction(keys: Mapping[str, Any], metadata: Mapping[str, Any], architectu
     return None if architecture == "SD2" and not said else "epsilon"
 
 
-def _precision(keys: Mapping[str, Any]) -> str | None:
+def precision_of(keys: Mapping[str, Any]) -> str | None:
+    """The kind of number that most of the bytes are."""
     counts: Counter[str] = Counter()
     for value in keys.values():
         if isinstance(value, dict):
@@ -262,4 +338,4 @@ def _files(folder: Path) -> Iterator[Path]:
             folders.clear()
             yield Path(place)
             continue
-        yield from (Path(place, name) for name in files if name.endswith((".safetensors", ".ckpt")))
+        yield from (Path(place, name) for name in files if name.endswith((".safetensors", ".sft", ".ckpt")))

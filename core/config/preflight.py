@@ -15,11 +15,11 @@ from core.config.check_folders import check_folders
 from core.config.check_machine import (
     LiveRun,
     check_gpus,
-    check_models,
     check_output,
     check_packages,
     check_sampling,
 )
+from core.config.check_models import check_models
 from core.config.check_numbers import check_numbers
 from core.config.check_options import check_files, check_options, named, warning
 from core.config.check_pictures import check_advice, check_division
