@@ -170,9 +170,11 @@ def stop(
     json_: JsonFlag = False,
 ) -> None:
     """Stop a run: the whole process group."""
+    from core.runs.costs import stop_costs
     from core.runs.launch import stop as stop_run
     from core.runs.model import LIVE_STATES, WAITING_STATES
     from core.runs.store import list_runs, observe, open_run
+    from core.runs.watch import snapshot
 
     if now and after_checkpoint:
         raise typer.BadParameter("choose --now or --after-checkpoint")
@@ -189,14 +191,23 @@ def stop(
     found = open_run(folder, run)
     if found.status.state not in LIVE_STATES | WAITING_STATES:
         raise UserError(f"{found.id} is not running: it is {found.status.state}", "See: kohya-tui runs")
+    costs = stop_costs(snapshot(found), time.time())
     stop_run(found, "stop-after-checkpoint" if after_checkpoint else "stop-now")
     deadline = time.monotonic() + 30
     active = LIVE_STATES | WAITING_STATES
     while not after_checkpoint and observe(found.dir).status.state in active and time.monotonic() < deadline:
         time.sleep(0.1)
     seen = observe(found.dir)
-    text = "stops after the next checkpoint" if after_checkpoint else str(seen.status.state)
-    emit({"run": seen.id, "state": str(seen.status.state)}, [f"{printable(seen.id)}  {text}"], as_json=json_)
+    text = f"{seen.status.state}: {costs.now}"
+    if after_checkpoint:
+        text = f"stops after the next checkpoint: {costs.wait}" if costs.wait else "stops after the next checkpoint"
+    seconds = costs.wait_seconds if after_checkpoint else costs.lost_seconds
+    document = {
+        "run": seen.id,
+        "state": str(seen.status.state),
+        "wait_seconds" if after_checkpoint else "lost_seconds": None if seconds is None else round(seconds, 1),
+    }
+    emit(document, [f"{printable(seen.id)}  {text}"], as_json=json_)
 
 
 def metrics(context: typer.Context, run: TrainingArgument = None, json_: JsonFlag = False) -> None:

@@ -136,9 +136,11 @@ def group_of(run: Run) -> list[int]:
     """Living processes of the run, without its supervisor.
 
     Its group is believed when its leader is the very process that was started; beside it those that carry the run's
-    mark in their environment, wherever they went.
+    mark in their environment or hold its lock, wherever they went.
     """
     status = run.status
     believed = proc.is_alive(status.pid, status.pid_start, status.boot_id)
     group = proc.members(status.pid) if status.pid is not None and believed else []
-    return sorted({*group, *proc.marked(run.spec.mark)})
+    locked = proc.holders(str(Path(run.spec.locks or run.dir, "alive.lock")))
+    ours = {*group, *proc.marked(run.spec.mark), *locked} - {status.supervisor_pid if run.supervised else 0}
+    return sorted(pid for pid in ours if pid is not None and proc.start_ticks(pid) is not None)

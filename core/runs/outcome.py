@@ -5,11 +5,13 @@ Used by the supervisor after the trainer's end, and by whoever finds a run witho
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
+import time
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,8 @@ from core.runs.model import RunState
 from core.text import printable
 
 TAIL_BYTES = 256 * 1024
+_BEFORE = 64 * 1024
+_BEING_WRITTEN = 60.0
 _ENDINGS = (".safetensors", ".ckpt", ".pt")
 
 
@@ -154,16 +158,24 @@ def signal_name(returncode: int) -> str:
 
 
 class CheckpointWait:
-    """Waits, poll by poll, until the next checkpoint (and, with save_state, its state folder) is completely on disk."""
+    """Waits, poll by poll, until the next checkpoint (and, with save_state, its state folder) is completely on disk.
+
+    One that is just being written when the wish comes is the next one.
+    """
 
     def __init__(self, run_dir: str | Path, spec: Mapping[str, Any]) -> None:
+        argv = tuple(str(word) for word in spec.get("argv") or ())
         self._log = Path(run_dir, "output.log")
         self._cwd = Path(str(spec["cwd"]))
-        self._offset = self._size()
+        self._needs_state = _saves_state(Path(run_dir, "train.toml"), argv)
+        self._processes = _processes(argv)
         self._rest = b""
-        self._path: Path | None = None
-        self._needs_state = _saves_state(Path(run_dir, "train.toml"), spec.get("argv") or ())
-        self._last_size = -1
+        self._sizes: tuple[int, int] | None = None
+        size = self._size()
+        self._offset = max(0, size - _BEFORE)
+        self._path = self._announced(last=True)
+        if self._path is not None and not self._is_being_written(self._path):
+            self._path = None
 
     def completed(self) -> str | None:
         """The name of the checkpoint once it is complete, else None."""
@@ -171,18 +183,36 @@ class CheckpointWait:
             self._path = self._announced()
             if self._path is None:
                 return None
-        try:
-            size = self._path.stat().st_size
-        except OSError:
+        if not self._is_whole(self._path):
+            self._sizes = None
             return None
-        settled, self._last_size = size == self._last_size and size > 0, size
-        if not artifacts.is_complete(self._path) or (self._path.suffix != ".safetensors" and not settled):
-            return None
-        if self._needs_state and not artifacts.is_state_complete(self._path.with_name(f"{self._path.stem}-state")):
-            return None
-        return self._path.name
+        # Two looks alike: what has no length of its own (.ckpt, a state's pickles) may still grow.
+        sizes = (_bytes_in(self._path), _bytes_in(self._state) if self._needs_state else 0)
+        settled, self._sizes = sizes == self._sizes, sizes
+        return self._path.name if settled else None
 
-    def _announced(self) -> Path | None:
+    @property
+    def _state(self) -> Path:
+        assert self._path is not None
+        return self._path.with_name(f"{self._path.stem}-state")
+
+    def _is_whole(self, path: Path) -> bool:
+        if not artifacts.is_complete(path):
+            return False
+        state = path.with_name(f"{path.stem}-state")
+        return not self._needs_state or artifacts.is_state_complete(state, self._processes)
+
+    def _is_being_written(self, path: Path) -> bool:
+        """Announced and not whole, and touched within the last minute: an old one that failed is none."""
+        state = path.with_name(f"{path.stem}-state")
+        touched = 0.0
+        for each in (path, state, path.parent):
+            with contextlib.suppress(OSError):
+                touched = max(touched, each.stat().st_mtime)
+        return not self._is_whole(path) and abs(time.time() - touched) < _BEING_WRITTEN
+
+    def _announced(self, *, last: bool = False) -> Path | None:
+        """The first checkpoint that the log announces behind what was read; the last with `last`."""
         try:
             with self._log.open("rb") as stream:
                 stream.seek(self._offset)
@@ -192,7 +222,7 @@ class CheckpointWait:
         self._offset += len(data)
         lines = (self._rest + data).replace(b"\r", b"\n").split(b"\n")
         self._rest = lines.pop()[-4096:]
-        for line in lines:
+        for line in reversed(lines) if last else lines:
             _, found, path = line.partition(b"saving checkpoint: ")
             if found:
                 return self._cwd / os.fsdecode(path.strip())
@@ -203,6 +233,22 @@ class CheckpointWait:
             return self._log.stat().st_size
         except OSError:
             return 0
+
+
+def _bytes_in(path: Path) -> int:
+    """The size of a file, or of all files in a folder."""
+    try:
+        return sum(each.stat().st_size for each in path.iterdir()) if path.is_dir() else path.stat().st_size
+    except OSError:
+        return -1
+
+
+def _processes(argv: Sequence[str]) -> int:
+    """How many accelerate starts: each writes a file of its own into a state."""
+    if "--num_processes" in argv:
+        number = argv[argv.index("--num_processes") + 1 :][:1]
+        return int(number[0]) if number and number[0].isdigit() else 1
+    return 1
 
 
 def _saves_state(config: Path, argv: Any) -> bool:

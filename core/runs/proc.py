@@ -98,6 +98,26 @@ def marked(mark: str) -> list[int]:
     return found
 
 
+def holders(path: str) -> list[int]:
+    """Living processes that have `path` open, such as a run's alive.lock: its trainer inherited that, nobody else."""
+    try:
+        wanted = os.stat(path)  # noqa: PTH116
+    except OSError:
+        return []
+    found = []
+    for name in os.listdir("/proc"):  # noqa: PTH208
+        if not name.isdigit() or int(name) == os.getpid():
+            continue
+        with contextlib.suppress(OSError):
+            for number in os.listdir(f"/proc/{name}/fd"):  # noqa: PTH208
+                with contextlib.suppress(OSError):
+                    facts = os.stat(f"/proc/{name}/fd/{number}")  # noqa: PTH116
+                    if (facts.st_dev, facts.st_ino) == (wanted.st_dev, wanted.st_ino):
+                        found.append(int(name))
+                        break
+    return found
+
+
 def take_lock(path: str) -> int | None:
     """The descriptor (close-on-exec) that holds `path` by flock, or None when somebody else does."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)

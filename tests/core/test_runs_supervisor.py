@@ -180,6 +180,48 @@ def test_stop_after_the_next_checkpoint_waits_for_file_and_state(runs: Runs, tmp
     assert run.status.reason == "Stopped after the checkpoint lora-000001.safetensors."
 
 
+def test_a_checkpoint_that_is_being_written_is_the_next_one(runs: Runs, tmp_path: Path) -> None:
+    """Asked while it is half on disk: that one is waited for, not one in an hour."""
+    code = (
+        "out.mkdir(); say(f'\\nsaving checkpoint: {out / \"lora-000001.safetensors\"}')\n"
+        "(out / 'lora-000001.safetensors').write_bytes(b'half'); say('half'); until('go')\n"
+        "save('lora-000001.safetensors')\n"
+        "time.sleep(600)"
+    )
+    run = runs.start(code)
+    runs.logged(run, "half")
+    launch.stop(run, "stop-after-checkpoint")
+    wait_for(lambda: store.observe(run.dir).status.stop_after_checkpoint)
+    (tmp_path / "go").touch()
+    assert runs.ended(run).status.reason == "Stopped after the checkpoint lora-000001.safetensors."
+
+
+def test_a_trainer_without_mark_and_group_is_found_by_its_lock(runs: Runs) -> None:
+    """It daemonised with an empty environment, and its supervisor was killed: stop still ends it, and only it."""
+    code = (
+        "if os.fork(): time.sleep(600)\n"
+        "os.setsid()\n"
+        "if os.fork(): os._exit(0)\n"
+        "lock = next(fd for fd in range(3, 20) if os.path.exists(f'/proc/self/fd/{fd}')"
+        " and os.readlink(f'/proc/self/fd/{fd}').endswith('alive.lock'))\n"
+        "os.set_inheritable(lock, True)\n"
+        "os.execve('/bin/sleep', ['sleep', '600'], {})"
+    )
+    run = runs.start(code)
+    away = wait_for(lambda: [pid for pid in proc.holders(str(run.dir / "alive.lock")) if is_sleep(pid)])
+    os.kill(supervisor_of(runs, run), signal.SIGKILL)
+    os.kill(run.status.pid or 0, signal.SIGKILL)
+    found = wait_for(lambda: one if (one := store.observe(run.dir)).unsupervised else None)
+    assert launch.group_of(found) == away  # type: ignore[arg-type]
+    launch.stop(found, grace=2)  # type: ignore[arg-type]
+    assert store.observe(run.dir).state is RunState.STOPPED
+    assert [pid for pid in away if proc.start_ticks(pid) is not None] == []
+
+
+def is_sleep(pid: int) -> bool:
+    return Path(f"/proc/{pid}/cmdline").read_bytes().startswith(b"sleep")
+
+
 def test_a_wish_to_stop_can_be_taken_back(runs: Runs, tmp_path: Path) -> None:
     """Stop after the checkpoint, then continue: the checkpoint comes and the run goes on to its end."""
     run = runs.start(

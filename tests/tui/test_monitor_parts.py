@@ -10,17 +10,16 @@ import pytest
 
 from core.problems import Problem, Severity
 from core.runs.artifacts import Checkpoint, SampleImage
+from core.runs.costs import next_save, stop_costs
 from core.runs.model import Run, RunKind, RunSpec, RunState, RunStatus
 from core.runs.watch import RunSnapshot
 from tui.screens.monitor_parts import (
     checkpoint_lines,
     head_line,
     marks_of,
-    next_save,
     progress_line,
     reason_lines,
     result_lines,
-    stop_costs,
 )
 from tui.theme import Cells
 from tui.widgets.lines import width_of

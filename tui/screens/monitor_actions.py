@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 from textual.binding import Binding
 from textual.widget import Widget
 
+from core.runs.costs import stop_costs
 from core.text import human_age, printable
 from tui.screens.dialogs import Choose, Dialog
 from tui.screens.monitor_feed import SERIES
-from tui.screens.monitor_parts import ENDED, is_tagging, stop_costs
+from tui.screens.monitor_parts import ENDED, is_tagging
 from tui.theme import Cells
 from tui.widgets.item_list import ItemList, Texts
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from core.problems import Severity
+from core.runs.costs import steps_per_epoch
 from core.runs.pace import first_epoch
 from core.text import human_age, human_bytes, human_seconds, printable
 from tui.theme import Cells
@@ -153,13 +152,6 @@ def reason_lines(snapshot: RunSnapshot, width: int, *, states: int = 0) -> list[
     return lines
 
 
-def steps_per_epoch(snapshot: RunSnapshot) -> float | None:
-    """Steps of one epoch, from the totals that the trainer prints."""
-    if snapshot.total_steps and snapshot.epochs:
-        return snapshot.total_steps / snapshot.epochs
-    return None
-
-
 def marks_of(snapshot: RunSnapshot) -> Marks:
     """Where epochs end, and where checkpoints and samples were made, on the axis of steps."""
     each = steps_per_epoch(snapshot)
@@ -239,68 +231,6 @@ def saved_line(snapshot: RunSnapshot, width: int, now: float) -> Cells:
     if width_of(line) + width_of(right) + 1 > width:
         right = []
     return spread(line, right, width)
-
-
-@dataclass(frozen=True, slots=True)
-class StopCosts:
-    """What the two ways to stop cost, in words; `wait` is None when nobody can wait for a checkpoint."""
-
-    now: str
-    wait: str | None
-
-
-def stop_costs(snapshot: RunSnapshot, now: float) -> StopCosts:
-    """Minutes since the last save, and until the next one as far as the frozen config and the rate tell."""
-    run = snapshot.run
-    if is_tagging(run):
-        return StopCosts("the captions written so far are kept; one undo takes them back", None)
-    saved = max((item.mtime for item in snapshot.checkpoints if item.complete), default=None)
-    since = saved if saved is not None else run.status.started
-    lost = "" if since is None else f" {human_seconds(max(0.0, now - since))} of"
-    text = f"loses{lost} training, " + ("no checkpoint yet" if saved is None else "back to the last checkpoint")
-    if not run.supervised:
-        return StopCosts(text, None)
-    wait = next_save(snapshot)
-    if wait is None:
-        return StopCosts(text, "loses nothing; when it comes is not known yet")
-    seconds, last = wait
-    if last:
-        return StopCosts(
-            text, f"in about {human_seconds(seconds)}: the next one is the last, at the end of the training"
-        )
-    return StopCosts(text, f"in about {human_seconds(seconds)}; loses nothing")
-
-
-def next_save(snapshot: RunSnapshot) -> tuple[float, bool] | None:
-    """Seconds until the next checkpoint and whether it is the one at the end; None while that cannot be told."""
-    total, rate, each = snapshot.total_steps, snapshot.rate, steps_per_epoch(snapshot)
-    step = (snapshot.step or 0) - snapshot.steps_before  # the trainer saves by its own count
-    if not step or not total or not rate:
-        return None
-    options = frozen_options(snapshot.run.dir)
-    last = total - snapshot.steps_before
-    ends = [last]
-    every_epochs, every_steps = options.get("save_every_n_epochs"), options.get("save_every_n_steps")
-    if isinstance(every_steps, int) and every_steps > 0:
-        ends.append((step // every_steps + 1) * every_steps)
-    if isinstance(every_epochs, int) and every_epochs > 0 and each:
-        before = first_epoch(snapshot.run.spec.argv) - 1
-        epoch = before + step / each
-        ends.append(round(((int(epoch / every_epochs) + 1) * every_epochs - before) * each))
-    end = min(ends)
-    return max(0, end - step) / rate, end >= last
-
-
-def frozen_options(run_dir: Path) -> dict[str, Any]:
-    """The options frozen in the run's train.toml, sections dissolved; empty when it cannot be read."""
-    try:
-        document = tomllib.loads((run_dir / "train.toml").read_text("utf-8-sig"))
-    except (OSError, ValueError):
-        return {}
-    options: dict[str, Any] = {}
-    for key, value in document.items():
-        options.update(value if isinstance(value, dict) else {key: value})
-    return options
 
 
 def result_lines(failed: Sequence[tuple[str, str]], last: Sequence[str], width: int, height: int) -> list[Cells]:
