@@ -120,7 +120,8 @@ def test_a_running_training_and_its_stop(cli: Cli, demo: Workspace, monkeypatch:
     pid = only_run(demo).status.pid
     assert pid is not None
     answer = cli("stop", "--json").json
-    assert answer == {"run": run, "state": "stopped"}
+    assert (answer["run"], answer["state"]) == (run, "stopped")
+    assert answer["lost_seconds"] > 0
     assert not Path(f"/proc/{pid}").exists()
     assert "Nothing runs" in cli("stop", code=1).err
     assert f"{run} is not running: it is stopped" in cli("stop", run, code=1).err
