@@ -80,6 +80,7 @@ class Composed:
     """
 
     title: str
+    family: str | None
     script: str
     architecture: str
     prediction: str | None
@@ -138,6 +139,7 @@ def compose(choice: Choice) -> Composed:
         train.pop(key, None)
     return Composed(
         f"{purpose.title} LoRA for {family.what}",
+        family.name,
         family.script,
         family.architecture,
         family.prediction,

@@ -117,6 +117,7 @@ def load_preset(name: str) -> Composed:
     said = prompts.get("text") if isinstance(prompts, dict) else None
     return Composed(
         f"a LoRA {data.get('title', '')}".rstrip(),
+        None,
         script,
         architecture,
         prediction if isinstance(prediction, str) else (family.prediction if family is not None else None),

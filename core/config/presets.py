@@ -176,13 +176,15 @@ def draft(
     blocks = subset_text(workspace, parts)
     if preset == DEMO:
         _refuse_parts(preset, optimizer, vram)
-        texts = _demo_texts(words | {"model": _quoted(_model(workspace, DEMO, None) or _DEMO_MODEL)}, blocks)
+        texts = _demo_texts(words | {"model": _quoted(_model(workspace, DEMO) or _DEMO_MODEL)}, blocks)
     else:
         from core.config.preset_text import texts_of
 
         composed, called = composed_for(workspace, preset, overrides.get(_BASE), optimizer, vram)
         words |= {key: _component(workspace, patterns) for key, patterns in composed.files.items()}
-        words["model"] = _model(workspace, composed.architecture, composed.prediction) or composed.model
+        words["model"] = (
+            _model(workspace, composed.architecture, composed.prediction, composed.family) or composed.model
+        )
         texts = texts_of(composed, name, called, words, blocks)
     config = Config(workspace.configs / name, texts)
     for key, value in overrides.items():
@@ -258,8 +260,10 @@ def _component(workspace: Workspace, patterns: tuple[str, ...]) -> str:
     return usual
 
 
-def _model(workspace: Workspace, architecture: str, prediction: str | None) -> str | None:
-    """A base model of the workspace of that kind, as a path in a config; None when there is none."""
+def _model(
+    workspace: Workspace, architecture: str, prediction: str | None = None, family: str | None = None
+) -> str | None:
+    """A base model of the workspace of that kind, one of `family` first; as a path in a config, None without one."""
     from core.config.base_models import list_models
 
     found = [
@@ -267,7 +271,8 @@ def _model(workspace: Workspace, architecture: str, prediction: str | None) -> s
         for model in list_models(workspace)
         if model.architecture == architecture and (prediction is None or (model.prediction or "epsilon") == prediction)
     ]
-    return workspace.key_of(found[0].path) if found else None
+    own = [model for model in found if (kind := family_of(model)) is not None and kind.name == family]
+    return workspace.key_of((own or found)[0].path) if found else None
 
 
 def write_new(config: Config, journal: Journal | None = None) -> Config:

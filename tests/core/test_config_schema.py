@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from core.config.schema import GROUPS, LEVELS, dataset_fields, fields, parse_value, scripts, suggest
+from core.config.check_options import check_options
+from core.config.documents import Config
+from core.config.schema import GROUPS, LEVELS, dataset_fields, fields, network_args, parse_value, scripts, suggest
 from core.config.values import complaint, float_text
 from core.problems import UserError
 
@@ -130,3 +133,24 @@ def test_floats_are_written_as_people_write_them(value: float, text: str) -> Non
     """No 0.0001 where the guide said 1e-4, and the same number when it is read again."""
     assert float_text(value) == text
     assert float(text) == value
+
+
+def test_what_trains_a_whole_model_is_known_too(tmp_path: Path) -> None:
+    """Its own options are no strangers, and it needs no network; one of a LoRA is a stranger there."""
+    text = '# script: sdxl_train.py\nlearning_rate_te1 = 1e-6\nblock_lr = "1e-4,1e-4"\nlearning_rate = 1e-6\n'
+    config = Config(tmp_path / "x", {"train": f"{text}max_train_epochs = 3\n"})
+    assert [problem.code for problem in check_options(config, config.script)] == []
+    config = Config(tmp_path / "x", {"train": f"{text}max_train_epochs = 3\nnetwork_dim = 4\n"})
+    assert [problem.code for problem in check_options(config, config.script)] == ["KT202"]
+
+
+def test_arguments_of_lycoris_are_known_from_its_documentation() -> None:
+    """A slip gets the name that was meant; what only LyCORIS knows is no mistake."""
+    assert {"algo", "factor", "preset"} <= (network_args("lycoris.kohya") or {}).keys()
+    train = {
+        "train": 'network_module = "lycoris.kohya"\nnetwork_args = ["factr=8", "brand_new=1"]\nlearning_rate = 1e-4\n'
+    }
+    found = check_options(Config(Path("x"), train), "train_network.py")
+    assert [(problem.code, problem.hint) for problem in found if problem.code == "KT305"] == [
+        ("KT305", "Did you mean factor?")
+    ]

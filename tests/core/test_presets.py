@@ -27,7 +27,7 @@ from core.config.values import complaint
 from core.hardware import GpuReading, GpuSnapshot
 from core.problems import Severity, UserError
 from core.workspace import Workspace
-from tests.core.config_kit import SHAPES, checkpoint
+from tests.core.config_kit import SHAPES, checkpoint, picture
 
 SPEAK_FOR_THEMSELVES = frozenset(
     {
@@ -282,3 +282,40 @@ def test_each_listed_preset_can_be_made(workspace: Workspace) -> None:
         assert SCRIPTS[preset.architecture] == preset.script
         write_new(draft(workspace, f"my-{name}", name))
         assert Config.load(workspace.configs / f"my-{name}").broken == {}
+
+
+HEADERS = {
+    **SHAPES,
+    "Anima": {"net.llm_adapter.out_proj.weight": [4, 4], "net.blocks.0.self_attn.q_proj.weight": [4, 4]},
+    "HunyuanImage 2.1": {"double_blocks.0.img_attn.qkv.weight": [4, 4], "byt5_in.fc1.weight": [4, 4]},
+}
+
+
+@pytest.mark.parametrize("name", [f"{family}-{purpose}" for family in families() for purpose in purposes()])
+def test_the_whole_preflight_has_nothing_against_a_preset(workspace: Workspace, name: str) -> None:
+    """On a dataset as it should be, with every file in its place: no error, no warning."""
+    from core.config.preflight import check
+    from core.settings import Settings
+
+    folder = workspace.train_data / "rinni" / "10_rinni"
+    for number in range(40):
+        picture(folder / f"{number}.png", 1024, 1024)
+        (folder / f"{number}.txt").write_text(f"rinni, 1girl, solo, tag {number}", "utf-8")
+    composed = compose(choose(name.rpartition("-")[0], name.rpartition("-")[2]))
+    v_pred = {"modelspec.prediction_type": "v"} if composed.prediction == "v" else {}
+    checkpoint(workspace.root / composed.model, HEADERS[composed.architecture], **v_pred)
+    for patterns in composed.files.values():
+        checkpoint(workspace.root / patterns[0], {"text_model.weight": [4]})
+    config = write_new(draft(workspace, "rinni", name, "rinni"))
+    found = check(config, workspace, Settings())
+    mine = [problem for problem in found if not problem.code.startswith("KT4")]  # KT4xx: this machine
+    assert [problem for problem in mine if problem.severity is not Severity.INFO] == []
+
+
+def test_a_model_of_the_family_goes_before_others_of_its_architecture(workspace: Workspace) -> None:
+    """Pony and Illustrious look alike in their headers."""
+    for name in ("a-illustrious", "pony-v6"):
+        checkpoint(workspace.models / f"{name}.safetensors", SHAPES["SDXL"])
+    path = "pretrained_model_name_or_path"
+    assert draft(workspace, "x", "pony-style").get("train", path) == "models/pony-v6.safetensors"
+    assert draft(workspace, "x", "sdxl-style").get("train", path) == "models/a-illustrious.safetensors"

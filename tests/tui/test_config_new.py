@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from textual.pilot import Pilot
 
@@ -67,6 +69,16 @@ async def test_a_choice_shows_at_once_what_it_changes(ready_workspace: Workspace
         assert any("Needs the package prodigyopt" in row for row in rows)
         await pilot.press("tab")
         await until(pilot, lambda: any("(train.toml): " in row for row in rows_of(dialog)))
+
+
+async def test_an_optimizer_that_cannot_start_here_is_said(ready_workspace: Workspace, tmp_path: Path) -> None:
+    """The trainer's Python has torch, and no bitsandbytes."""
+    (tmp_path / "venv" / "lib" / "python3.11" / "site-packages" / "torch").mkdir(parents=True)
+    app = app_on(ready_workspace, sd_python=tmp_path / "venv" / "bin" / "python")
+    async with app.run_test(size=(120, 40)) as pilot:
+        await opened(pilot, app)
+        dialog = await asked(pilot, app)
+        await until(pilot, lambda: any("pip install bitsandbytes" in row for row in rows_of(dialog)))
 
 
 async def test_what_was_chosen_is_written(ready_workspace: Workspace) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from textual import on
+from textual import on, work
 from textual.binding import Binding
 from textual.widget import Widget
 
@@ -69,6 +69,8 @@ class NewConfig(Dialog[Wanted]):
         family = around.family or next(iter(around.found or {}), next(iter(families())))
         self._now = {"family": family, "purpose": "character"} | self._usual(family)
         self._values: dict[tuple[str, str], Any] = {}
+        self._missing: dict[str, str] = {}
+        """Optimizer → its package, which the trainer's Python lacks."""
 
     def _usual(self, name: str) -> dict[str, str]:
         family = families()[name]
@@ -94,6 +96,14 @@ class NewConfig(Dialog[Wanted]):
         self.query_one("#values", ItemList).styles.height = max(3, min(28, size.height * 92 // 100 - 15))
         self.query_one("#pieces", ItemList).focus()
         self.call_after_refresh(self._show)
+        self._look_for_packages()
+
+    @work(exit_on_error=False)
+    async def _look_for_packages(self) -> None:
+        """Which optimizers could not start here; the dialog is there before that is known."""
+        self._missing = await asyncio.to_thread(_missing_packages, self.app)
+        if self._missing:
+            self._show_pieces()
 
     # What is chosen
 
@@ -134,8 +144,7 @@ class NewConfig(Dialog[Wanted]):
     # What is seen
 
     def _show(self) -> None:
-        pieces = self.query_one("#pieces", ItemList)
-        pieces.set_rows(Texts([self._piece(row, pieces.size.width) for row in ROWS]), max(0, pieces.cursor))
+        self._show_pieces()
         rows = self._differences()
         fresh = {(file, key): value.value for file, key, value in rows}
         before, self._values = self._values, fresh
@@ -147,6 +156,10 @@ class NewConfig(Dialog[Wanted]):
         gone = [key for (_, key) in before if key not in {each for _, each in fresh}]
         self._tell(sum(changed), gone)
         self._explain()
+
+    def _show_pieces(self) -> None:
+        pieces = self.query_one("#pieces", ItemList)
+        pieces.set_rows(Texts([self._piece(row, pieces.size.width) for row in ROWS]), max(0, pieces.cursor))
 
     def _differences(self) -> list[tuple[str, str, Value]]:
         own = self.own
@@ -172,8 +185,11 @@ class NewConfig(Dialog[Wanted]):
             return cut([*label, (f"‹ {printable(named)} ›", "text bold"), (f"  {printable(beside)}", "muted")], width)
         value = self._now[row]
         if row == "vram":
-            said = f"the {self._around.gpu} here" if self._around.gpu and value == str(self._around.tier) else ""
+            said = self._around.gpu or "" if value == str(self._around.tier) or self._around.tier is None else ""
             return cut([*label, (f"‹ {value} GB ›", "text bold"), (f"  {printable(said)}", "muted")], width)
+        if row == "optimizer" and value in self._missing:
+            beside = f"not in the trainer's Python: pip install {self._missing[value]}"
+            return cut([*label, (f"‹ {value} ›", "text bold"), (f"  {beside}", "caution")], width)
         said = purposes()[value].about if row == "purpose" else optimizers()[value].about
         return cut([*label, (f"‹ {value} ›", "text bold"), (f"  {said}", "muted")], width)
 
@@ -256,9 +272,24 @@ def _look(app: KohyaApp) -> Surroundings:
     only = family_for(workspace)
     reading = read_gpus()
     sizes = {gpu.memory_total: gpu.name for gpu in reading.gpus if gpu.memory_total is not None}
-    gpu = sizes[max(sizes)] if sizes else None
+    tier = tier_of_gpus(reading)
+    gpu = f"the {sizes[max(sizes)] or 'GPU'} here" if sizes else None
+    if sizes and tier is None:
+        gpu = f"{gpu} has only {max(sizes) / 2**30:.0f} GB: too few to train on"
     name = only.name if only is not None else None
-    return Surroundings(name, tier_of_gpus(reading), gpu, found, tuple(own_presets()))
+    return Surroundings(name, tier, gpu, found, tuple(own_presets()))
+
+
+def _missing_packages(app: KohyaApp) -> dict[str, str]:
+    from core.config.check_machine import check_packages
+    from core.problems import Severity
+
+    found: dict[str, str] = {}
+    for each in optimizers().values():
+        train = {"optimizer_type": each.train["optimizer_type"].value}
+        if each.package and any(one.severity is Severity.ERROR for one in check_packages(train, app.settings)):
+            found[each.name] = each.package
+    return found
 
 
 async def ask_new(app: KohyaApp) -> str | None:
