@@ -6,16 +6,18 @@ Without a checkout, or with one that cannot be read, what is shipped holds.
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from core.files import content_hash, read_json, write_json
 from core.problems import UserError
 from core.settings import cache_dir, load
+
+if TYPE_CHECKING:
+    import subprocess
 
 _PARTS = frozenset({"options", "help", "dataset", "network_args", "optimizers"})
 _FOLDERS = ("", "library", "networks")
@@ -91,6 +93,8 @@ def refresh(checkout: Path) -> Kept:
 
 def begin(checkout: Path) -> subprocess.Popen[bytes]:
     """A child process that refreshes; when it has ended, `schema.forget()` makes its result count."""
+    import subprocess  # 10 ms, which nobody should pay who only looks at a config
+
     return subprocess.Popen(
         [sys.executable, "-P", "-m", "core.config.refresh", str(checkout)],
         stdin=subprocess.DEVNULL,

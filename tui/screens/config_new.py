@@ -209,9 +209,9 @@ class NewConfig(Dialog[Wanted]):
         count = len(self._values)
         said = f"{count} values differ from the trainer's defaults"
         news = [f"• {changed} changed"] if changed else []
-        if gone:
-            news.append(f"without {', '.join(gone[:2])}{' …' if len(gone) > 2 else ''} now")
         width = self.query_one("#told", Lines).size.width or 70
+        if gone:
+            news.append(f"without {gone[0]}" if len(gone) == 1 and width >= 88 else f"{len(gone)} left out")
         rule: Cells = [("─" * width, "rule")]
         second: Cells = cut([(f" {said}", "muted"), (f"   {', '.join(news)}" if news else "", "accent")], width)
         self.query_one("#told", Lines).show([rule, second])
