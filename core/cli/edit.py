@@ -9,6 +9,7 @@ import typer
 
 from core.cli.main import JsonFlag, Place, WrongUsage, place_of
 from core.cli.output import Bar, emit, folded, problem_lines, say
+from core.cli.stepping import stepped
 from core.problems import Problem, Severity, UserError
 from core.text import count_of, printable
 
@@ -88,7 +89,7 @@ def edit(
     if dry_run:
         lines += _diff(made, index)
     elif made.edits:
-        group = batch.apply(index.workspace, made, dataset)
+        group = stepped("writing", batch.applying(index.workspace, made, dataset))
         refused = {conflict.path for conflict in group.conflicts}
         changed = [path for path in changed if path not in refused]
         lines[0] = f"{count_of(len(changed), 'caption')} of {made.looked_at:,} changed; kohya-tui undo takes it back"

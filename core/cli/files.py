@@ -12,6 +12,7 @@ import typer
 
 from core.cli.main import JsonFlag, WrongUsage, place_of
 from core.cli.output import Bar, emit, folded, say
+from core.cli.stepping import stepped
 from core.problems import UserError
 from core.text import count_of, human_bytes, printable
 
@@ -224,9 +225,10 @@ def refuse_busy(workspace: Workspace, images: Iterable[Path], force: bool, *, wa
 
 
 def _relocate(workspace: Workspace, plan: Relocation, where: str, as_json: bool, dry_run: bool) -> None:
-    from core.dataset.relocate import relocate
+    from core.dataset.relocate import relocating
 
-    group = None if dry_run or not plan.images else relocate(workspace, plan)
+    label = "moving" if plan.way == "move" else "to the trash"
+    group = None if dry_run or not plan.images else stepped(label, relocating(workspace, plan))
     _report(workspace, plan, group, where, as_json, dry_run)
 
 

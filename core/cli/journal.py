@@ -9,6 +9,7 @@ import typer
 
 from core.cli.main import JsonFlag, place_of
 from core.cli.output import emit, table
+from core.cli.stepping import stepped
 from core.text import count_of, human_age, printable
 
 if TYPE_CHECKING:
@@ -31,13 +32,13 @@ def undo(
 ) -> None:
     """Take back the newest change (or the one named): captions, imports, tagging passes, configs."""
     journal = _journal(context)
-    _report(journal, journal.undo(group), "undone", json_)
+    _report(journal, stepped("undoing", journal.undoing(group)), "undone", json_)
 
 
 def redo(context: typer.Context, json_: JsonFlag = False) -> None:
     """Do again what was undone last."""
     journal = _journal(context)
-    _report(journal, journal.redo(), "redone", json_)
+    _report(journal, stepped("redoing", journal.redoing()), "redone", json_)
 
 
 def history(

@@ -20,6 +20,7 @@ from core.problems import Problem, Severity, UserError
 from core.text import count_of
 
 if TYPE_CHECKING:
+    from core.dataset.edits import Steps
     from core.dataset.groups import EditGroup
     from core.workspace import Workspace
 
@@ -109,9 +110,16 @@ def apply(workspace: Workspace, made: Plan, where: str) -> EditGroup:
 
     Files that are not as they were when the plan was made are refused, and listed in `conflicts`.
     """
+    from core.dataset.edits import finished
+
+    return finished(applying(workspace, made, where))
+
+
+def applying(workspace: Workspace, made: Plan, where: str) -> Steps[EditGroup]:
+    """`apply`, step by step: closed before its end, it leaves the captions as they were."""
     from core.dataset.edits import Journal
 
-    return Journal(workspace).apply(f"{label_of(made.operation)} in {where}", made.edits)
+    return Journal(workspace).applying(f"{label_of(made.operation)} in {where}", made.edits)
 
 
 def pieces(old: str, new: str) -> list[tuple[str, str]]:

@@ -7,8 +7,10 @@ is kept as far as it went, undoable.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Generator, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from core.dataset import changes as _changes
 from core.dataset.changes import Added, Change, Conflict, Edit, Folder, Move
@@ -34,7 +36,35 @@ from core.problems import UserError
 from core.text import count_of
 from core.workspace import Workspace
 
-__all__ = ["Added", "Conflict", "Edit", "EditGroup", "Folder", "Journal", "Move", "OpenGroup", "UndoResult"]
+__all__ = ["Added", "Conflict", "Edit", "EditGroup", "Folder", "Journal", "Move", "OpenGroup", "Step", "UndoResult"]
+
+STEP = 500
+"""Changes between two values of a generator."""
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """How many changes of a group are on the disk; 0 while they are recorded."""
+
+    done: int
+    total: int
+
+
+Steps = Generator[Step, None, Result]
+"""Does a group step by step and returns what became of it. Closed before its end, or interrupted, it leaves nothing
+behind: what it did so far is taken back, and the files are as they were.
+"""
+
+
+def finished(steps: Steps[Result]) -> Result:
+    """What it returns, without a look at the steps."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            result: Result = end.value
+            return result
 
 
 class Journal:
@@ -50,6 +80,10 @@ class Journal:
         A file that is not as an edit expects is refused and listed in `conflicts`; the others go on. When a write fails
         (disk full) everything is taken back and UserError raised.
         """
+        return finished(self.applying(label, edits, kind))
+
+    def applying(self, label: str, edits: Sequence[Change], kind: str = "edit") -> Steps[EditGroup]:
+        """`apply`, step by step."""
         wanted = list(_with_folders(edits))
         with hold(self.workspace):
             self._recover()
@@ -58,14 +92,16 @@ class Journal:
                 return group_of(head, "", 0, "done")
             record = Record.create(self.folder, head)
             try:
-                record.append(lines_of(wanted, self.workspace))
+                for start in range(0, len(wanted), STEP):
+                    yield Step(0, len(wanted))
+                    record.append(lines_of(wanted[start : start + STEP], self.workspace))
                 record.mark("ready")
                 record.sync()
-            except UserError:
+            except BaseException:
                 record.discard()
                 raise
             try:
-                return self._finish_bulk(head, record, wanted)
+                return (yield from self._finish_bulk(head, record, wanted))
             finally:
                 record.release()
 
@@ -124,19 +160,27 @@ class Journal:
 
         Files that somebody changed since are refused and listed. Raises UserError when there is nothing to undo.
         """
+        return finished(self.undoing(group_id))
+
+    def undoing(self, group_id: str | None = None) -> Steps[UndoResult]:
+        """`undo`, step by step."""
         with hold(self.workspace):
             self._recover()
             group, path = self._named(group_id) if group_id is not None else self._newest_done()
             if group.state == "undone":
                 raise UserError(f"{group.label} is undone already", "kohya-tui redo brings it back.")
-            return self._replay(group, path, "undo")
+            return (yield from self._replay(group, path, "undo"))
 
     def redo(self) -> UndoResult:
         """Do again what was undone last, unless something new was done since. Raises UserError when there is none."""
+        return finished(self.redoing())
+
+    def redoing(self) -> Steps[UndoResult]:
+        """`redo`, step by step."""
         with hold(self.workspace):
             self._recover()
             group, path = self._last_undone()
-            return self._replay(group, path, "redo")
+            return (yield from self._replay(group, path, "redo"))
 
     def recover(self) -> list[EditGroup]:
         """Finish or close what killed writers left open (as every other method does first). Living ones are let be."""
@@ -151,14 +195,17 @@ class Journal:
 
     # Everything below runs under the workspace's lock.
 
-    def _finish_bulk(self, head: Head, record: Record, wanted: Sequence[Change]) -> EditGroup:
+    def _finish_bulk(self, head: Head, record: Record, wanted: Sequence[Change]) -> Steps[EditGroup]:
         trash = self.trash(head.id)
         conflicts: list[Conflict] = []
         refused: list[int] = []
         done: list[Change] = []
+        change = None
         try:
             with Replacer() as replacer:
                 for at, change in enumerate(wanted):
+                    if at % STEP == 0:
+                        yield Step(at, len(wanted))
                     outcome = _changes.do(change, trash, replacer)
                     if isinstance(outcome, Conflict):
                         conflicts.append(outcome)
@@ -175,6 +222,9 @@ class Journal:
         except UserError as error:
             self._take_back(record, done, trash)
             raise UserError(f"{error.message}. Nothing was changed.", error.hint) from error
+        except BaseException:  # closed, or interrupted in the midst of a change
+            self._take_back(record, [*done, *([change] if change is not None else [])], trash)
+            raise
         record.close()
         return group_of(head, head.id, files, "done", conflicts)
 
@@ -215,7 +265,7 @@ class Journal:
                 return None
             last = body.last
             if "undoing" in last or "redoing" in last:
-                return self._run(head, record, body.changes, "undo" if "undoing" in last else "redo").group
+                return finished(self._run(head, record, body.changes, "undo" if "undoing" in last else "redo")).group
             if "undone" in last:
                 record.close()
                 return group_of(head, head.id, int(last["files"]), "undone")
@@ -241,7 +291,7 @@ class Journal:
         record.close()
         return group_of(head, head.id, files, "done", tuple(conflicts.values()))
 
-    def _replay(self, group: EditGroup, path: Path, way: str) -> UndoResult:
+    def _replay(self, group: EditGroup, path: Path, way: str) -> Steps[UndoResult]:
         head = read_head(path)
         if head is None or head.version > VERSION:
             raise UserError(
@@ -254,18 +304,32 @@ class Journal:
             raise UserError(f"{group.label} is being written just now", "Wait for it, or stop its run.")
         try:
             record.mark(f"{way}ing", group.files)
-            return self._run(head, record, body.changes, way)
+            return (yield from self._run(head, record, body.changes, way))
         finally:
             record.release()
 
-    def _run(self, head: Head, record: Record, all_changes: Sequence[Change], way: str) -> UndoResult:
+    def _run(self, head: Head, record: Record, all_changes: Sequence[Change], way: str) -> Steps[UndoResult]:
         changed: dict[Path, None] = {}
         conflicts: dict[Path, Conflict] = {}
-        for at, outcome in replay(all_changes, self.trash(head.id), backwards=way == "undo"):
-            if isinstance(outcome, Conflict):
-                conflicts.setdefault(outcome.path, outcome)
-            elif outcome:
-                changed.update(dict.fromkeys(_shown(all_changes[at], way)))
+        trash, backwards = self.trash(head.id), way == "undo"
+        total, reached = len(all_changes), 0
+        try:
+            for count, (at, outcome) in enumerate(replay(all_changes, trash, backwards=backwards)):
+                reached = count + 1
+                if isinstance(outcome, Conflict):
+                    conflicts.setdefault(outcome.path, outcome)
+                elif outcome:
+                    changed.update(dict.fromkeys(_shown(all_changes[at], way)))
+                if count % STEP == 0:
+                    yield Step(count, total)
+        except BaseException:  # closed, or interrupted in the midst of a change: as it was before this undo or redo
+            reached = min(total, reached + 1)
+            some = all_changes[total - reached :] if backwards else all_changes[:reached]
+            for _ in replay(some, trash, backwards=not backwards):
+                pass
+            record.mark("redone" if backwards else "undone", count_files(all_changes))
+            record.close()
+            raise
         files = count_files(all_changes)
         failed = any(conflict.is_error for conflict in conflicts.values())
         # After a failed write the group stays as it was, so that the same step can be tried again.

@@ -25,7 +25,7 @@ from core.problems import UserError
 from core.text import count_of, printable
 
 if TYPE_CHECKING:
-    from core.dataset.edits import EditGroup, OpenGroup
+    from core.dataset.edits import EditGroup, OpenGroup, Steps
     from core.workspace import Workspace
 
 Way = Literal["move", "copy", "trash"]
@@ -141,6 +141,13 @@ def plan_trash(workspace: Workspace, images: Iterable[Path]) -> Relocation:
 
 def relocate(workspace: Workspace, plan: Relocation) -> EditGroup:
     """Do a move or a trashing, as one group of the journal; its `conflicts` were refused. Raises UserError."""
+    from core.dataset.edits import finished
+
+    return finished(relocating(workspace, plan))
+
+
+def relocating(workspace: Workspace, plan: Relocation) -> Steps[EditGroup]:
+    """`relocate`, step by step: closed before its end, it leaves every file where it was."""
     from core.dataset.edits import Journal
 
     keys = {
@@ -150,7 +157,7 @@ def relocate(workspace: Workspace, plan: Relocation) -> EditGroup:
     changes: list[Change] = [Move(source, target) for source, target in plan.files]
     changes += [Edit(path, None, data) for path, data in plan.captions]
     changes += moved_marks(workspace, lambda key: keys.get(key, key))
-    return Journal(workspace).apply(plan.label, changes, kind=plan.way)
+    return Journal(workspace).applying(plan.label, changes, kind=plan.way)
 
 
 def copy(workspace: Workspace, plan: Relocation) -> Generator[CopyProgress, None, None]:

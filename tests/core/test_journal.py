@@ -515,3 +515,73 @@ def test_a_workspace_that_cannot_be_written_is_told(tmp_path: Path) -> None:
         journal.begin("tag")
     assert (tmp_path / "a.txt").read_bytes() == b""
     assert journal.history() == []
+
+
+def many(folder: Path, count: int = 1200) -> tuple[list[Edit], dict[str, bytes]]:
+    """Edits of so many files, and what is in them."""
+    for number in range(count):
+        (folder / f"{number:04d}.txt").write_bytes(b"old %d" % number)
+    edits = [Edit(folder / f"{number:04d}.txt", b"old %d" % number, b"new %d" % number) for number in range(count)]
+    return edits, files_in(folder)
+
+
+def test_a_bulk_edit_that_is_stopped_leaves_nothing_behind(workspace: Workspace, folder: Path) -> None:
+    """Closed while it is recorded, or half done: every file is as it was, and there is nothing to undo."""
+    edits, before = many(folder)
+    journal = Journal(workspace)
+    for steps_seen in (1, 2, 4, 5):
+        steps = journal.applying("add", edits)
+        seen = [next(steps) for _ in range(steps_seen)]
+        if steps_seen == 5:
+            assert seen[-1].done == 500 and seen[-1].total == 1200 and files_in(folder) != before
+        steps.close()
+        assert files_in(folder) == before
+        assert journal.history() == [] and journal.next_undo() is None
+    assert not [path for path in folder.iterdir() if path.name not in before]
+
+
+def test_an_undo_that_is_stopped_is_not_done(workspace: Workspace, folder: Path) -> None:
+    """Half way back and closed: the edit is there whole again, done, and can be undone; a redo as well."""
+    edits, before = many(folder)
+    journal = Journal(workspace)
+    group = journal.apply("add", edits)
+    after = files_in(folder)
+    steps = journal.undoing()
+    assert [next(steps).done for _ in range(2)] == [0, 500] and files_in(folder) != after
+    steps.close()
+    assert files_in(folder) == after
+    assert [(each.id, each.state) for each in journal.history()] == [(group.id, "done")]
+    journal.undo()
+    assert files_in(folder) == before
+    steps = journal.redoing()
+    next(steps), next(steps)
+    steps.close()
+    assert files_in(folder) == before and journal.history()[0].state == "undone"
+    journal.redo()
+    assert files_in(folder) == after
+
+
+def test_an_interrupt_in_the_midst_of_a_file_takes_all_back(
+    workspace: Workspace, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C just when a file took its new content: it gets the old one too."""
+    edits, before = many(folder, 20)
+    replace, calls = Replacer.replace, itertools.count()
+
+    def interrupted(self: Replacer, path: Path, old: bytes | None, new: bytes | None) -> bool | None:
+        outcome = replace(self, path, old, new)
+        if next(calls) == 9:
+            raise KeyboardInterrupt
+        return outcome
+
+    monkeypatch.setattr(Replacer, "replace", interrupted)
+    journal = Journal(workspace)
+    with pytest.raises(KeyboardInterrupt):
+        journal.apply("add", edits)
+    assert files_in(folder) == before and journal.history() == []
+    group = journal.apply("add", edits)
+    calls = itertools.count()
+    with pytest.raises(KeyboardInterrupt):
+        journal.undo()
+    assert journal.history()[0].id == group.id and journal.history()[0].state == "done"
+    assert (folder / "0015.txt").read_bytes() == b"new 15"
