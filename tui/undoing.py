@@ -6,8 +6,10 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from core.text import count_of, printable
+from tui.bulk import carry_out
 
 if TYPE_CHECKING:
+    from core.dataset.edits import Stepwise
     from core.dataset.groups import EditGroup, UndoResult
     from core.workspace import Workspace
     from tui.app import KohyaApp
@@ -78,11 +80,11 @@ class Undoing:
         asked = self._asked
         agreed = asked[0] if asked is not None and HELD <= now - asked[1] <= ASK else None
 
-        def work() -> EditGroup | UndoResult:
+        def steps() -> Stepwise[EditGroup | UndoResult]:
             group: EditGroup | None = journal.next_undo()
             if group is not None and group.id != agreed and is_far(group, mode):
                 return group
-            return journal.undo(group.id if group is not None else None)  # type: ignore[no-any-return]
+            return (yield from journal.undoing(group.id if group is not None else None))  # type: ignore[no-any-return]
 
         def done(result: Any) -> None:
             if hasattr(result, "changed"):
@@ -96,11 +98,15 @@ class Undoing:
                 text = f"next undo: {printable(result.label)} ({files}) — u again does it"
                 app.notify(text, severity="warning", markup=False, timeout=ASK)
 
-        app.writer.submit(work, done, app.report)
+        def stopped() -> None:
+            self._asked = None
+
+        carry_out(app, f"undo {self.label}".rstrip(), steps, done, app.report, stopped)
 
     def redo(self) -> None:
         """Do again what was undone last."""
-        self._app.writer.submit(self._app.journal.redo, lambda result: self._did(result, "redone"), self._app.report)
+        app, journal = self._app, self._app.journal
+        carry_out(app, "redo", journal.redoing, lambda result: self._did(result, "redone"), app.report)
 
     def _did(self, result: UndoResult, said: str) -> None:
         from tui.chores import app_path

@@ -8,12 +8,12 @@ from core.cli.main import Interrupted
 from core.cli.output import Bar, say
 
 if TYPE_CHECKING:
-    from core.dataset.edits import Steps
+    from core.dataset.edits import Stepwise
 
 Result = TypeVar("Result")
 
 
-def stepped(label: str, steps: Steps[Result]) -> Result:
+def stepped(label: str, steps: Stepwise[Result]) -> Result:
     """What `steps` returns. An interrupt goes on to the caller when all files are as they were, and is told."""
     bar = Bar(label)
     try:

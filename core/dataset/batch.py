@@ -20,7 +20,7 @@ from core.problems import Problem, Severity, UserError
 from core.text import count_of
 
 if TYPE_CHECKING:
-    from core.dataset.edits import Steps
+    from core.dataset.edits import Stepwise
     from core.dataset.groups import EditGroup
     from core.workspace import Workspace
 
@@ -115,7 +115,7 @@ def apply(workspace: Workspace, made: Plan, where: str) -> EditGroup:
     return finished(applying(workspace, made, where))
 
 
-def applying(workspace: Workspace, made: Plan, where: str) -> Steps[EditGroup]:
+def applying(workspace: Workspace, made: Plan, where: str) -> Stepwise[EditGroup]:
     """`apply`, step by step: closed before its end, it leaves the captions as they were."""
     from core.dataset.edits import Journal
 

@@ -51,13 +51,13 @@ class Step:
     total: int
 
 
-Steps = Generator[Step, None, Result]
+Stepwise = Generator[Step, None, Result]
 """Does a group step by step and returns what became of it. Closed before its end, or interrupted, it leaves nothing
 behind: what it did so far is taken back, and the files are as they were.
 """
 
 
-def finished(steps: Steps[Result]) -> Result:
+def finished(steps: Stepwise[Result]) -> Result:
     """What it returns, without a look at the steps."""
     while True:
         try:
@@ -82,7 +82,7 @@ class Journal:
         """
         return finished(self.applying(label, edits, kind))
 
-    def applying(self, label: str, edits: Sequence[Change], kind: str = "edit") -> Steps[EditGroup]:
+    def applying(self, label: str, edits: Sequence[Change], kind: str = "edit") -> Stepwise[EditGroup]:
         """`apply`, step by step."""
         wanted = list(_with_folders(edits))
         with hold(self.workspace):
@@ -162,7 +162,7 @@ class Journal:
         """
         return finished(self.undoing(group_id))
 
-    def undoing(self, group_id: str | None = None) -> Steps[UndoResult]:
+    def undoing(self, group_id: str | None = None) -> Stepwise[UndoResult]:
         """`undo`, step by step."""
         with hold(self.workspace):
             self._recover()
@@ -175,7 +175,7 @@ class Journal:
         """Do again what was undone last, unless something new was done since. Raises UserError when there is none."""
         return finished(self.redoing())
 
-    def redoing(self) -> Steps[UndoResult]:
+    def redoing(self) -> Stepwise[UndoResult]:
         """`redo`, step by step."""
         with hold(self.workspace):
             self._recover()
@@ -195,7 +195,7 @@ class Journal:
 
     # Everything below runs under the workspace's lock.
 
-    def _finish_bulk(self, head: Head, record: Record, wanted: Sequence[Change]) -> Steps[EditGroup]:
+    def _finish_bulk(self, head: Head, record: Record, wanted: Sequence[Change]) -> Stepwise[EditGroup]:
         trash = self.trash(head.id)
         conflicts: list[Conflict] = []
         refused: list[int] = []
@@ -291,7 +291,7 @@ class Journal:
         record.close()
         return group_of(head, head.id, files, "done", tuple(conflicts.values()))
 
-    def _replay(self, group: EditGroup, path: Path, way: str) -> Steps[UndoResult]:
+    def _replay(self, group: EditGroup, path: Path, way: str) -> Stepwise[UndoResult]:
         head = read_head(path)
         if head is None or head.version > VERSION:
             raise UserError(
@@ -308,7 +308,7 @@ class Journal:
         finally:
             record.release()
 
-    def _run(self, head: Head, record: Record, all_changes: Sequence[Change], way: str) -> Steps[UndoResult]:
+    def _run(self, head: Head, record: Record, all_changes: Sequence[Change], way: str) -> Stepwise[UndoResult]:
         changed: dict[Path, None] = {}
         conflicts: dict[Path, Conflict] = {}
         trash, backwards = self.trash(head.id), way == "undo"

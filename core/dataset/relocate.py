@@ -25,7 +25,7 @@ from core.problems import UserError
 from core.text import count_of, printable
 
 if TYPE_CHECKING:
-    from core.dataset.edits import EditGroup, OpenGroup, Steps
+    from core.dataset.edits import EditGroup, OpenGroup, Stepwise
     from core.workspace import Workspace
 
 Way = Literal["move", "copy", "trash"]
@@ -146,7 +146,7 @@ def relocate(workspace: Workspace, plan: Relocation) -> EditGroup:
     return finished(relocating(workspace, plan))
 
 
-def relocating(workspace: Workspace, plan: Relocation) -> Steps[EditGroup]:
+def relocating(workspace: Workspace, plan: Relocation) -> Stepwise[EditGroup]:
     """`relocate`, step by step: closed before its end, it leaves every file where it was."""
     from core.dataset.edits import Journal
 

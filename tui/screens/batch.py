@@ -261,9 +261,8 @@ def _where(collection: Collection, scope: Scope) -> str:
 
 
 def _apply(app: KohyaApp, collection: Collection, plan: batch.Plan, where: str) -> None:
-    count = count_of(len(plan.edits), "caption")
-    if len(plan.edits) > 1000:
-        app.notify(f"changing {count}…", timeout=3)
+    from core.dataset.operations import label_of
+    from tui.bulk import carry_out
 
     def done(group: EditGroup) -> None:
         from tui.opening import files_changed
@@ -277,4 +276,5 @@ def _apply(app: KohyaApp, collection: Collection, plan: batch.Plan, where: str) 
         app.notify(f"{count_of(group.files, 'caption')} changed; u takes it back", timeout=4)
         files_changed(app, [edit.path for edit in plan.edits if edit.path not in refused])
 
-    app.writer.submit(lambda: batch.apply(collection.workspace, plan, where), done, app.report)
+    title = printable(f"{label_of(plan.operation)} in {where}")
+    carry_out(app, title, lambda: batch.applying(collection.workspace, plan, where), done, app.report)

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from core.dataset.duplicates import Duplicate, FindProgress
+    from core.dataset.edits import Stepwise
     from core.dataset.groups import EditGroup
     from tui.collection import Collection
 
@@ -363,16 +364,17 @@ class DuplicatesScreen(ModeScreen):
             self._trash(places)
 
     def _trash(self, places: Sequence[int]) -> None:
-        from core.dataset.relocate import plan_trash, relocate
+        from core.dataset.relocate import plan_trash, relocating
         from core.runs.in_use import refuse_in_use
+        from tui.bulk import carry_out
 
         workspace = self._collection.workspace
         number = self.found.shown[self.groups.cursor]
         paths = [image.path for image in self.found.clear(places)]
 
-        def work() -> EditGroup:
+        def steps() -> Stepwise[EditGroup]:
             refuse_in_use(workspace, paths)
-            return relocate(workspace, plan_trash(workspace, paths))
+            return relocating(workspace, plan_trash(workspace, paths))
 
         def done(group: EditGroup) -> None:
             self.app.undoing.wrote(group)
@@ -392,7 +394,8 @@ class DuplicatesScreen(ModeScreen):
 
         self._rows.is_all = False
         self._show_left(number)
-        self.app.writer.submit(work, done, failed)
+        title = f"{count_of(len(paths), 'image')} to the trash"
+        carry_out(self.app, title, steps, done, failed, self._look)
 
     def _show_left(self, number: int) -> None:
         self._picture = 1

@@ -21,6 +21,7 @@ from tui.widgets.item_list import ItemList, Texts
 from tui.widgets.path_input import PathInput
 
 if TYPE_CHECKING:
+    from core.dataset.edits import Stepwise
     from core.dataset.groups import EditGroup
     from core.dataset.relocate import CopyProgress, Relocation
     from core.workspace import Workspace
@@ -135,21 +136,18 @@ class MoveDialog(PlannedDialog["Relocation"]):
                 lambda: self._copy(plan), thread=True, exclusive=True, group="copy", exit_on_error=False
             )
             return
-        from core.dataset.relocate import relocate
+        from core.dataset.relocate import relocating
         from core.runs.in_use import refuse_in_use
+        from tui.bulk import carry_out
 
-        app, workspace = self.app, self._collection.workspace
+        app, workspace, title = self.app, self._collection.workspace, printable(plan.label)
 
-        def work() -> EditGroup:
+        def steps() -> Stepwise[EditGroup]:
             refuse_in_use(workspace, [source for source, _ in plan.images])
-            return relocate(workspace, plan)
+            return relocating(workspace, plan)
 
-        def done(group: EditGroup) -> None:
-            did(app, group, printable(plan.label))
-
-        app.notify(f"{printable(plan.label)}…", markup=False, timeout=2)
-        app.writer.submit(work, done, app.report)
         self.dismiss(None)
+        carry_out(app, title, steps, lambda group: did(app, group, title), app.report)
 
     # Copying: a file at a time, until Esc
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from core.text import count_of, printable
 
 if TYPE_CHECKING:
+    from core.dataset.edits import Stepwise
     from core.dataset.groups import EditGroup
     from tui.app import KohyaApp
     from tui.collection import Row
@@ -44,9 +45,10 @@ def _trash(app: KohyaApp, rows: Sequence[Row]) -> None:
 
     They leave the screen at once; what cannot be moved comes back and is told.
     """
-    from core.dataset.relocate import plan_trash, relocate
+    from core.dataset.relocate import plan_trash, relocating
     from core.runs.in_use import refuse_in_use
     from tui import opening
+    from tui.bulk import carry_out
 
     workspace, collection = app.workspace, app.collection
     assert workspace is not None and collection is not None
@@ -65,8 +67,9 @@ def _trash(app: KohyaApp, rows: Sequence[Row]) -> None:
         app.report(error)
         opening.reload(app)
 
-    def trash() -> EditGroup:
+    def trash() -> Stepwise[EditGroup]:
         refuse_in_use(workspace, images)
-        return relocate(workspace, plan_trash(workspace, images))
+        return relocating(workspace, plan_trash(workspace, images))
 
-    app.writer.submit(trash, done, failed)
+    title = f"{count_of(len(images), 'image')} to the trash"
+    carry_out(app, title, trash, done, failed, lambda: opening.reload(app))

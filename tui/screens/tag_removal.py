@@ -51,6 +51,7 @@ async def change_everywhere(screen: TagsScreen, operation: Operation, tags: Sequ
     """Do it in every caption of the dataset that has one of `tags`, after a yes. False when nothing was done."""
     from core.dataset import batch
     from core.dataset.operations import label_of
+    from tui.bulk import carry_out
 
     app = screen.app
     collection = app.collection
@@ -90,7 +91,7 @@ async def change_everywhere(screen: TagsScreen, operation: Operation, tags: Sequ
         app.report(error)
 
     screen.say("writing…")
-    app.writer.submit(lambda: batch.apply(workspace, plan, where), done, failed)
+    carry_out(app, what, lambda: batch.applying(workspace, plan, where), done, failed, lambda: screen.say(""))
     return True
 
 
