@@ -1,4 +1,4 @@
-"""Small versions of images for the screen, kept in the user's cache folder. Everything there may be deleted."""
+"""Small versions of images for the screen, kept in the user's cache folder up to a limit. All may be deleted."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import io
 import os
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from threading import Lock
@@ -23,6 +24,13 @@ Wanted = TypeVar("Wanted")
 _VERSION = 2
 _SIDES = (96, 256, 640, 1280)
 """A picture is kept in these sizes, whatever box is asked for: another size of the window needs no other file."""
+LIMIT = 2_000_000_000
+"""Bytes that all of them may take; those that were not looked at for the longest go first."""
+_FOLDERS = 256
+_EVERY = 16
+"""So many are kept in a folder between two looks at what it takes: 8 MB, a few hundred files, 2 ms."""
+_USED = 3600
+"""Seconds after which a use is noted again, in the time of the file."""
 _WHOLE = 24_000_000
 """Pixels of a picture that is held to look at its parts; larger ones are halved."""
 _CHECKS = ((204, 204, 204), (154, 154, 154))
@@ -95,6 +103,9 @@ def _load(cached: Path, box: tuple[int, int]) -> Image.Image | None:
         decode(image, cached)
     except UserError:
         return None  # half a file after a power cut: made again
+    with contextlib.suppress(OSError):
+        if time.time() - cached.stat().st_mtime > _USED:
+            os.utime(cached)
     return image
 
 
@@ -104,6 +115,30 @@ def _store(cached: Path, image: Image.Image) -> None:
     with contextlib.suppress(OSError, UserError):
         cached.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(cached, stream.getvalue(), fsync=False)
+        if int(cached.name[2:8], 16) % _EVERY == 0:
+            trim(cached.parent, LIMIT // _FOLDERS)
+
+
+def trim(folder: Path, limit: int) -> None:
+    """Remove what was not used for the longest until nine tenths of `limit` bytes are left, when there are more.
+
+    Names are spread evenly over the folders, so each has its share of the whole.
+    """
+    found: list[tuple[float, int, str]] = []
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            with contextlib.suppress(OSError):
+                facts = entry.stat()
+                found.append((facts.st_mtime, facts.st_size, entry.path))
+    total = sum(size for _, size, _ in found)
+    if total <= limit:
+        return
+    for _, size, path in sorted(found):
+        with contextlib.suppress(OSError):
+            os.unlink(path)  # noqa: PTH108 (names come as text)
+        total -= size
+        if total <= limit * 9 // 10:
+            return
 
 
 def _pixels(path: Path, box: tuple[int, int] | None) -> Image.Image:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 import zlib
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from core.dataset import thumbs
 from core.dataset.thumbs import thumbnail
 from core.problems import UserError
 from core.settings import cache_dir
@@ -105,3 +107,26 @@ def test_what_cannot_be_shown_is_said(tmp_path: Path) -> None:
         assert name in caught.value.message
         assert caught.value.hint
     assert cached() == []
+
+
+def test_the_cache_has_a_limit_and_what_was_long_not_used_goes_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All in one folder here: after 40 pictures those stay that were made, or looked at, last."""
+    monkeypatch.setattr(thumbs, "_EVERY", 1)
+    monkeypatch.setattr(thumbs, "_FOLDERS", 1)
+    monkeypatch.setattr(thumbs, "LIMIT", 20_000)
+    place = tmp_path / "one"
+    monkeypatch.setattr(thumbs, "_cache_file", lambda path, facts, side: place / f"{path.stem:0>8}{side}.jpg")
+    for number in range(40):
+        path = tmp_path / f"{number}.png"
+        Image.effect_noise((60, 60), 90).save(path)
+        thumbnail(path, (40, 40))
+        made = place / f"{number:0>8}96.jpg"
+        os.utime(made, (1_000_000 + number, 1_000_000 + number))
+        if number < 39:
+            thumbnail(tmp_path / "0.png", (40, 40))  # somebody looks at this one again and again
+    kept = sorted(file.name for file in place.iterdir())
+    assert sum(file.stat().st_size for file in place.iterdir()) <= 20_000 + made.stat().st_size
+    assert kept[0] == "0000000096.jpg" and kept[-1] == "0000003996.jpg"
+    assert len(kept) < 12
