@@ -168,10 +168,11 @@ class KohyaApp(Navigation):
 
     def _settle_in(self) -> None:
         """What may wait until the first frame is on the screen."""
-        if not gc.isenabled():  # `open_app` switched it off
-            gc.freeze()
-            gc.enable()
         from tui import chores
+        from tui.collector import Collector
+
+        if not gc.isenabled():  # `open_app` switched it off
+            Collector(self).start()
 
         for problem in self.settings.problems:
             self.notify(f"{problem.where}: {problem.message}", severity="warning", markup=False)

@@ -20,7 +20,7 @@ from core.dataset.pictures import MAX_PIXELS
 from core.dataset.reading import Piece
 from core.problems import Problem, Severity, UserError
 from core.workspace import Workspace
-from tui.rows import Facts, Row, Rows, newer_facts, read_facts
+from tui.rows import Facts, Order, Row, Rows, newer_facts, read_facts
 
 if TYPE_CHECKING:
     from core.dataset.filter_match import Sources
@@ -57,10 +57,22 @@ class Collection:
         """What is shown, and what was asked for last: they differ while it is worked out."""
         self.sources: Callable[[Collection], Sources] | None = None
         """Where the filter finds what the files do not say: scores, buckets, saved filters."""
-        self.rows = self.shown = Rows(self, range(0))
+        self._all = self._shown = Order(range(0))
         self._gone: set[int] = set()
         self._made: WeakValueDictionary[int, Row] = WeakValueDictionary()
         self._reviewed = set(reviewed)
+
+    # `Rows` know their collection; kept here they would be a circle, and 100 MB would wait for Python's collector.
+
+    @property
+    def rows(self) -> Rows:
+        """All images."""
+        return Rows(self, self._all)
+
+    @property
+    def shown(self) -> Rows:
+        """Those that the view shows."""
+        return Rows(self, self._shown)
 
     @property
     def query(self) -> str:
@@ -105,9 +117,9 @@ class Collection:
                 self.reviewed += bytes(prefix + name in self._reviewed for name in piece.names)
             else:
                 self.reviewed += bytes(len(new))
-            self.rows = Rows(self, range(len(self.index)))
+            self._all = Order(range(len(self.index)))
             if self.view.is_whole:
-                self.shown = self._whole(self.view)
+                self._shown = self._whole(self.view)
 
     def complete(self) -> None:
         """All is read: filter and order hold for every image now."""
@@ -168,7 +180,7 @@ class Collection:
     def show(self, view: View, numbers: range | array[int]) -> None:
         """This is what is shown from now on."""
         self.view = view
-        self.shown = self._whole(view) if isinstance(numbers, range) else Rows(self, numbers)
+        self._shown = self._whole(view) if isinstance(numbers, range) else Order(numbers)
 
     def choose(self, query: str | None = None, *, order: str | None = None, subset: str | None = None) -> None:
         """`ask`, `answer` and `show` at once. Raises FilterError and leaves the view as it was."""
@@ -180,8 +192,8 @@ class Collection:
             self.asked = before
             raise
 
-    def _whole(self, view: View) -> Rows:
-        return Rows(self, self.index.range_of(view.subset) if view.subset else range(len(self.index)))
+    def _whole(self, view: View) -> Order:
+        return Order(self.index.range_of(view.subset) if view.subset else range(len(self.index)))
 
     def place_of(self, row: Row) -> int:
         """Where the row stands among the shown ones, -1 when the filter hides it."""
@@ -269,10 +281,15 @@ class Collection:
         self._gone.update(row.number for row in rows)
         for number in self._gone:
             self.marked[number] = 0
-        self.rows, self.shown = self._without(self.rows), self._without(self.shown)
+        self._all, self._shown = self._without(self._all), self._without(self._shown)
 
-    def _without(self, rows: Rows) -> Rows:
-        return Rows(self, array("I", (number for number in rows.numbers if number not in self._gone)))
+    def _without(self, order: Order) -> Order:
+        import numpy as np
+
+        stays = np.ones(len(self.index), np.bool_)
+        stays[list(self._gone)] = False
+        numbers = np.array(order.numbers, np.uint32)
+        return Order(array("I", numbers[stays[numbers]].tobytes()))
 
 
 def _set_in(states: bytearray) -> Iterator[int]:

@@ -37,7 +37,7 @@ class Keyboard:
         """`is_answered`: nothing that was entered (a filter) is still worked out."""
         self._app, self._is_answered = app, is_answered
         self._is_enter = False
-        self._at = float("-inf")
+        self.at = float("-inf")
         self._screens: list[Screen[object]] = []
         self._workers: set[Worker[object]] = set()
         """When the last key had its turn, and what was there before it."""
@@ -52,13 +52,13 @@ class Keyboard:
             if self._rested is not None or self._next is not None:
                 self._waiting.append(event)
                 return True
-            if time.monotonic() - self._at < LIMIT:
+            if time.monotonic() - self.at < LIMIT:
                 self._waiting.append(event)
                 self._rested = asyncio.create_task(self._release())
                 return True
         self._next = None
         self._is_enter = isinstance(event, events.Key) and event.key == "enter"
-        self._at, self._screens, self._workers = time.monotonic(), list(self._app.screen_stack), self._asking()
+        self.at, self._screens, self._workers = time.monotonic(), list(self._app.screen_stack), self._asking()
         if self._waiting:
             self._rested = asyncio.create_task(self._release())
         return False

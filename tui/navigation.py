@@ -35,6 +35,11 @@ class Navigation(App[None]):
         self._came_from: str | None = None
         """Where Esc goes back to after something was opened in another mode."""
 
+    @property
+    def last_key(self) -> float:
+        """When a key came last (monotonic)."""
+        return self._keyboard.at
+
     def _is_answered(self) -> bool:
         return self.collection is None or self.collection.asked is self.collection.view
 

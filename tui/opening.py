@@ -66,6 +66,9 @@ def _read(app: KohyaApp, collection: Collection) -> None:
     except UserError as error:  # the folder went away
         app.call_from_thread(app.report, error)
     app.call_from_thread(_completed, app, collection)
+    from tui.warm import warm_up
+
+    warm_up()
 
 
 def _gathered(pieces: Iterable[Piece]) -> Iterator[list[Piece]]:
