@@ -62,6 +62,8 @@ def open_app(folder: Path | None = None, flags: dict[str, Any] | None = None, *,
     # What is made until the first frame stays: looking for garbage in it costs a tenth of the start. The app switches
     # the collector on again (`KohyaApp._settle_in`).
     gc.disable()
+    # A thread that counts or plans lets the screen's thread go on after 1 ms instead of 5: a frame has 16.
+    sys.setswitchinterval(0.001)
 
     from core import settings, workspace
     from core.problems import UserError

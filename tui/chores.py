@@ -20,7 +20,10 @@ def recover_journal(app: KohyaApp) -> None:
     """Finish or roll back what a killed program left open."""
     if app.workspace is None or not (app.workspace.own / "journal").is_dir():
         return
-    journal = app.journal
+
+    def recover() -> list[Any]:
+        found: list[Any] = app.journal.recover()
+        return found
 
     def done(groups: list[Any]) -> None:
         for group in groups:
@@ -31,7 +34,7 @@ def recover_journal(app: KohyaApp) -> None:
         if groups:
             app.dataset_changed.publish(app.active_dataset or "")
 
-    app.writer.submit(journal.recover, done, app.report)
+    app.writer.submit(recover, done, app.report)
 
 
 def change_workspace(app: KohyaApp, workspace: Workspace) -> None:

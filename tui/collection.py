@@ -234,19 +234,31 @@ class Collection:
         """Images that are marked."""
         return self.marked.count(1)
 
+    def marked_numbers(self) -> array[int]:
+        """Those of the shown ones that are marked, by their numbers."""
+        if not self.marked.count(1):
+            return array("I")
+        import numpy as np
+
+        numbers = np.array(self._shown.numbers, np.uint32)
+        return array("I", numbers[np.frombuffer(bytes(self.marked), np.bool_)[numbers]].tobytes())
+
     def marked_rows(self) -> list[Row]:
         """Those of the shown ones that are marked."""
-        if not self.marked.count(1):
-            return []
-        return [self.row(number) for number in self.shown.numbers if self.marked[number]]
+        return [self.row(number) for number in self.marked_numbers()]
 
     def mark(self, places: Sequence[int], on: bool | None) -> None:
         """Mark the shown rows at `places`, or take the marks off; None: the other way, off when all are marked."""
-        numbers = [self.shown.numbers[place] for place in places]
-        if on is None:
-            on = not all(self.marked[number] for number in numbers)
-        for number in numbers:
-            self.marked[number] = on
+        shown = self._shown.numbers
+        if len(places) == 1:
+            number = shown[places[0]]
+            self.marked[number] = not self.marked[number] if on is None else on
+            return
+        import numpy as np
+
+        numbers = np.array(shown, np.uint32)[np.array(places, np.int64)]
+        marked = np.frombuffer(self.marked, np.uint8)
+        marked[numbers] = not marked[numbers].all() if on is None else on
 
     def tag_counts(self) -> Counter[str]:
         """How often each tag stands in the captions, most first."""

@@ -8,7 +8,11 @@ none comes by itself; when the keys rest, one looks at what was made since the l
 from __future__ import annotations
 
 import gc
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -21,6 +25,41 @@ ENOUGH = 2
 MUCH = 60
 """As many, while a screen lies over the mode: what it holds goes with it, and is better not set aside."""
 _NEVER = 1_000_000
+_LARGE = 50_000
+"""Objects of the youngest generation that the next collection would look through: 20 ms. They are set aside instead."""
+
+
+@contextmanager
+def paused() -> Iterator[None]:
+    """For what makes hundreds of thousands of objects on a thread, and no circle: they are not looked through for
+    garbage again and again meanwhile, with Python's lock held.
+    """
+    with _pause.lock:
+        if not _pause.count:
+            _pause.is_on_after = gc.isenabled()
+        _pause.count += 1
+        gc.disable()
+    try:
+        yield
+    finally:
+        with _pause.lock:
+            _pause.count -= 1
+            if not _pause.count and _pause.is_on_after:
+                if gc.get_count()[0] > _LARGE:
+                    gc.freeze()
+                gc.enable()
+
+
+@dataclass(slots=True)
+class _Pause:
+    """How many are at it, and whether the collector goes on after the last."""
+
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    count: int = 0
+    is_on_after: bool = True
+
+
+_pause = _Pause()
 
 
 class Collector:
@@ -34,7 +73,10 @@ class Collector:
         """What was made until now stays for good."""
         gc.freeze()
         gc.set_threshold(700, 10, _NEVER)
-        gc.enable()
+        with _pause.lock:
+            _pause.is_on_after = True
+            if not _pause.count:
+                gc.enable()
         self._seen = gc.get_stats()[1]["collections"]
         self._app.set_interval(1.0, self._look)
 
@@ -42,7 +84,8 @@ class Collector:
         app = self._app
         new = gc.get_stats()[1]["collections"] - self._seen
         is_below = len(app.screen_stack) > 1
-        if new < (MUCH if is_below else ENOUGH) or time.monotonic() - app.last_key < REST or app.writer.pending:
+        is_busy = time.monotonic() - app.last_key < REST or app.writer.pending or _pause.count
+        if is_busy or new < (MUCH if is_below else ENOUGH):
             return
         gc.collect()
         if not is_below:

@@ -70,9 +70,7 @@ class Navigation(App[None]):
         await self._open_in("monitor")
 
     async def action_back(self) -> None:
-        from textual.widgets import HelpPanel
-
-        if self.screen.query(HelpPanel):
+        if self.screen.query("HelpPanel"):  # by its name: to import it takes 140 ms
             self.action_hide_help_panel()
         elif isinstance(self.screen, ModeScreen) and self.screen.step_back():
             return
@@ -88,9 +86,7 @@ class Navigation(App[None]):
             await self.action_quit()
 
     def action_toggle_help(self) -> None:
-        from textual.widgets import HelpPanel
-
-        if self.screen.query(HelpPanel):
+        if self.screen.query("HelpPanel"):
             self.action_hide_help_panel()
         else:
             choice = self.screen.app.graphics if isinstance(self.screen, ModeScreen) else None

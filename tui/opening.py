@@ -28,6 +28,8 @@ TOGETHER = 16
 EVERY = 0.05
 FEW = 50
 """Captions that are read again on the screen's thread."""
+MANY = 2000
+"""Changed files from which on the whole dataset is read anew, by a process of its own, instead of each of them."""
 
 
 def ensure(app: KohyaApp) -> Collection | None:
@@ -202,6 +204,11 @@ def _keys_of(collection: Collection) -> Iterator[tuple[int, str]]:
 def files_changed(app: KohyaApp, paths: Iterable[Path]) -> None:
     """These files are others now because we wrote them: show it, and tell the other screens."""
     paths = tuple(paths)
+    if len(paths) > MANY:
+        if not settle(app):
+            reload(app)
+        tell(app)
+        return
     if any(is_image_name(path.name) for path in paths) and settle(app):
         tell(app)
         return

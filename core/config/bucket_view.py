@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -79,7 +79,8 @@ def _buckets(dataset: ResolvedDataset, size_of: SizeOf) -> DatasetBuckets:
     for subset in dataset.subsets:
         if subset.folder is not None:  # sd-scripts drops a folder that comes twice
             folders.setdefault(subset.folder, subset.repeats)
-    images, unread = _sized(folders.items(), size_of)
+    unread: list[Path] = []
+    images = _sized(folders.items(), size_of, unread)
     settings = bucket_settings(dataset, resolution)
     batch = dataset.values["batch_size"]
     placed = report(images, settings, batch if isinstance(batch, int) and batch > 0 else 1)
@@ -89,19 +90,20 @@ def _buckets(dataset: ResolvedDataset, size_of: SizeOf) -> DatasetBuckets:
 def resolution_buckets(folder: Path, resolution: Size, size_of: SizeOf = image_size) -> DatasetBuckets:
     """The buckets of the dataset in `folder` without a config, as the usual one has it: sides from 256 to 2048."""
     settings = BucketSettings(resolution, enable=True, min_reso=min(256, *resolution), max_reso=max(2048, *resolution))
-    images, unread = _sized(((each.path, each.repeats) for each in subsets(folder)), size_of)
-    return DatasetBuckets("", settings, report(images, settings), tuple(unread))
-
-
-def _sized(folders: Iterable[tuple[Path, int]], size_of: SizeOf) -> tuple[list[tuple[Path, Size, int]], list[Path]]:
-    """(path, size, repeats) of every image in `folders` (path, repeats), and those whose size cannot be told."""
-    images: list[tuple[Path, Size, int]] = []
     unread: list[Path] = []
+    placed = report(_sized(((each.path, each.repeats) for each in subsets(folder)), size_of, unread), settings)
+    return DatasetBuckets("", settings, placed, tuple(unread))
+
+
+def _sized(
+    folders: Iterable[tuple[Path, int]], size_of: SizeOf, unread: list[Path]
+) -> Iterator[tuple[Path, Size, int]]:
+    """(path, size, repeats) of the images in `folders` (path, repeats); those whose size cannot be told to `unread`."""
     for folder, repeats in folders:
         for name in images_in(folder) or []:
-            size = size_of(folder / name)
+            path = folder / name
+            size = size_of(path)
             if size is None:
-                unread.append(folder / name)
+                unread.append(path)
             else:
-                images.append((folder / name, size, repeats))
-    return images, unread
+                yield path, size, repeats

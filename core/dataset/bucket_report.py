@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from array import array
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import overload
 
 from core.dataset.buckets import BucketChoice, BucketSettings, Size, assign
 
@@ -27,6 +30,47 @@ class PlacedImage:
         return self.choice.cropped
 
 
+class Columns:
+    """Many images by number; a PlacedImage is made when one is asked for: 100,000 of them would be 60 MB of objects.
+
+    All images of one size and the same repeats share a `kind`.
+    """
+
+    def __init__(self) -> None:
+        self.folders: list[Path] = []
+        self.names: list[str] = []
+        self.folder_of: array[int] = array("I")
+        self.kind_of: array[int] = array("I")
+        self.kinds: list[tuple[Size, BucketChoice, int]] = []
+        """(size, choice, repeats)"""
+
+    def at(self, number: int) -> PlacedImage:
+        size, choice, repeats = self.kinds[self.kind_of[number]]
+        return PlacedImage(self.folders[self.folder_of[number]] / self.names[number], size, choice, repeats)
+
+
+class PlacedImages(Sequence[PlacedImage]):
+    """Some of the images of `columns`, by their numbers."""
+
+    def __init__(self, columns: Columns, numbers: Sequence[int]) -> None:
+        self.columns, self.numbers = columns, numbers
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    @overload
+    def __getitem__(self, index: int) -> PlacedImage: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[PlacedImage]: ...
+    def __getitem__(self, index: int | slice) -> PlacedImage | list[PlacedImage]:
+        if isinstance(index, slice):
+            return [self.columns.at(number) for number in self.numbers[index]]
+        return self.columns.at(self.numbers[index])
+
+    def __iter__(self) -> Iterator[PlacedImage]:
+        return map(self.columns.at, self.numbers)
+
+
 @dataclass(frozen=True, slots=True)
 class BucketRow:
     """One bucket. `repeats` counts every image as often as its subset says; `is_small`: they fill not one batch."""
@@ -42,20 +86,36 @@ class BucketRow:
 class BucketReport:
     """The images in the order in which they came, and the buckets that are used, by width and height."""
 
-    images: tuple[PlacedImage, ...]
+    images: PlacedImages
     buckets: tuple[BucketRow, ...]
     batch_size: int
 
 
 def report(images: Iterable[tuple[Path, Size, int]], settings: BucketSettings, batch_size: int = 1) -> BucketReport:
     """Place images (path, size, repeats). Raises BucketError where the trainer would stop."""
-    placed = tuple(PlacedImage(path, size, assign(size, settings), repeats) for path, size, repeats in images)
+    columns = Columns()
+    kinds: dict[tuple[Size, int], int] = {}
+    folders: dict[Path, int] = {}
+    for path, size, repeats in images:
+        kind = kinds.get((size, repeats))
+        if kind is None:
+            kind = kinds[size, repeats] = len(columns.kinds)
+            columns.kinds.append((size, assign(size, settings), repeats))
+        parent = path.parent
+        folder = folders.setdefault(parent, len(folders))
+        if folder == len(columns.folders):
+            columns.folders.append(parent)
+        columns.names.append(path.name)
+        columns.folder_of.append(folder)
+        columns.kind_of.append(kind)
     counts: dict[Size, tuple[int, int]] = {}
-    for each in placed:
-        number, repeats = counts.get(each.choice.bucket, (0, 0))
-        counts[each.choice.bucket] = (number + 1, repeats + each.repeats)
+    of_kind = Counter(columns.kind_of)
+    for kind, (_, choice, repeats) in enumerate(columns.kinds):
+        here = of_kind[kind]
+        number, times = counts.get(choice.bucket, (0, 0))
+        counts[choice.bucket] = (number + here, times + here * repeats)
     rows = (BucketRow(*size, *counts[size], counts[size][1] < batch_size) for size in sorted(counts))
-    return BucketReport(placed, tuple(rows), batch_size)
+    return BucketReport(PlacedImages(columns, range(len(columns.names))), tuple(rows), batch_size)
 
 
 def crop_box(size: Size, choice: BucketChoice) -> tuple[float, float, float, float]:

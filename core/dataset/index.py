@@ -143,6 +143,11 @@ class Index:
                 return range(self._starts[place], self._starts[place + 1])
         return range(0)
 
+    def range_in(self, folder: Path) -> range:
+        """The numbers of the images that lie right in a folder."""
+        place = self._folders.index(str(folder)) if str(folder) in self._folders else -1
+        return range(self._starts[place], self._starts[place + 1]) if place >= 0 else range(0)
+
     def path(self, number: int) -> Path:
         return Path(f"{self._folders[self._place_of(number)]}/{self.names[number]}")
 

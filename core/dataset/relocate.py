@@ -9,7 +9,7 @@ import contextlib
 import os
 import secrets
 import shutil
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -30,6 +30,12 @@ if TYPE_CHECKING:
 
 Way = Literal["move", "copy", "trash"]
 _THERE = "lies there already"
+_LOOK = 200
+"""Images between two looks at whether the plan is still wanted."""
+
+
+class GivenUp(Exception):
+    """The plan is no longer wanted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,12 +100,20 @@ def target_folder(workspace: Workspace, text: str) -> Path:
     return there[0].path if there else folder / f"10_{name}"
 
 
-def plan_move(workspace: Workspace, images: Iterable[Path], target: Path, *, copy: bool = False) -> Relocation:
+def plan_move(
+    workspace: Workspace,
+    images: Iterable[Path],
+    target: Path,
+    *,
+    copy: bool = False,
+    stop: Callable[[], bool] = lambda: False,
+) -> Relocation:
     """Images into the folder `target`, with captions and caches; only names are read.
 
-    One is skipped when its name, or a caption or cache of its name, is there already.
+    One is skipped when its name, or a caption or cache of its name, is there already. Raises GivenUp when `stop` says
+    so.
     """
-    wanted = list(dict.fromkeys(images))
+    wanted = list(dict.fromkeys(_until(stop, images)))
     taken: dict[str, Path] = {}
     beside = Companions()
     there = {parent for parent in {image.parent for image in wanted} if _is_one_folder(parent, target)}
@@ -119,7 +133,7 @@ def plan_move(workspace: Workspace, images: Iterable[Path], target: Path, *, cop
 
     way: Way = "copy" if copy else "move"
     where = workspace.key_of(target).removeprefix("train_data/")
-    return _planned(wanted, way, lambda number: f"{way} {number} to {where}", place, beside)
+    return _planned(_until(stop, wanted), set(wanted), way, lambda number: f"{way} {number} to {where}", place, beside)
 
 
 def plan_trash(workspace: Workspace, images: Iterable[Path]) -> Relocation:
@@ -132,6 +146,7 @@ def plan_trash(workspace: Workspace, images: Iterable[Path]) -> Relocation:
     root = _round(trash, number)
     return _planned(
         wanted,
+        set(wanted),
         "trash",
         lambda count: f"move {count} to the trash",
         lambda image: _in(root, workspace, image).parent,
@@ -237,15 +252,22 @@ def _with_repeats(subset: Subset, repeats: int) -> Path:
     return subset.path.with_name(f"{repeats}_{own[1] if own is not None else subset.path.name}")
 
 
+def _until(stop: Callable[[], bool], images: Iterable[Path]) -> Iterator[Path]:
+    for at, image in enumerate(images):
+        if at % _LOOK == 0 and stop():
+            raise GivenUp
+        yield image
+
+
 def _planned(
-    images: Sequence[Path],
+    images: Iterable[Path],
+    going: set[Path],
     way: Way,
     label: Callable[[str], str],
     place: Callable[[Path], Path | str],
     beside: Companions,
 ) -> Relocation:
     """`place` gives the folder for an image, or why it cannot go."""
-    going = set(images)
     moved: list[tuple[Path, Path]] = []
     files: list[tuple[Path, Path]] = []
     captions: list[tuple[Path, bytes]] = []

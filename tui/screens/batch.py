@@ -14,13 +14,14 @@ from textual.content import Content
 from textual.timer import Timer
 from textual.widget import Widget
 from textual.widgets import Input, Static
-from textual.worker import get_current_worker
+from textual.worker import Worker, get_current_worker
 
 from core.dataset import batch
 from core.dataset.batch_forms import FORMS, Form
 from core.dataset.operations import Facts, Operation, Sort
 from core.problems import UserError
 from core.text import count_of, printable
+from tui.collector import paused
 from tui.screens.dialogs import Choose, Dialog
 from tui.theme import Cells
 from tui.widgets.item_list import ItemList, Texts
@@ -53,7 +54,7 @@ class Scope:
 
 def scopes_of(collection: Collection, row: Row | None) -> list[Scope]:
     """Those that hold an image; a filter that hides none makes no scope of its own."""
-    marked = array("I", [number for number in collection.shown.numbers if collection.marked[number]])
+    marked = collection.marked_numbers()
     this = array("I", [row.number] if row is not None else [])
     shown, whole = collection.shown.numbers, range(len(collection.rows))
     found = [
@@ -166,7 +167,10 @@ class BatchDialog(Dialog[batch.Plan]):
         )
 
     def _work(self, operation: Operation, scope: Scope) -> None:
-        worker = get_current_worker()
+        with paused():
+            self._plan_on(get_current_worker(), operation, scope)
+
+    def _plan_on(self, worker: Worker[object], operation: Operation, scope: Scope) -> None:
         index, tell = self._collection.index, self.app.call_from_thread
         try:
             facts = self._facts(operation)

@@ -107,6 +107,7 @@ class BucketsScreen(ModeScreen):
         index, workspace = self._collection.index, self._collection.workspace
         folder = workspace.train_data / self._collection.name
         seen, due = 0, 0.0
+        places: dict[Path, dict[str, int]] = {}
 
         def size_of(path: Path) -> tuple[int, int] | None:
             nonlocal seen, due
@@ -116,7 +117,10 @@ class BucketsScreen(ModeScreen):
             if time.monotonic() >= due:
                 self.app.call_from_thread(self._tell, seen)
                 due = time.monotonic() + 0.1
-            number = index.id_of(path)
+            parent = path.parent
+            if parent not in places:
+                places[parent] = {index.names[number]: number for number in index.range_in(parent)}
+            number = places[parent].get(path.name)
             return (index.size(number) if number is not None and number < index.read else None) or image_size(path)
 
         names = configs_of(workspace, folder)

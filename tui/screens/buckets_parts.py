@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from array import array
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from core.dataset.bucket_report import PlacedImage
+from core.dataset.bucket_report import Columns, PlacedImage, PlacedImages
 from core.text import printable
 from tui.theme import Cells, fit
 
@@ -22,7 +25,7 @@ class Bucket:
     """A line of the list: one bucket with its images, the most cropped first; `size` None stands for all of them."""
 
     size: tuple[int, int] | None
-    images: tuple[PlacedImage, ...]
+    images: Sequence[PlacedImage]
     repeats: int
     batch: int = 1
     where: str = ""
@@ -47,32 +50,56 @@ class Measured:
 
 def measure(parts: Sequence[DatasetBuckets], source: str, others: Sequence[str]) -> Measured:
     """Sort the images into their buckets; all of them first, when there are several."""
+    columns = parts[0].report.images.columns if len(parts) == 1 else _joined(parts)
+    samples = [PlacedImage(_NOWHERE, size, choice, repeats) for size, choice, repeats in columns.kinds]
     rows: list[Bucket] = []
-    everything: list[PlacedImage] = []
+    first = 0
     for part in parts:
-        inside: dict[tuple[int, int], list[PlacedImage]] = {}
-        for image in part.report.images:
-            inside.setdefault(image.choice.bucket, []).append(image)
-        everything += part.report.images
-        where = part.where if len(parts) > 1 else ""
+        inside: dict[tuple[int, int], array[int]] = {}
+        after = first + len(part.report.images)
+        for number in range(first, after):
+            inside.setdefault(samples[columns.kind_of[number]].choice.bucket, array("I")).append(number)
+        first, where = after, part.where if len(parts) > 1 else ""
         for row in part.report.buckets:
             size = (row.width, row.height)
-            rows.append(Bucket(size, _most_cropped(inside[size]), row.repeats, part.report.batch_size, where))
+            images = _most_cropped(columns, samples, inside[size])
+            rows.append(Bucket(size, images, row.repeats, part.report.batch_size, where))
     if len(rows) > 1:
-        rows.insert(0, Bucket(None, _most_cropped(everything), sum(row.repeats for row in rows)))
-    upscaled = sum(image.scale > 1 for image in everything)
-    cropped = sum(image.cropped >= MUCH for image in everything)
+        everything = _most_cropped(columns, samples, range(len(columns.names)))
+        rows.insert(0, Bucket(None, everything, sum(row.repeats for row in rows)))
+    counts = Counter(columns.kind_of)
+    upscaled = sum(counts[kind] for kind, each in enumerate(samples) if each.scale > 1)
+    cropped = sum(counts[kind] for kind, each in enumerate(samples) if each.cropped >= MUCH)
     return Measured(source, tuple(others), tuple(parts), tuple(rows), upscaled, cropped)
 
 
-def _most_cropped(images: Iterable[PlacedImage]) -> tuple[PlacedImage, ...]:
+def _joined(parts: Sequence[DatasetBuckets]) -> Columns:
+    """The images of several datasets one after another."""
+    found = Columns()
+    for part in parts:
+        columns = part.report.images.columns
+        found.folder_of.extend(len(found.folders) + folder for folder in columns.folder_of)
+        found.kind_of.extend(len(found.kinds) + kind for kind in columns.kind_of)
+        found.folders += columns.folders
+        found.names += columns.names
+        found.kinds += columns.kinds
+    return found
+
+
+_NOWHERE = Path()
+
+
+def _most_cropped(columns: Columns, samples: Sequence[PlacedImage], numbers: Sequence[int]) -> PlacedImages:
     """Of those that are cropped alike, what is scaled up first."""
-    return tuple(
-        sorted(
-            images,
-            key=lambda image: -1000 * round(image.cropped, 3) - min(0.9, image.scale / 10 if image.scale > 1 else 0),
-        )
-    )
+    ranks = [-1000 * round(each.cropped, 3) - min(0.9, each.scale / 10 if each.scale > 1 else 0) for each in samples]
+    kind_of = columns.kind_of
+    by_rank: dict[float, array[int]] = {}
+    for number in numbers:
+        by_rank.setdefault(ranks[kind_of[number]], array("I")).append(number)
+    found = array("I")
+    for rank in sorted(by_rank):
+        found += by_rank[rank]
+    return PlacedImages(columns, found)
 
 
 class BucketRows:

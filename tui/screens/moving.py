@@ -14,7 +14,7 @@ from textual.worker import Worker, WorkerState, get_current_worker
 
 from core.problems import UserError
 from core.text import count_of, printable
-from tui.screens.planned import PlannedDialog, Steps, did, wrap
+from tui.screens.planned import PlannedDialog, Steps, Stop, did, wrap
 from tui.theme import Cells
 from tui.widgets.gauges import bar, wrapped
 from tui.widgets.item_list import ItemList, Texts
@@ -85,7 +85,7 @@ class MoveDialog(PlannedDialog["Relocation"]):
             event.list.refresh()
             self.plan_anew()
 
-    def _make_plan(self) -> Callable[[], Relocation] | None:
+    def _make_plan(self) -> Callable[[Stop], Relocation] | None:
         from core.dataset.relocate import plan_move, target_folder
 
         to, is_copy = self.query_one("#to", Input).value.strip(), self._ways.chosen == 1
@@ -94,9 +94,9 @@ class MoveDialog(PlannedDialog["Relocation"]):
             self.call_after_refresh(self._list_places)
             return None
 
-        def plan() -> Relocation:
+        def plan(stop: Stop) -> Relocation:
             target = target_folder(workspace, to)
-            return plan_move(workspace, [index.path(number) for number in numbers], target, copy=is_copy)
+            return plan_move(workspace, map(index.path, numbers), target, copy=is_copy, stop=stop)
 
         return plan
 
@@ -217,10 +217,8 @@ def ask_to_move(app: KohyaApp, row: Row | None) -> None:
     collection = app.collection
     if collection is None:
         return
-    numbers: list[int] = []
-    if collection.marked_count():
-        numbers = [number for number in collection.shown.numbers if collection.marked[number]]
+    numbers = collection.marked_numbers()
     if not numbers and row is not None:
-        numbers = [row.number]
+        numbers.append(row.number)
     if numbers:
         app.push_screen(MoveDialog(collection, numbers))

@@ -13,8 +13,10 @@ from textual.widget import Widget
 from textual.widgets import Input, Static
 from textual.worker import Worker, WorkerState, get_current_worker
 
+from core.dataset.relocate import GivenUp
 from core.problems import UserError
 from core.text import printable
+from tui.collector import paused
 from tui.screens.dialogs import Dialog
 from tui.theme import Cells
 from tui.widgets.gauges import wrapped
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from tui.app import KohyaApp
 
 Plan = TypeVar("Plan")
+Stop = Callable[[], bool]
 REST = 0.25
 """Seconds without a key before the plan is made anew."""
 
@@ -34,8 +37,9 @@ REST = 0.25
 class Steps(Generic[Plan]):
     """What a dialog plans, and how."""
 
-    make: Callable[[], Callable[[], Plan] | None]
-    """What to do on a thread for the fields as they are; None while there is nothing to plan."""
+    make: Callable[[], Callable[[Stop], Plan] | None]
+    """What to do on a thread for the fields as they are (it raises GivenUp when its argument says so); None while there
+    is nothing to plan."""
     lines: Callable[[Plan], tuple[list[Cells], bool]]
     """What is shown of the plan, and whether there is anything to carry out."""
     carry_out: Callable[[Plan], None]
@@ -69,6 +73,8 @@ class PlannedDialog(Dialog[None], Generic[Plan]):
     def plan_anew(self) -> None:
         """A field is another one: what was planned no longer holds."""
         self._plan = None
+        if self._planning is not None:
+            self._planning.cancel()
         if self._soon is not None:
             self._soon.stop()
         self._soon = self.set_timer(REST, self._look)
@@ -76,16 +82,20 @@ class PlannedDialog(Dialog[None], Generic[Plan]):
     def _look(self) -> None:
         make = self._steps.make()
         self._plan = None
+        if self._planning is not None:
+            self._planning.cancel()
         if make is None:
-            if self._planning is not None:
-                self._planning.cancel()
             self.wrong("")
             self.say([])
             return
 
         def work() -> None:
             worker = get_current_worker()
-            plan = make()
+            try:
+                with paused():
+                    plan = make(lambda: worker.is_cancelled)
+            except GivenUp:
+                return
             if not worker.is_cancelled:
                 self.app.call_from_thread(self._planned, worker, plan)
 

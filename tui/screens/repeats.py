@@ -10,7 +10,7 @@ from textual.widget import Widget
 from textual.widgets import Input, Static
 
 from core.text import count_of, printable
-from tui.screens.planned import PlannedDialog, Steps, did, wrap
+from tui.screens.planned import PlannedDialog, Steps, Stop, did, wrap
 from tui.theme import Cells
 
 if TYPE_CHECKING:
@@ -38,9 +38,9 @@ class RepeatsDialog(PlannedDialog["RenamePlan"]):
         yield Horizontal(Static("Repeats", classes="label"), field, classes="field")
         yield from self.compose_plan()
 
-    def _make_plan(self) -> Callable[[], RenamePlan] | None:
+    def _make_plan(self) -> Callable[[Stop], RenamePlan] | None:
         text = self.query_one("#repeats", Input).value
-        return None if not text else lambda: _plan_repeats(self._workspace, self._target, int(text))
+        return None if not text else lambda _: _plan_repeats(self._workspace, self._target, int(text))
 
     def _plan_lines(self, plan: RenamePlan) -> tuple[list[Cells], bool]:
         folder, followed = plan
