@@ -76,11 +76,13 @@ class CaptionEdits:
         self._on_change(row)
 
     def _write(self, row: Row, before: str | None, text: str, label: str, again: bool) -> None:
-        journal, path = self._app.journal, row.item.caption_path
+        journal, path, image = self._app.journal, row.item.caption_path, row.item.path
 
         def write() -> EditGroup:
             from core.dataset.changes import Edit
 
+            if not image.exists():  # a disk that was taken away: nothing is put into its empty place
+                raise UserError(f"{printable(str(image))} is gone", "Bring it back, or open the dataset again.")
             data = captions.read_bytes(path)
             there = None if data is None else captions.decode(data, path)
             if there != before:

@@ -272,7 +272,7 @@ class Matcher:
         tag = node.pattern.literal
         column = score(captions.tag_key(tag), self._sources.stop)
         if column is None:
-            hint = "It must be spelled as the tagger spells it; run the tagger again if it is newer."
+            hint = "Tag the dataset first, with a model that knows it; it must be spelled as the tagger spells it."
             raise FilterError(f"no stored scores know the tag {tag}", node.column, hint)
         values = column[: self._arrays.n]
         value = np.float32(node.comparison.value)

@@ -63,6 +63,21 @@ async def test_a_key_edits_and_undo_brings_it_back(workspace: Workspace, keys: l
         await until(pilot, lambda: caption.read_text("utf-8") == text)
 
 
+async def test_nothing_is_written_where_the_images_were(workspace: Workspace) -> None:
+    """The disk with the images was taken away while the app is open: told, and no folder is made in its place."""
+    folder = make_dataset(workspace)
+    app = app_on(workspace)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await review(pilot, app)
+        folder.parent.rename(workspace.root / "unplugged")
+        await pilot.press("a", *"new", "enter", "escape")
+        await until(pilot, lambda: any("is gone" in text for text in toasts(app)))
+        await ready(pilot, app)
+        assert not folder.parent.exists()
+        (workspace.root / "unplugged").rename(folder.parent)
+        assert (folder / "rinni_1.txt").read_text("utf-8") == "rinni, 1girl, solo, smile"
+
+
 async def test_the_cursor_stays_where_the_hand_is(workspace: Workspace) -> None:
     """After a removal the next tag is under the cursor; a moved tag takes the cursor along."""
     make_dataset(workspace)

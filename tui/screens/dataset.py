@@ -11,21 +11,21 @@ from textual.binding import Binding
 from textual.containers import Horizontal, Vertical
 from textual.widget import Widget
 
-from core.problems import Problem, UserError
+from core.problems import Problem
 from core.text import printable
 from tui.screens.base import FIND, ModeScreen
 from tui.screens.dataset_list import ImageList
 from tui.screens.dataset_side import ImageSide
+from tui.screens.dataset_tree import DatasetTree
 from tui.screens.row_actions import ask_to_trash, mark_as_reviewed
 from tui.theme import Cells
-from tui.widgets.dataset_rows import TreeRows, title_cells
+from tui.widgets.dataset_rows import title_cells
 from tui.widgets.item_list import ItemList, Texts
 from tui.widgets.line import Line, Lines
 
 if TYPE_CHECKING:
     from textual.widgets import Input
 
-    from core.dataset.model import Subset
     from tui.collection import Row
 
 WELCOME: list[Cells] = [
@@ -81,13 +81,12 @@ class DatasetScreen(ModeScreen):
     ]
 
     where = getters.query_one("#where", Line)
-    datasets = getters.query_one("#tree", ItemList)
+    datasets = getters.query_one(DatasetTree)
     images = getters.query_one(ImageList)
     side = getters.query_one(ImageSide)
 
     def __init__(self) -> None:
         super().__init__()
-        self._tree_rows = TreeRows()
         self._counted_at = 0.0
         self._query_before = ""
 
@@ -97,7 +96,7 @@ class DatasetScreen(ModeScreen):
             yield Lines([[("There are no images here yet.", "text bold")]], id="sentence")
             yield ItemList(Texts(WELCOME), id="choices")
         with Horizontal(id="panels"):
-            yield ItemList(self._tree_rows, id="tree")
+            yield DatasetTree()
             yield ImageList()
             yield ImageSide()
 
@@ -138,22 +137,11 @@ class DatasetScreen(ModeScreen):
         if collection is not None:
             self.images.open(collection, 0 if collection.rows else None)
             self.images.focus()
-        self._list_datasets()
+        self.datasets.list_datasets()
         self._title()
 
-    @work(thread=True, exclusive=True, group="tree", exit_on_error=False)
-    def _list_datasets(self) -> None:
-        from tui.collection import subsets_with_counts
-
-        workspace = self.app.workspace
-        if workspace is not None:
-            found = {name: subsets_with_counts(workspace, name) for name in workspace.dataset_names()}
-            self.app.call_from_thread(self._listed, found)
-
-    def _listed(self, found: dict[str, list[tuple[Subset, int]]]) -> None:
-        self._tree_rows.fill(found, self.app.active_dataset or "")
-        subset = self.app.collection.subset if self.app.collection is not None else ""
-        self.datasets.set_rows(self._tree_rows, self._tree_rows.place_of(self.app.active_dataset or "", subset))
+    @on(DatasetTree.Listed)
+    def _listed(self) -> None:
         self._title()
 
     def _files_changed(self) -> None:
@@ -171,7 +159,7 @@ class DatasetScreen(ModeScreen):
             return
         self.images.take(collection, what)
         if what == "complete":
-            self._list_datasets()
+            self.datasets.list_datasets()
         # While 100,000 files are read a message comes every few milliseconds: counting them each time would cost more.
         if what in {"items", "facts"} and time.monotonic() - self._counted_at < COUNT_EVERY:
             return
@@ -261,7 +249,7 @@ class DatasetScreen(ModeScreen):
 
     @on(ItemList.Opened, "#tree")
     def _choose(self, event: ItemList.Opened) -> None:
-        name, subset, _ = self._tree_rows.entries[event.index]
+        name, subset, _ = self.datasets.entries[event.index]
         chosen = subset.name if subset is not None else ""
         if name != self.app.active_dataset:
             self.app.active_dataset = name
@@ -353,22 +341,12 @@ class DatasetScreen(ModeScreen):
         then: Callable[[], object] = lambda: None,
     ) -> None:
         """Show other images, then `then()`. What is wrong with the query is told, unless `quiet`; the list stays."""
-        from tui import opening
-
-        row = self.images.row
 
         def shown() -> None:
-            self._show_again(row)
+            self._title()
             then()
 
-        def failed(error: UserError) -> None:
-            if not quiet:
-                self.app.report(error)
-
-        try:
-            opening.choose(self.app, query, subset=subset, then=shown, failed=failed)
-        except UserError as error:
-            failed(error)
+        self.images.choose(query, subset, shown, (lambda _: None) if quiet else self.app.report)
 
     # What is done to the marked images, or to the one under the cursor
 
@@ -397,7 +375,7 @@ class DatasetScreen(ModeScreen):
     async def action_repeats(self) -> None:
         from tui.screens.repeats import ask_repeats
 
-        entry = self._tree_rows.entries[self.datasets.cursor] if self.focused is self.datasets else None
+        entry = self.datasets.entries[self.datasets.cursor] if self.focused is self.datasets else None
         await ask_repeats(self.app, self.images.row, entry)
 
     def action_buckets(self) -> None:

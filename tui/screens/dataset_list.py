@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from textual import on
 
+from core.problems import UserError
 from tui.widgets.image_grid import ImageFaces, ImageGrid
 from tui.widgets.item_list import ItemList
 
@@ -47,6 +49,27 @@ class ImageList(ImageGrid):
         """Others are shown now: the cursor goes to `row`, or to the first."""
         place = self._collection.place_of(row) if row is not None and self._collection is not None else 0
         self.rows_changed(max(0, place))
+
+    def choose(
+        self,
+        query: str | None,
+        subset: str | None,
+        then: Callable[[], object],
+        failed: Callable[[UserError], object],
+    ) -> None:
+        """Show other images, with the cursor on the one where it is, then `then()`; or `failed`, and the list stays."""
+        from tui import opening
+
+        row = self.row
+
+        def shown() -> None:
+            self.show_again(row)
+            then()
+
+        try:
+            opening.choose(self.app, query, subset=subset, then=shown, failed=failed)
+        except UserError as error:
+            failed(error)
 
     def take(self, collection: Collection, what: str) -> None:
         """The app's collection got `what`, or is another one."""

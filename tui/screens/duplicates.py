@@ -12,7 +12,7 @@ from textual.widget import Widget
 from textual.worker import Worker, WorkerState, get_current_worker
 
 from core.problems import Problem, Severity
-from core.text import count_of, human_bytes, printable
+from core.text import count_of, printable
 from tui.screens.base import ModeScreen
 from tui.screens.duplicates_parts import (
     EXACT,
@@ -21,11 +21,9 @@ from tui.screens.duplicates_parts import (
     SideBySide,
     facts_of,
     head_of,
-    nearness,
-    relation,
 )
+from tui.screens.duplicates_words import STEPS, Looking, head_line, state_lines, zoom_line
 from tui.theme import Cells
-from tui.widgets.gauges import bar
 from tui.widgets.image_view import ImageView
 from tui.widgets.item_list import ItemList
 from tui.widgets.line import Line
@@ -39,8 +37,6 @@ if TYPE_CHECKING:
     from core.dataset.groups import EditGroup
     from tui.collection import Collection
 
-STEPS = (EXACT, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20)
-"""The distances that + and - go through."""
 USUAL = 8
 
 
@@ -220,47 +216,19 @@ class DuplicatesScreen(ModeScreen):
 
     def _tell(self) -> None:
         """The line above, and what stands in the place of pictures while there are none."""
-        found, step = self.found, self._progress
-        left: Cells = [(" Duplicates", "accent bold"), (f" · {printable(self._collection.name)}", "muted")]
-        if self.is_searching:
-            done, total = (step.done, step.total) if step is not None else (0, len(self._numbers))
-            right: Cells = [*bar([(done / total if total else 1.0, "accent")], 16)]
-            right += [(f" {done:,}/{total:,}", "text"), ("  Esc stops ", "muted")]
-        else:
-            if self._was_stopped:
-                left.append((" · stopped", "caution"))
-            if len(found):
-                left.append((f" · {count_of(len(found), 'group')}", "text"))
-                left.append((f" · {found.going:,} to go, {human_bytes(found.bytes)}", "muted"))
-            if self._rows.is_all:
-                left.append((" · all groups marked", "accent"))
-            right = [(nearness(self.distance), "text"), (" or mirrored" if self.mirrored else "", "text"), (" ", "")]
-            if not self.has_class("-narrow"):
-                right = [("counts: ", "muted"), *right]
-        self.where.set(left, right)
+        found, looking = self.found, self._looking()
+        self.where.set(*head_line(self._collection.name, found, looking, is_narrow=self.has_class("-narrow")))
         self.query_one("#state").set_class(len(found) > 0, "-off")
         self.pictures.set_class(len(found) == 0 or not self.zoom.has_class("-off"), "-off")
-        self.query_one("#state", LiveLines).show(self._state())
+        self.query_one("#state", LiveLines).show(state_lines(looking))
         self.refresh_bindings()
 
-    def _state(self) -> list[Cells]:
-        if self.is_searching:
-            return [
-                [(f"Comparing {count_of(len(self._numbers), 'image')}.", "text")],
-                [("Each is read once; the next search finds it in the cache.", "muted")],
-            ]
-        if self._was_stopped:
-            return [
-                [("Stopped.", "text")],
-                [("What was read is kept: the next search begins there.", "muted")],
-                [("=", "accent"), (" looks again, ", "muted"), ("Esc", "accent"), (" goes back", "muted")],
-            ]
-        looser = self.distance < STEPS[-1]
-        return [
-            [(f"No duplicates among {count_of(len(self._numbers), 'image')}.", "text")],
-            [("+", "accent"), (" looks for those that differ more, ", "muted")] if looser else [],
-            [("=", "accent"), (" says what counts, mirror images too", "muted")],
-        ]
+    def _looking(self) -> Looking:
+        done, total = (self._progress.done, self._progress.total) if self._progress is not None else (0, 0)
+        is_searching, images = self.is_searching, len(self._numbers)
+        return Looking(
+            self.distance, self.mirrored, images, is_searching, self._was_stopped, done, total, self._rows.is_all
+        )
 
     @on(ItemList.Moved, "#groups")
     def _moved(self) -> None:
@@ -316,13 +284,7 @@ class DuplicatesScreen(ModeScreen):
         if image is None:
             return
         images = self.found.images(self.groups.cursor)
-        likeness = "the largest" if image is images[0] else relation(image)
-        size = f"{image.width}×{image.height} · {human_bytes(image.bytes)} · {likeness}"
-        name = printable(image.path.name)
-        self.where.set(
-            [(f" {self._picture + 1}/{len(images)} ", "muted"), (name, "accent bold"), (f"  {size}", "text")],
-            [*head_of(self.found.goes(images, image), image is images[0]), (" ", "text")],
-        )
+        self.where.set(*zoom_line(images, self._picture, self.found.goes(images, image)))
 
     def action_copy(self) -> None:
         if (image := self.image) is not None:

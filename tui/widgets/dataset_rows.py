@@ -98,7 +98,7 @@ class ImageRows:
         if wide:
             facts += fit(f"{row.size[0]}×{row.size[1]}" if row.size else ("–" if row.is_read else ""), 11, right=True)
         facts += fit(
-            f"{row.tag_count} tags" if row.tag_count else "–" if row.is_read else "", 10 if wide else 9, right=True
+            _tags(row.tag_count) if row.tag_count else "–" if row.is_read else "", 10 if wide else 9, right=True
         )
         cells.append((facts, "muted"))
         room = width - 2 - name_width - cell_len(facts) - 3
@@ -109,6 +109,11 @@ class ImageRows:
         elif row.is_read:
             cells.append(("  " + words(map(printable, row.tags), room), "muted"))
         return cells
+
+
+def _tags(count: int) -> str:
+    """`1 tag`, `31 tags`, `20k tags`: nine cells at most."""
+    return "1 tag" if count == 1 else f"{count} tags" if count < 1000 else f"{count // 1000}k tags"
 
 
 def title_cells(collection: Collection, tree: int, on_tree: bool, undo: str) -> tuple[Cells, Cells]:
