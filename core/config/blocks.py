@@ -117,7 +117,7 @@ def move(text: str, dataset: int, subset: int | None, to: tuple[int, int | None]
 
 def blocks_of(lines: Sequence[str]) -> list[Block]:
     """The datasets of a file, in order."""
-    heads = [(number, line) for number, line in _bare(lines) if _HEADER.match(line)]
+    heads = [(number, line) for number, line in bare_lines(lines) if _HEADER.match(line)]
     starts = [_begin(lines, number) for number, _ in heads]
     ends = [*starts[1:], len(lines)]
     found: list[Block] = []
@@ -166,7 +166,7 @@ def _block(blocks: list[Block], dataset: int, subset: int | None) -> Block:
     return blocks[dataset] if subset is None else blocks[dataset].subsets[subset]
 
 
-def _bare(lines: Sequence[str]) -> list[tuple[int, str]]:
+def bare_lines(lines: Sequence[str]) -> list[tuple[int, str]]:
     """The lines that begin outside of a text and of a list."""
     found: list[tuple[int, str]] = []
     quote, depth = "", 0

@@ -62,6 +62,8 @@ class Config:
         self.folder = folder
         self.broken: dict[FileName, UserError] = {}
         """Files on disk that are not TOML: to be mended through `set_text`; `set` refuses them."""
+        self.likely_script: str | None = None
+        """The script that fits the base model, where somebody looked at that; see `script`."""
         self._disk: dict[FileName, bytes | None] = dict.fromkeys(FILES)
         self._text: dict[FileName, str] = dict.fromkeys(FILES, "")
         self._documents: dict[FileName, TOMLDocument] = {}
@@ -202,9 +204,9 @@ class Config:
 
     @property
     def script(self) -> str:
-        """The training script that this config is for; said by a comment `# script: NAME` in train.toml."""
+        """The training script that this config is for: said by `# script: NAME` in train.toml, else the likely one."""
         found = SAID_SCRIPT.search(self._text["train"])
-        return found[1] if found else "train_network.py"
+        return found[1] if found else self.likely_script or "train_network.py"
 
     def set(self, file: FileName, key: str, value: Any) -> None:
         """Set one value in place, in the kind that the trainer wants; None unsets it. UserError for a wrong kind.

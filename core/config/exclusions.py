@@ -13,6 +13,7 @@ _SHUFFLES = ("shuffle_caption", "caption_tag_dropout_rate", "token_warmup_step")
 _CAPTIONS = (*_SHUFFLES, "caption_dropout_rate")
 _ENCODED = "the text is encoded once, so no caption can change from step to step"
 _SD15, _ANIMA = "train_network.py", "anima_train_network.py"
+_FLOW_FAMILIES = frozenset({"flux", "sd3", "lumina", "anima", "hunyuan_image"})
 _UNETS = frozenset({_SD15, "sdxl_train_network.py"})
 
 
@@ -95,6 +96,24 @@ NEEDS_VALUE: Final[Mapping[str, tuple[str, str]]] = {
     "full_bf16": ("mixed_precision", "bf16"),
 }
 """Option → (another one, the value that it must have: the asserts in train_util.py, prepare_dtype)."""
+
+
+_FLOW = frozenset(
+    {"v2", "v_parameterization", "clip_skip", "max_token_length", "min_snr_gamma", "debiased_estimation_loss"}
+    | {"scale_v_pred_loss_like_noise_pred", "v_pred_like_loss", "zero_terminal_snr", "adaptive_noise_scale"}
+    | {"noise_offset", "noise_offset_random_strength", "multires_noise_iterations", "multires_noise_discount"}
+)
+
+
+def without_effect(script: str) -> frozenset[str]:
+    """Options that every script takes and this one makes nothing of.
+
+    SDXL reads neither clip_skip nor v2 (sdxl_train_util.py, verify_sdxl_training_args). The flow models draw plain
+    noise and hand the loss on as it is (flux_train_network.py and its siblings, post_process_loss).
+    """
+    if script == "sdxl_train_network.py":
+        return frozenset({"v2", "clip_skip"})
+    return _FLOW if script.removesuffix("_train_network.py") in _FLOW_FAMILIES else frozenset()
 
 
 def partners(key: str, script: str) -> Iterator[tuple[str, str]]:

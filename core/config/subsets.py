@@ -84,6 +84,8 @@ def tree(config: Config) -> list[Node]:
 def keys_of(node: Node) -> list[str]:
     """What may be set in this table, in the order of the form, and what is set in it though it may not be."""
     names = [key for key in dataset_fields(node.level) if key != "subsets"]
+    if node.level == "datasets":  # what only a dataset has comes first
+        names.sort(key=lambda key: key in dataset_fields("subsets"))
     if node.level == "subsets":
         extra = _ONLY.get(node.kind, frozenset())
         names += [key for key in ("conditioning_data_dir", "metadata_file") if key in extra and key not in names]

@@ -22,6 +22,7 @@ from tests.tui.kit import app_on, make_dataset, toasts, until
 from tui.app import KohyaApp
 from tui.screens.config import ConfigScreen
 from tui.screens.config_dialogs import Find, Text
+from tui.screens.config_diff import Diff
 from tui.screens.config_form import ranked, search
 from tui.screens.config_new import NewConfig
 from tui.screens.config_parts import Raw
@@ -142,7 +143,7 @@ async def test_choices_step_and_a_list_opens(ready_workspace: Workspace) -> None
     app = app_on(ready_workspace, **SETTINGS)
     async with app.run_test(size=(120, 40)) as pilot:
         screen = await opened(pilot, app)
-        screen._reveal("mixed_precision")
+        screen.finding.reveal("mixed_precision")
         config = screen.config
         assert config is not None
         await pilot.press("right")
@@ -258,13 +259,13 @@ async def test_the_whole_name_of_the_field_is_in_sight(ready_workspace: Workspac
     app = app_on(ready_workspace, **SETTINGS)
     async with app.run_test(size=(80, 24)) as pilot:
         screen = await opened(pilot, app)
-        screen._reveal(name)
+        screen.finding.reveal(name)
         await until(pilot, lambda: f" {name}  no" in text_of(screen))
     async with app_on(ready_workspace, **SETTINGS).run_test(size=(104, 30)) as pilot:
         screen = await opened(pilot, pilot.app)
-        screen._reveal("scale_v_pred_loss_like_noise_pred")
+        screen.finding.reveal("scale_v_pred_loss_like_noise_pred")
         await until(pilot, lambda: "─ scale_v_pred_loss_like_noise_pred ─" in text_of(screen))
-        screen._reveal(name)
+        screen.finding.reveal(name)
         await until(pilot, lambda: f"─ {name} ─" in text_of(screen))
 
 
@@ -317,12 +318,34 @@ async def test_form_and_raw_text_are_one(ready_workspace: Workspace) -> None:
         assert screen.config is not None and screen.config.get("train", "network_dim") == 24
         await pilot.press("u")
         assert screen.config.get("train", "network_dim") == 8
-        await pilot.press("ctrl+t", "ctrl+t", "ctrl+t")
+        await pilot.press("w", "w", "ctrl+t")
         await until(pilot, lambda: screen.view.text is not None and "rinni" in screen.query_one(Raw).text)
         assert "prompts.txt" in screen.query_one("#config-head", Line).plain
+        screen.query_one(Raw).move_cursor((0, 0))
         await pilot.press(*"x1")
         await pilot.press("escape")
-        assert screen.config.prompts.startswith("x1")
+        assert screen.config.prompts.startswith("x1") and screen.view.page == "prompts"
+
+
+async def test_the_raw_text_opens_where_the_cursor_is_and_leads_back(ready_workspace: Workspace) -> None:
+    """^t on a field of dataset.toml opens that file at its line; ^t on another line comes back to that field."""
+    app = app_on(ready_workspace, **SETTINGS)
+    async with app.run_test(size=(120, 40)) as pilot:
+        screen = await opened(pilot, app)
+        for key, file, other, line in (
+            ("resolution", "dataset", "batch_size", "batch_size = "),
+            ("network_dim", "train", "learning_rate", "learning_rate = "),
+        ):
+            screen.form.go_to(key)
+            await pilot.press("ctrl+t")
+            await until(pilot, lambda file=file: screen.view.file == file and screen.query_one(Raw).has_focus)
+            area = screen.query_one(Raw)
+            await until(pilot, lambda area=area, key=key: key in area.document.get_line(area.cursor_location[0]))
+            lines = area.text.split("\n")
+            area.move_cursor((next(at for at, text in enumerate(lines) if text.startswith(line)), 3))
+            await pilot.press("ctrl+t")
+            await until(pilot, lambda: screen.view.file is None and screen.form.rows.has_focus)
+            assert screen.form.key == other
 
 
 async def test_text_that_is_not_toml_stays_in_the_editor(ready_workspace: Workspace) -> None:
@@ -331,7 +354,8 @@ async def test_text_that_is_not_toml_stays_in_the_editor(ready_workspace: Worksp
     async with app.run_test(size=(120, 40)) as pilot:
         screen = await opened(pilot, app)
         await pilot.press("ctrl+t")
-        await until(pilot, lambda: screen.view.text is not None)
+        await until(pilot, lambda: screen.view.text is not None and screen.query_one(Raw).has_focus)
+        screen.query_one(Raw).move_cursor((0, 0))
         await pilot.press(*"oops", "enter")
         await pilot.press("escape")
         await pilot.pause()
@@ -342,6 +366,11 @@ async def test_text_that_is_not_toml_stays_in_the_editor(ready_workspace: Worksp
         await pilot.press("4")
         await until(pilot, lambda: app.screen.query(Raw))
         assert app.screen.query_one(Raw).text.startswith("oops\n")
+        screen = app.screen
+        assert isinstance(screen, ConfigScreen)
+        await until(
+            pilot, lambda: screen.query_one(Raw).cursor_location[0] == 0 and "line 1" in screen.view.about.plain
+        )
         assert not on_disk(ready_workspace).text("train").startswith("oops")
 
 
@@ -360,7 +389,13 @@ async def test_unsaved_changes_outlive_the_app(ready_workspace: Workspace) -> No
         assert screen.config is not None and screen.config.get("train", "network_dim") == 9
         assert "since last time" in screen.query_one("#config-head", Line).plain
         await pilot.press("d")
-        await until(pilot, lambda: isinstance(app.screen, Text))
+        await until(pilot, lambda: isinstance(app.screen, Choose))
+        await pilot.press("enter")
+        await until(
+            pilot, lambda: isinstance(app.screen, Diff) and any("network_dim = 9" in r for r in rows_of(app.screen))
+        )
+        await pilot.press("w")
+        await until(pilot, lambda: any(r.split()[:3] == ["network_dim", "9", "32"] for r in rows_of(app.screen)))
         await pilot.press("escape", "s")
         await until(pilot, lambda: on_disk(ready_workspace).get("train", "network_dim") == 9)
         await checked(pilot, screen)
@@ -488,7 +523,7 @@ async def test_r_trains_and_the_monitor_opens(ready_workspace: Workspace) -> Non
     app = app_on(ready_workspace, **SETTINGS)
     async with app.run_test(size=(80, 24)) as pilot:
         screen = await opened(pilot, app)
-        screen._reveal("max_train_epochs")
+        screen.finding.reveal("max_train_epochs")
         await pilot.press("enter", "backspace", "backspace", "1", "enter")
         await pilot.press("R")
         await until(pilot, lambda: isinstance(app.screen, Start))

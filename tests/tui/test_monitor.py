@@ -414,7 +414,7 @@ async def test_the_frozen_config_is_compared_with_the_one_of_today(workspace: Wo
     async with app_for(workspace).run_test(size=(120, 40)) as pilot:
         await monitor(pilot, finished)
         await pilot.press("d")
-        await until(pilot, lambda: "+max_grad_norm = 0.5" in screen_text(pilot))
+        await until(pilot, lambda: "max_grad_norm" in screen_text(pilot) and "0.5" in screen_text(pilot))
         await pilot.press("escape")
         assert isinstance(pilot.app.screen, MonitorScreen)
 

@@ -12,14 +12,17 @@ from textual.timer import Timer
 from textual.widget import Widget
 from textual.widgets import TextArea
 
-from core.config.documents import place_of
-from core.problems import Problem, UserError
+from core.problems import Problem
 from tui.screens.base import ModeScreen
 from tui.screens.config_disk import EMPTY, ConfigFiles
-from tui.screens.config_form import PROMPTS, key_of, neighbour, options
+from tui.screens.config_finding import ConfigFinding
+from tui.screens.config_folders import FolderSheet
+from tui.screens.config_form import EXTENTS, FOLDERS, PROMPTS
 from tui.screens.config_parts import Groups, Side
+from tui.screens.config_prompts import PromptSheet
+from tui.screens.config_raw import ConfigRaw
 from tui.screens.config_values import ConfigValues
-from tui.screens.config_view import ConfigView, head
+from tui.screens.config_view import PAGES, ConfigView, Page, head
 from tui.widgets.form import Form
 from tui.widgets.item_list import ItemList
 from tui.widgets.line import Line
@@ -28,9 +31,9 @@ if TYPE_CHECKING:
     from core.config.documents import Config, FileName
     from tui.screens.config_open import OpenConfig
 
-VIEWS: tuple[FileName | None, ...] = (None, "train", "dataset", "prompts")
 _OF_A_CONFIG = frozenset(
-    {"save", "find", "check", "fix", "next_view", "unset", "diff", "editor", "next_panel", "keep_preset"}
+    {"save", "find", "check", "fix", "next_view", "unset", "diff", "editor", "next_panel", "next_page", "extent"}
+    | {"keep_preset"}
 )
 
 
@@ -43,11 +46,16 @@ class ConfigScreen(ModeScreen):
 # Config
 
 Every option of the training script and of the dataset file. Muted values are the trainer's own defaults: they are not
-in the file. `⏎` edits a field, `←` `→` step through choices, `x` removes an option from the file, `/` finds any option
-by name or word and opens it. In a path `tab` takes what is offered, `↑` `↓` offer another.
+in the file. `•` is set otherwise than the default, `~` is not saved yet. `⏎` edits a field, `←` `→` step through
+choices, `x` removes an option from the file, `/` finds any option by name or word and opens it. `o` shows the usual
+options, only what is set, or all. In a path `tab` takes what is offered, `↑` `↓` offer another.
+
+`w` goes on to the folders (every dataset and subset, with what it inherits) and to the sample prompts, and back.
+There `a` adds, `x` removes, `"` copies, `J` `K` move. `E` changes the prompts of a run that goes on.
 
 `n` `N` go from problem to problem, `F` mends the one under the cursor where that is safe, `c` shows plan and problems.
-`ctrl+t` changes to the raw text of train.toml, dataset.toml and prompts.txt, and back; `e` opens $EDITOR.
+`ctrl+t` changes to the raw text at the same place, and back; `e` opens $EDITOR. `d` compares with what is saved, a
+preset, another config or a run.
 
 `ctrl+n` makes a config from a preset, `P` keeps this one as a preset of yours.
 
@@ -66,7 +74,19 @@ by name or word and opens it. In a path `tab` takes what is offered, `↑` `↓`
             "ctrl+t", "next_view", "raw", id="config.raw", key_display="^t", priority=True, tooltip="Form or raw text"
         ),
         Binding("x", "unset", "remove", show=False, id="edit.remove", tooltip="Remove the option from the file"),
-        Binding("d", "diff", "diff", show=False, id="config.diff", tooltip="What saving would change"),
+        Binding("d", "diff", "diff", show=False, id="config.diff", tooltip="Compare: saved, preset, config, run"),
+        Binding("w", "next_page", "view", id="config.list-or-grid", tooltip="Form, folders, or sample prompts"),
+        Binding(
+            "o", "extent", "only set", show=False, id="list.order", tooltip="Usual options, only what is set, or all"
+        ),
+        Binding(
+            "E",
+            "run_prompts",
+            "run's prompts",
+            show=False,
+            id="config.text",
+            tooltip="The prompts of a run that goes on",
+        ),
         Binding("e", "editor", "$EDITOR", show=False, id="edit.editor", tooltip="Open the file in $EDITOR"),
         Binding("ctrl+n", "new", "new", id="config.new", key_display="^n", tooltip="New config from a preset"),
         Binding(
@@ -81,7 +101,7 @@ by name or word and opens it. In a path `tab` takes what is offered, `↑` `↓`
         Binding("tab", "next_panel", "next panel", show=False, id="app.next-panel"),
     ]
     view = getters.query_one(ConfigView)
-    form = getters.query_one(Form)
+    form = getters.query_one("#config-form", Form)
     side = getters.query_one(Side)
     groups = getters.query_one(Groups)
 
@@ -89,6 +109,8 @@ by name or word and opens it. In a path `tab` takes what is offered, `↑` `↓`
         super().__init__()
         self.files = ConfigFiles(self)
         self.values = ConfigValues(self, self.files)
+        self.raw = ConfigRaw(self)
+        self.finding = ConfigFinding(self)
         self._check_timer: Timer | None = None
         self._look_timer: Timer | None = None
         self._was_empty = False
@@ -109,7 +131,7 @@ by name or word and opens it. In a path `tab` takes what is offered, `↑` `↓`
         from tui.screens.config_catalogue import follow_checkout
 
         if await follow_checkout(self.app) and self.opened is not None:
-            self._show()
+            self.show()
             self._check_soon()
 
     def on_screen_resume(self) -> None:
@@ -141,12 +163,9 @@ by name or word and opens it. In a path `tab` takes what is offered, `↑` `↓`
 
     def step_back(self) -> bool:
         if self.view.file is not None:
-            self._show_file(None)
-        elif self.side.has_focus or self.groups.has_focus:
-            self.view.go()
-        else:
-            return False
-        return True
+            self.raw.show(None)
+            return True
+        return self.view.step_back()
 
     # Which config
 
@@ -195,13 +214,13 @@ by name or word and opens it. In a path `tab` takes what is offered, `↑` `↓`
         elif self.take_raw():
             problem = await self.files.start(opened)
             if problem is not None:
-                self.go_to_problem(problem)
+                self.finding.go_to_problem(problem)
 
     # Drawing
 
-    def changed(self) -> None:
-        """The documents are others: show them, keep them, and check them soon."""
-        self._show()
+    def changed(self, key: str | None = None) -> None:
+        """The documents are others, in `key`: show them, keep them, and check them soon."""
+        self.show(key)
         self.files.keep_draft()
         self._check_soon()
 
@@ -213,19 +232,24 @@ by name or word and opens it. In a path `tab` takes what is offered, `↑` `↓`
         self.changed()
         self.show_problem_count()
         if file is not None:
-            self._show_file(file)
+            self.raw.show(file)
         elif self.is_current and not self.form.is_editing:
             self.view.go()
 
-    def _show(self) -> None:
+    def show(self, key: str | None = None) -> None:
+        """Draw what is open; the cursor goes to `key`."""
         if (self.opened is None) != self._was_empty:
             self._was_empty = self.opened is None
             self.refresh_bindings()
         if self.app.workspace is not None:
-            self.form.root = self.app.workspace.root
-        self.query_one("#config-head", Line).set(*head(self.opened, self.view.file))
+            self.form.root = self.view.folders.form.root = self.app.workspace.root
         has_images = self.app.workspace is not None and bool(self.app.workspace.dataset_names())
-        self.view.show(self.opened, has_images=has_images)
+        self.view.show(self.opened, has_images=has_images, key=key)
+        self.show_head()
+
+    def show_head(self) -> None:
+        """The line above the body."""
+        self.query_one("#config-head", Line).set(*head(self.opened, self.view))
 
     def action_next_panel(self) -> None:
         self.view.next_panel()
@@ -236,24 +260,7 @@ by name or word and opens it. In a path `tab` takes what is offered, `↑` `↓`
             self.go_to_problem(self.side.problem)
 
     def go_to_problem(self, problem: Problem) -> None:
-        """The field, else the file that it is about; else its words."""
-        if self.config is None:
-            return
-        key, (file, _) = key_of(self.config, problem), place_of(problem.where)
-        if key is not None:
-            self._reveal(key)
-        elif file is not None:
-            self._show_file(file)
-        elif problem.hint:
-            self.notify(f"{problem.where}: {problem.message}\n{problem.hint}", markup=False)
-
-    def _reveal(self, key: str) -> None:
-        """The cursor on a field, which is shown if it was not."""
-        self.view.extra |= {key}
-        self._show_file(None)
-        self._show()
-        self.view.go()
-        self.form.go_to(key)
+        self.finding.go_to_problem(problem)
 
     # Changing
 
@@ -263,8 +270,8 @@ by name or word and opens it. In a path `tab` takes what is offered, `↑` `↓`
 
     @on(Form.Asked)
     def _asked(self, event: Form.Asked) -> None:
-        if event.key == PROMPTS:
-            self._show_file("prompts")
+        if event.key in {PROMPTS, FOLDERS}:
+            self._turn("prompts" if event.key == PROMPTS else "folders")
         elif not self.values.switch(event.key):
             self._choose(event.key)
 
@@ -277,8 +284,42 @@ by name or word and opens it. In a path `tab` takes what is offered, `↑` `↓`
         await self.values.choose(key)
 
     def action_unset(self) -> None:
-        if self.view.file is None:
-            self.values.remove(self.form.key)
+        if self.view.file is None and self.view.page == "prompts":
+            self.view.prompts.unset()
+        elif self.view.file is None:
+            self.values.remove(self.view.now.key)
+
+    @on(FolderSheet.Wanted)
+    @work(exit_on_error=False)
+    async def _folder_wanted(self, event: FolderSheet.Wanted) -> None:
+        await self.values.change_folders(event.wish, event.node)
+
+    @on(PromptSheet.Edited)
+    def _prompts_edited(self, event: PromptSheet.Edited) -> None:
+        self.values.set_prompts(event.text, event.key)
+
+    @work(exit_on_error=False)
+    async def action_run_prompts(self) -> None:
+        from tui.screens.run_prompts import open_prompts
+
+        if self.config is not None:
+            await open_prompts(self.app, self.config.name)
+
+    # Pages
+
+    def action_next_page(self) -> None:
+        self._turn(PAGES[(PAGES.index(self.view.page) + 1) % len(PAGES)])
+
+    def _turn(self, page: Page) -> None:
+        if self.opened is not None:
+            self.raw.show(None)
+            self.view.turn(page)
+            self.show()
+
+    def action_extent(self) -> None:
+        """The usual options, only what is set, every option."""
+        self.view.extent = EXTENTS[(EXTENTS.index(self.view.extent) + 1) % len(EXTENTS)]
+        self._turn("form")
 
     def action_undo(self) -> None:
         if not self._step(back=True):
@@ -295,62 +336,31 @@ by name or word and opens it. In a path `tab` takes what is offered, `↑` `↓`
         found, key = self.opened.step(back=back)
         if found:
             self.changed()
-        if key is not None:
-            self.form.go_to(key)
+        if key:
+            self.finding.reveal(key)
         return found
 
     @work(exclusive=True, group="config-fix", exit_on_error=False)
     async def action_fix(self) -> None:
         if self.opened is not None and self.view.file is None:
-            worst = self.opened.worst.get(self.form.key or "")
+            worst = self.opened.worst.get(self.view.now.key or "")
             await self.files.mend(self.side.problem if self.side.has_focus else worst)
 
-    # Finding
+    # Finding, and raw text
 
     @work(exit_on_error=False)
     async def action_find(self) -> None:
-        from tui.screens.config_dialogs import choose_option
-
-        if self.config is not None and not self.config.broken:
-            name = await choose_option(self.app, self.config)
-            if name is not None:
-                self._reveal(name)
-                if options(self.config)[name].type != "bool":  # a flag has nothing to open: Enter switches it
-                    self.form.edit()
+        await self.finding.ask()
 
     def action_next_match(self) -> None:
-        self._jump(1)
+        self.finding.jump(1)
 
     def action_previous_match(self) -> None:
-        self._jump(-1)
-
-    def _jump(self, by: int) -> None:
-        worst = self.opened.worst if self.opened is not None else {}
-        key = neighbour(self.form.fields, worst, self.form.key, by)
-        if key is None:
-            self.notify("No problem with any field.", timeout=3)
-        else:
-            self._reveal(key)
-
-    # Raw text
+        self.finding.jump(-1)
 
     def action_next_view(self) -> None:
-        if self.opened is not None:
-            self._show_file(VIEWS[(VIEWS.index(self.view.file) + 1) % len(VIEWS)])
-
-    def _show_file(self, file: FileName | None) -> None:
-        """Form or a file as text."""
-        opened = self.opened
-        if opened is None or file == self.view.file or not self.take_raw():
-            return
-        opened.end_raw(counts=True)
-        if file is None:
-            self.view.close_file()
-        else:
-            text = opened.begin_raw(file)
-            self.view.open_file(file, text, str(opened.config.broken.get(file, "")))
-        self._show()
-        self.view.go()
+        """The raw text at the place of the cursor, or the form at the place of the raw text's."""
+        self.raw.flip()
 
     @on(TextArea.Changed)
     def _raw_typed(self) -> None:
@@ -360,32 +370,24 @@ by name or word and opens it. In a path `tab` takes what is offered, `↑` `↓`
 
     def take_raw(self, *, quiet: bool = False) -> bool:
         """Put the raw text into the documents; False when it is not TOML, which is said."""
-        opened, file, text = self.opened, self.view.file, self.view.text
-        if opened is None or file is None or text is None:
-            return True
-        try:
-            differs = opened.type_raw(file, text)
-        except UserError as error:
-            if not quiet:
-                self.app.report(error)
+        taken = self.raw.take(quiet=quiet)
+        if taken is not None:
             self.files.keep_draft()
-            return False
-        if differs:
-            self.files.keep_draft()
+        if taken:
             self._check_soon()
-        return True
+        return taken is None or taken
 
     @work(exit_on_error=False)
     async def action_editor(self) -> None:
         """The file of the current view in $EDITOR; the form stands for train.toml."""
-        await self.files.edit(self.view.file or "train")
+        await self.files.edit(self.view.file or self.view.raw_file)
 
     @work(exit_on_error=False)
     async def action_diff(self) -> None:
-        from tui.screens.config_dialogs import show_diff
+        from tui.screens.config_diff import show_diff
 
-        if self.config is not None:
-            await show_diff(self.app, self.config)
+        if self.opened is not None and self.take_raw():
+            await show_diff(self.app, self.opened.config)
 
     # Checking
 
@@ -402,5 +404,5 @@ by name or word and opens it. In a path `tab` takes what is offered, `↑` `↓`
     @work(exclusive=True, group="config-check", exit_on_error=False)
     async def _begin_check(self) -> None:
         if await self.files.check():
-            self._show()
+            self.show()
             self.show_problem_count()

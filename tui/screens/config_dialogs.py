@@ -139,17 +139,20 @@ async def choose_option(app: KohyaApp, config: Config) -> str | None:
 
 async def choose_value(app: KohyaApp, config: Config, key: str) -> str | None:
     """One of an option's values, as text; for files of the workspace, one of those that are there or a path."""
-    from tui.screens.config_form import display, options
+    from tui.screens.config_choices import choose_open
+    from tui.screens.config_form import OPEN_CHOICES, bare, display, options
 
-    now = config.get(config.home(key), key)
-    if key == "pretrained_model_name_or_path":
+    now, name = config.get(config.home(key), key), bare(key)
+    if name == "pretrained_model_name_or_path":
         return await choose_base(app, str(now or ""))
-    if key == "image_dir":
+    if name == "image_dir":
         return await choose_folder(app, str(now or ""))
-    option = options(config)[key]
+    if name in OPEN_CHOICES:
+        return await choose_open(app, config, name)
+    option = options(config)[name]
     values = [(str(value), display(value), "default" if value == option.default else "") for value in option.choices]
     return await app.push_screen_wait(
-        Choose(key, values, option.help, chosen=str(option.default if now is None else now))
+        Choose(name, values, option.help, chosen=str(option.default if now is None else now))
     )
 
 
@@ -243,12 +246,6 @@ async def ask_name(app: KohyaApp, title: str, base: str) -> str | None:
     free = next(each for each in numbered if each not in taken)
     name: str | None = await app.push_screen_wait(Ask(title, "The name of the config", free, check=wrong))
     return name
-
-
-async def show_diff(app: KohyaApp, config: Config) -> None:
-    """What saving would change, as a unified diff."""
-    mine = {file: config.text(file) for file in sorted(config.changed)}
-    await app.push_screen_wait(Text("Changes that are not saved", _difference(config, mine), "Nothing to save."))
 
 
 def _difference(config: Config, mine: Mapping[FileName, str]) -> list[Cells]:

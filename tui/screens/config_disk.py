@@ -31,8 +31,8 @@ class Owner(Protocol):
     def take_raw(self, *, quiet: bool = False) -> bool:
         """Put what stands in the raw editor into the documents; False when it is not TOML, which is said."""
 
-    def changed(self) -> None:
-        """The open config is other than it was."""
+    def changed(self, key: str | None = None) -> None:
+        """The open config is other than it was, in `key`."""
 
     def replaced(self, file: FileName | None) -> None:
         """Other texts: what stands in the raw editor belongs to nobody. Show `file` as text, or the form."""

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from core.config.documents import Config, FileName, place_of
-from core.config.resolved import network_scale
+from core.config.effects import Seen, effect
+from core.config.exclusions import in_force, is_on, missing, without_effect
+from core.config.prompts import prompt_lines
 from core.config.schema import (
     GROUPS,
     LEVELS,
@@ -15,81 +18,170 @@ from core.config.schema import (
     dataset_fields,
     dataset_names,
     fields,
+    network_modules,
     optimizers,
     parse_value,
     schedulers,
+    suggest,
 )
 from core.config.schema import Field as Option
+from core.config.subsets import inherited, tree
 from core.config.values import float_text
 from core.problems import Problem, Severity
-from core.text import printable
+from core.text import count_of, printable
 from tui.theme import Cells
 from tui.widgets.form import Field, Kind, choice_step
 
-OPEN_CHOICES = {"optimizer_type": optimizers, "lr_scheduler": schedulers}
+if TYPE_CHECKING:
+    from core.config.plan import Plan
+
+Extent = Literal["usual", "set", "all"]
+EXTENTS: tuple[Extent, ...] = ("usual", "set", "all")
+OPEN_CHOICES = {"optimizer_type": optimizers, "lr_scheduler": schedulers, "network_module": network_modules}
 """Options with usual values that take any other too."""
+PAIRS = ("network_args", "optimizer_args", "lr_scheduler_args")
+"""Lists of "key=value", entered as rows."""
 PICKED = ("pretrained_model_name_or_path", "image_dir")
 """Options whose values are files of the workspace: chosen from a list, or typed."""
 PROMPTS = "prompts"
+FOLDERS = "folders"
+_TITLES = {"Optimizer": "Optimizer and schedule", "Memory": "Precision and memory"}
 MARKS = {Severity.ERROR: ("✗", "bad"), Severity.WARNING: ("!", "caution"), Severity.INFO: ("·", "muted")}
 
 
 def options(config: Config) -> Mapping[str, Option]:
     """Every option that `config` can hold, of the training script and of the dataset file."""
-    found: dict[str, Option] = {}
-    for level in reversed(LEVELS):
-        found |= dataset_fields(level)
-    return {**found, **fields(config.script)}
+    own = fields(config.script)
+    source, found = _OPTIONS.get(config.script, (None, {}))
+    if source is not own:  # the first time, or the user's checkout was read meanwhile
+        for level in reversed(LEVELS):
+            found = {**found, **dataset_fields(level)}
+        found = {**found, **own}
+        _OPTIONS[config.script] = (own, found)
+    return found
 
 
-def shown(config: Config, extra: frozenset[str], problems: Mapping[str, Problem]) -> list[Field]:
-    """The lines of the form: in each group the usual options, those that are set, and those asked for in `extra`.
+_OPTIONS: dict[str, tuple[Mapping[str, Option] | None, Mapping[str, Option]]] = {}
+"""Script → its fields, and these together with the dataset file's."""
 
-    `problems` has the worst finding about a key; it stands beside its field.
-    """
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What the form shows beside the values: problems, the plan, and which options are in sight."""
+
+    problems: Mapping[str, Problem]
+    """The worst finding about each key."""
+    plan: Plan | None = None
+    extra: frozenset[str] = frozenset()
+    """Options that are shown though they are neither usual nor set."""
+    extent: Extent = "usual"
+    saved: Config | None = None
+    """The config as it is on disk: what differs from it is marked."""
+
+
+def shown(config: Config, look: Look) -> list[Field]:
+    """The lines of the form: in each group the usual options and those that are set; only these, or all there are."""
     train = config.effective("train")
     known = options(config)
     names: dict[str, list[str]] = {group: [] for group in GROUPS}
     values: dict[str, Any] = {}
+    idle = without_effect(config.script)
     for name, option in known.items():
         value = config.get("dataset", name) if name in _of_dataset() else None
         in_dataset = value is not None or (name not in train and name in _of_dataset())
-        values[name] = value = value if in_dataset else train.get(name)
+        value = value if in_dataset else train.get(name)
+        if value is not None:
+            values[name] = value
         usual = dataset_field(name) if in_dataset else option
-        if value is not None or name in extra or (usual is not None and usual.essential):
+        is_usual = usual is not None and usual.essential and name not in idle
+        wanted = {"usual": is_usual, "set": False, "all": name not in idle}[look.extent]
+        if value is not None or name in look.extra or wanted:
             names["Dataset" if in_dataset else option.group].append(name)
     strangers = [name for name in train if name not in known]
-    wrong = {key: (*MARKS[problem.severity], printable(problem.message)) for key, problem in problems.items()}
+    wrong = marks_of(look.problems)
+    seen = Seen(train, {name: values[name] for name in values if name in _of_dataset()}, look.plan, config.script)
+    before = _saved_values(look.saved)
     lines: list[Field] = []
     for group in GROUPS:
         inside = names[group]
-        if not inside:
+        if not inside and group != "Sampling":
             continue
         if lines:
             lines.append(Field("", "", [], "blank"))
-        lines.append(Field(f"#{group}", group, [], "head"))
-        lines += [line(config, known[name], values[name], wrong.get(name)) for name in inside]
+        lines.append(Field(f"#{group}", _TITLES.get(group, group), [], "head"))
+        if group == "Dataset":
+            lines.append(_folders(config, wrong.get(FOLDERS)))
+        for name in inside:
+            mark = _mark(name, values.get(name), known[name], before)
+            lines.append(line(config, known[name], values.get(name), wrong.get(name), seen, values, mark))
         if group == "Sampling":
-            count = sum(1 for text in config.prompts.splitlines() if text.strip() and not text.startswith("#"))
+            count = len(prompt_lines(config.prompts))
             said = f"{count} in prompts.txt" if count else "none yet: ⏎ writes them"
             lines.append(Field(PROMPTS, PROMPTS, [(said, "text")], "choice", problem=wrong.get(PROMPTS)))
     if strangers:
         lines += [Field("", "", [], "blank"), Field("#Unknown", "Unknown to the trainer", [], "head")]
-        lines += [
-            Field(name, printable(name), [(value := display(train[name]), "text")], raw=value, problem=wrong.get(name))
-            for name in strangers
-        ]
+        lines += [_stranger(config, name, train[name], wrong.get(name)) for name in strangers]
     return lines
 
 
-@cache
+def marks_of(problems: Mapping[str, Problem]) -> dict[str, tuple[str, str, str]]:
+    """Glyph, role and sentence of each, as a form shows it."""
+    return {key: (*MARKS[problem.severity], printable(problem.message)) for key, problem in problems.items()}
+
+
+def _stranger(config: Config, name: str, value: Any, problem: tuple[str, str, str] | None) -> Field:
+    near = suggest(name, script=config.script)
+    note = f"did you mean {near}?" if near and problem is None else ""
+    return Field(name, printable(name), [(text := display(value), "text")], raw=text, note=note, problem=problem)
+
+
+def _folders(config: Config, problem: tuple[str, str, str] | None) -> Field:
+    """The line that leads to datasets and folders."""
+    nodes = tree(config)
+    folders, datasets = (sum(node.level == level for node in nodes) for level in ("subsets", "datasets"))
+    said = f"{count_of(folders, 'folder')} in {count_of(datasets, 'dataset')}" if datasets else "none yet: ⏎ adds one"
+    return Field(FOLDERS, FOLDERS, [(said, "text")], "choice", problem=problem)
+
+
+def _saved_values(saved: Config | None) -> Mapping[str, Any] | None:
+    if saved is None or saved.broken:
+        return None
+    return {"train": saved.effective(), "dataset": saved}
+
+
+def _mark(name: str, value: Any, option: Option, before: Mapping[str, Any] | None) -> tuple[str, str] | None:
+    """`~` for what is not saved, `•` for what is set and is not the trainer's default."""
+    if before is not None:
+        old = before["train"].get(name)
+        if old is None and name in _of_dataset():
+            old = before["dataset"].get("dataset", name)
+        if old != value:
+            return "~", "caution"
+    if value is None or (value == option.default and type(value) is type(option.default)):
+        return None
+    return "•", "accent"
+
+
 def _of_dataset() -> frozenset[str]:
     """Every key that dataset.toml may hold."""
-    return frozenset().union(*(dataset_names(level) for level in LEVELS))
+    return _union(*(dataset_names(level) for level in LEVELS))
 
 
-def line(config: Config, option: Option, value: Any, problem: tuple[str, str, str] | None) -> Field:
-    """One option as a line: its value, or the trainer's default in muted."""
+@cache
+def _union(*names: frozenset[str]) -> frozenset[str]:
+    return frozenset().union(*names)
+
+
+def line(
+    config: Config,
+    option: Option,
+    value: Any,
+    problem: tuple[str, str, str] | None,
+    seen: Seen,
+    values: Mapping[str, Any],
+    mark: tuple[str, str] | None = None,
+) -> Field:
+    """One option as a line: its value, or the trainer's default in muted; what it does, or what excludes it."""
     name = option.name
     cells: Cells
     if value is not None:
@@ -100,44 +192,44 @@ def line(config: Config, option: Option, value: Any, problem: tuple[str, str, st
         cells = [("–", "muted")]
     else:
         cells = [(display(option.default), "muted")]
+    said = note(config, name, value, seen)
+    if problem is None and is_on(value):
+        against = in_force(name, values, config.script)
+        lacks = missing(name, values)
+        if against or lacks:
+            cells.append((f"   {f'not with {against[0][0]}' if against else lacks}", "caution"))
+            said = ""
     return Field(
         name,
         name,
         cells,
-        _kind(option),
+        kind_of(option),
         raw="" if value is None else display(value),
-        note=note(config, name, value),
+        note=said,
         suggestions=tuple(OPEN_CHOICES[name]()) if name in OPEN_CHOICES else (),
         problem=problem,
+        mark=mark,
     )
 
 
-def _kind(option: Option) -> Kind:
+def kind_of(option: Option) -> Kind:
+    """How the value is entered."""
     if option.type == "bool":
         return "flag"
-    if option.choices or option.name in PICKED:
+    if option.choices or option.name in PICKED or option.name in OPEN_CHOICES or option.name in PAIRS:
         return "choice"
     return "path" if option.type == "path" else "text"
 
 
-def note(config: Config, name: str, value: Any) -> str:
-    """What a value means together with others."""
-    if name in {"learning_rate", "unet_lr", "text_encoder_lr"} and isinstance(value, int | float):
-        scale = network_scale(config.effective())
-        return f"effective {float_text(float(f'{value * scale:.3g}'))}" if scale not in (None, 1) else ""
+def note(config: Config, name: str, value: Any, seen: Seen) -> str:
+    """What a value does, beside it."""
+    if value is None and name not in {"network_alpha", "network_dim"}:
+        return ""
     if name in {"image_dir", "num_repeats"}:
-        count = sum(len(table.get("subsets", ())) for table in tables(config))
-        return f"first of {count} folders; ^t shows all" if count > 1 else ""
-    if name == "network_alpha":
-        scale = network_scale(config.effective())
-        return f"scale {scale:.3g}" if scale is not None else ""
-    return ""
-
-
-def tables(config: Config) -> list[Any]:
-    """The `[[datasets]]` of dataset.toml."""
-    found = config.plain("dataset").get("datasets")
-    return [table for table in found if isinstance(table, dict)] if isinstance(found, list) else []
+        count = sum(node.level == "subsets" for node in tree(config))
+        if count > 1:
+            return f"first of {count} folders; w shows all"
+    return effect(name, value, seen)
 
 
 def display(value: Any) -> str:
@@ -162,15 +254,22 @@ def toggle(config: Config, name: str) -> None:
     file: FileName = config.home(name)
     value = config.get(file, name)
     if value is None:
-        option = options(config).get(name)
-        config.set(file, name, not (option is not None and option.default is True))
-    else:
-        config.set(file, name, not value)
+        option = options(config).get(bare(name))
+        value = option is not None and option.default is True
+        if name != bare(name):
+            node = next((node for node in tree(config) if name == f"{node.place}.{bare(name)}"), None)
+            value = inherited(config, node, bare(name)).value is True if node is not None else value
+    config.set(file, name, not value)
+
+
+def bare(name: str) -> str:
+    """The option's own name: datasets[0].subsets[1].flip_aug is flip_aug."""
+    return name.rpartition(".")[2] if name.startswith(("datasets[", "general.")) else name
 
 
 def stepped(config: Config, name: str, by: int) -> str | None:
     """The choice `by` places after the one in force, as text; None for an option without choices."""
-    option = options(config).get(name)
+    option = options(config).get(bare(name))
     if option is None or not option.choices:
         return None
     now = config.get(config.home(name), name)
@@ -216,9 +315,11 @@ def worst(config: Config, problems: Iterable[Problem]) -> dict[str, Problem]:
     """The gravest finding about each field."""
     found: dict[str, Problem] = {}
     for problem in problems:
-        key = key_of(config, problem)
-        if key is not None and (key not in found or ORDER.index(problem.severity) < ORDER.index(found[key].severity)):
-            found[key] = problem
+        file, place = place_of(problem.where)
+        for key in {key_of(config, problem), place if file == "dataset" and "[" in place else None} - {None}:
+            assert key is not None
+            if key not in found or ORDER.index(problem.severity) < ORDER.index(found[key].severity):
+                found[key] = problem
     return found
 
 
@@ -228,6 +329,7 @@ def neighbour(fields: Iterable[Field], problems: Mapping[str, Problem], here: st
     Those that are not in the form come behind the others.
     """
     order = [field.key for field in fields if field.editable]
+    problems = {key: problem for key, problem in problems.items() if "[" not in key}
     named = [key for key in order if key in problems] + [key for key in problems if key not in order]
     if not named:
         return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -30,6 +31,8 @@ class Findings:
     plan: Plan | None
     problems: tuple[Problem, ...]
     script: str
+    counts: Mapping[str, int | None] = field(default_factory=dict)
+    """Place of a subset → pictures in its folder."""
 
 
 @dataclass(slots=True)
@@ -55,6 +58,7 @@ class OpenConfig:
     in_raw: FileName | None = None
     """The file in the raw editor."""
     _before_raw: Texts | None = None
+    _saved: tuple[dict[FileName, bytes | None], Config] | None = None
     _draft_waits: bool = False
 
     @classmethod
@@ -82,6 +86,20 @@ class OpenConfig:
         return self.findings.plan if self.findings is not None else None
 
     @property
+    def saved(self) -> Config | None:
+        """The files as they are on disk, where they differ from what stands here."""
+        if not self.config.changed:
+            return None
+        texts = {file: self.config.loaded(file) for file in FILES}
+        if self._saved is None or self._saved[0] != texts:
+            found = Config(self.config.folder)
+            with contextlib.suppress(UserError):
+                for file, data in texts.items():
+                    found.set_text(file, (data or b"").decode("utf-8", "replace"))
+            self._saved = (texts, found)
+        return self._saved[1]
+
+    @property
     def unsaved(self) -> Texts:
         """The texts that are nowhere else."""
         return {file: self.config.text(file) for file in self.config.changed} | self.raw
@@ -95,11 +113,13 @@ class OpenConfig:
         config = self.config
         copied = Config(config.folder, {file: text for file, text in self.texts().items() if file not in config.broken})
         copied.broken.update(config.broken)
+        copied.likely_script = config.likely_script
         return copied
 
     def take_findings(self, findings: Findings) -> None:
         """These are the newest."""
         self.findings = findings
+        self.config.likely_script = findings.script
         self.worst = worst(self.config, findings.problems)
 
     # Changes
@@ -134,8 +154,8 @@ class OpenConfig:
                 try:
                     self.config.set_text(file, text)
                     self.raw.pop(file, None)
-                except UserError:
-                    self.raw[file] = text
+                except UserError as error:
+                    self.raw[file], self.wrong = text, error
 
     # The raw editor
 
@@ -235,6 +255,7 @@ def check(config: Config, workspace: Workspace, settings: Settings) -> Findings:
     from core.config.resolved import script_of
     from core.config.survey import Survey
     from core.runs import probe
+    from tui.screens.config_folders import counts_of
 
     survey = Survey()
     planned = plan(config, workspace, survey=survey) if not config.broken else None
@@ -245,7 +266,8 @@ def check(config: Config, workspace: Workspace, settings: Settings) -> Findings:
     problems = tuple(
         preflight.check(config, workspace, settings, planned=planned, survey=survey, environment=environment)
     )
-    return Findings(planned, problems, script_of(config, workspace))
+    counts = counts_of(config, workspace.root, survey)
+    return Findings(planned, problems, script_of(config, workspace), counts)
 
 
 def mend(config: Config, workspace: Workspace, problem: Problem) -> tuple[Texts, Texts] | None:

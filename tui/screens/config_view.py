@@ -1,9 +1,8 @@
-"""The body of the Config screen: groups, form or raw text, what is said about the cursor's field, plan and problems."""
+"""The body of the Config screen: groups, form, folders, prompts or raw text, what is said about the field, the plan."""
 
 from __future__ import annotations
 
-import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from textual import getters, on
 from textual.app import ComposeResult
@@ -12,9 +11,13 @@ from textual.content import Content
 from textual.widget import Widget
 from textual.widgets import TextArea
 
+from core.config.documents import FILES
 from core.text import printable
-from tui.screens.config_form import MARKS, options, shown
+from tui.screens.config_about import about
+from tui.screens.config_folders import FolderSheet
+from tui.screens.config_form import FOLDERS, PROMPTS, Extent, Look, marks_of, shown
 from tui.screens.config_parts import Groups, Raw, Side, wrapped
+from tui.screens.config_prompts import PromptSheet
 from tui.theme import Cells
 from tui.widgets.form import Form
 from tui.widgets.item_list import ItemList
@@ -24,19 +27,21 @@ if TYPE_CHECKING:
     from core.config.documents import FileName
     from tui.screens.config_open import OpenConfig
 
+Page = Literal["form", "folders", "prompts"]
+PAGES: tuple[Page, ...] = ("form", "folders", "prompts")
+_PAGES = {"form": "", "folders": "folders", "prompts": "sample prompts"}
+TALL = 32
+"""From this height on more is said of a field."""
 WIDE = 116
 """From this width on the groups stand at the left."""
-ABOUT: dict[FileName, str] = {
-    "train": "train.toml: the options of the training script.",
-    "dataset": "dataset.toml: which folders are trained on, how often, at which size.",
-    "prompts": "prompts.txt: one sample picture a line.  --w --h size  --d seed  --s steps  --l guidance  --n negative",
-}
 
 
 class ConfigView(Horizontal):
     """Shows an open config and changes none: what is typed, asked and chosen goes up as its parts' messages."""
 
-    form = getters.query_one(Form)
+    form = getters.query_one("#config-form", Form)
+    folders = getters.query_one(FolderSheet)
+    prompts = getters.query_one(PromptSheet)
     side = getters.query_one(Side)
     groups = getters.query_one(Groups)
     about = getters.query_one("#config-about", Lines)
@@ -45,52 +50,67 @@ class ConfigView(Horizontal):
 
     def __init__(self, *, id: str) -> None:
         super().__init__(id=id)
+        self.page: Page = "form"
         self.file: FileName | None = None
-        """The file that stands there as text; None: the form."""
+        """The file that stands there as text; None: the page."""
         self.extra: frozenset[str] = frozenset()
         """Options that are shown though they are neither usual nor set."""
+        self.extent: Extent = "usual"
         self._opened: OpenConfig | None = None
         self._has_images = False
+        self._typing: str | None = None
 
     def compose(self) -> ComposeResult:
         yield Groups(id="config-groups")
         with Vertical(id="config-left"):
-            yield Form(label_width=20)
+            yield Form(label_width=20, value_width=12, id="config-form")
+            yield FolderSheet(id="config-folders")
+            yield PromptSheet(id="config-prompts")
             yield Lines(id="config-empty")
             yield Lines(id="config-about")
         yield Side(id="config-side")
 
     # What is shown
 
-    def show(self, opened: OpenConfig | None, *, has_images: bool) -> None:
-        """This is open now, or is other than it was; None: no config yet."""
+    def show(self, opened: OpenConfig | None, *, has_images: bool, key: str | None = None) -> None:
+        """This is open now, or is other than it was, in `key`; None: no config yet."""
         if opened is not self._opened:
-            self.extra = frozenset()
+            self.extra, self.page = frozenset(), "form"
         self._opened, self._has_images = opened, has_images
-        self._show()
+        self._show(key)
 
-    def _show(self) -> None:
+    def _show(self, key: str | None = None) -> None:
         opened, narrow = self._opened, self.screen.has_class("-narrow")
-        self.groups.display = self.screen.size.width >= WIDE and opened is not None and self.file is None
+        page = self.page if self.file is None and opened is not None else None
+        self.groups.display = self.screen.size.width >= WIDE and page == "form"
         self.side.display = opened is not None and (not narrow or self.side.has_focus)
         self.left.display = not (narrow and self.side.display)
         self.empty.display = opened is None
-        self.form.display = opened is not None and self.file is None
-        self.about.display = opened is not None
+        for name, widget in (("form", self.form), ("folders", self.folders), ("prompts", self.prompts)):
+            widget.display = page == name
+        self.about.display = opened is not None and page != "prompts"
+        self.about.styles.height = 5 if self.screen.size.height >= TALL else 3
         if opened is None:
             self.empty.show(_beginnings(self._has_images))
             return
-        if self.file is None:
-            self.form.show([] if opened.config.broken else shown(opened.config, self.extra, opened.worst))
+        config = opened.config
+        if page == "form":
+            look = Look(opened.worst, opened.plan, self.extra, self.extent, opened.saved)
+            self.form.show([] if config.broken else shown(config, look))
             self.groups.tell(self.form.fields, self.form.key)
+        elif page == "folders":
+            counts = opened.findings.counts if opened.findings is not None else {}
+            self.folders.tell(config, counts, marks_of(opened.worst), key or None)
+        elif page == "prompts":
+            self.prompts.tell(config.prompts, config.script, key if key and key.startswith("prompt:") else None)
         self.show_about()
         self.show_side()
 
     def show_about(self) -> None:
         """What is known of the field under the cursor, or of the file."""
-        lines = _about(self._opened, self.file, self.form.key) if self._opened is not None else []
+        key = self.now.key if self.file is None and self.page != "prompts" else None
+        lines = about(self._opened, self.file, key, self._typing) if self._opened is not None else []
         self.about.show(wrapped(lines, self.about.size.width))
-        key = self.form.key if self.file is None else None
         self.about.border_title = Content(f" {printable(key)} ") if key and self._opened is not None else None
 
     def show_side(self) -> None:
@@ -104,7 +124,51 @@ class ConfigView(Horizontal):
     def on_resize(self) -> None:
         self.call_after_refresh(self._show)
 
-    # Text in the form's place
+    # Pages
+
+    @property
+    def now(self) -> Form:
+        """The form that the cursor is in."""
+        return {"form": self.form, "folders": self.folders.form, "prompts": self.prompts.form}[self.page]
+
+    def turn(self, page: Page) -> None:
+        """Show another page, and go to it."""
+        self.page = page
+        self._show()
+        self.go()
+
+    def reveal(self, key: str) -> None:
+        """The cursor on a field, on the page that has it; it is shown if it was not."""
+        if key.startswith("prompt:") or key == PROMPTS:
+            self.page = "prompts"
+        elif key.startswith(("datasets[", "general.")) or key == FOLDERS:
+            self.page = "folders"
+        else:
+            self.page = "form"
+            self.extra |= {key}
+        self._show(key if key not in {PROMPTS, FOLDERS} else None)
+        self.now.go_to(key)
+        self.go(self.now.rows if self.page == "form" or self.now.key == key else None)
+
+    @property
+    def raw_file(self) -> FileName:
+        """The file that the page, or the field under the cursor, is a view of."""
+        if self.page != "form" or self._opened is None:
+            return "prompts" if self.page == "prompts" else "dataset"
+        key = self.form.key
+        if key in {FOLDERS, PROMPTS}:
+            return "dataset" if key == FOLDERS else "prompts"
+        return self._opened.config.home(key) if key else "train"
+
+    @property
+    def key(self) -> str | None:
+        """The key of the field or row under the cursor."""
+        if self.page == "folders" and self.folders.table.has_focus:
+            first = "image_dir" if (node := self.folders.node) is not None and node.subset is not None else "resolution"
+            return f"{node.place}.{first}" if node is not None else None
+        return self.now.key
+
+    # Text in the page's place
 
     @property
     def text(self) -> str | None:
@@ -112,8 +176,14 @@ class ConfigView(Horizontal):
         found = self.query(Raw)
         return found.first(Raw).text if found and self.file is not None else None
 
-    def open_file(self, file: FileName, text: str, error: str = "") -> None:
-        """The raw editor on a file, with the cursor in the line that `error` names."""
+    @property
+    def line(self) -> int:
+        """The line of the raw editor's cursor, from 0."""
+        found = self.query(Raw)
+        return found.first(Raw).cursor_location[0] if found else 0
+
+    def open_file(self, file: FileName, text: str, at: tuple[int, int] | None = None) -> None:
+        """The raw editor on a file, with the cursor `at` a line and column, from 0."""
         self.file = file
         language = None if file == "prompts" else "toml"
         old = self.query(Raw)
@@ -126,12 +196,11 @@ class ConfigView(Horizontal):
         else:
             area = Raw.code_editor(text, language=language, id="config-raw", soft_wrap=True)
             self.left.mount(area, before=0)
-        line = re.search(r"line (\d+)", error)
-        if line is not None:
-            self.call_after_refresh(area.move_cursor, (int(line[1]) - 1, 0))
+        if at is not None:
+            self.call_after_refresh(area.move_cursor, at, center=True)
 
     def close_file(self) -> None:
-        """The form again. The editor is only hidden: Textual may draw one that is being removed, and cannot."""
+        """The page again. The editor is only hidden: Textual may draw one that is being removed, and cannot."""
         self.file = None
         for area in self.query(Raw):
             area.display = False
@@ -140,8 +209,21 @@ class ConfigView(Horizontal):
 
     @property
     def main(self) -> Widget:
-        """The form's rows, or the raw editor."""
-        return self.form.rows if self.file is None else self.query_one(Raw)
+        """The form's rows, the table of a page, or the raw editor."""
+        if self.file is not None:
+            return self.query_one(Raw)
+        return {"form": self.form.rows, "folders": self.folders.table, "prompts": self.prompts.table}[self.page]
+
+    def step_back(self) -> bool:
+        """From fields to their table, from a page to the form, from another panel to the main one."""
+        sheet = {"folders": self.folders, "prompts": self.prompts}.get(self.page)
+        if self.side.has_focus or self.groups.has_focus:
+            self.go()
+        elif sheet is None:
+            return False
+        elif not sheet.step_back():
+            self.turn("form")
+        return True
 
     def go(self, panel: Widget | None = None) -> None:
         """Focus a panel, the main one by default; in a narrow terminal it takes the other's place."""
@@ -155,16 +237,25 @@ class ConfigView(Horizontal):
         self.call_after_refresh(self.show_side)
 
     def next_panel(self) -> None:
-        """Form, plan and problems, groups."""
+        """Groups, form (or table and its fields), plan and problems."""
         panels: list[Widget] = [self.main, self.side]
         if self.groups.display:
             panels.insert(0, self.groups)
+        if self.file is None and self.page != "form" and self.now.fields:
+            panels.insert(-1, self.now.rows)
         now = next((index for index, panel in enumerate(panels) if panel.has_focus), 0)
         self.go(panels[(now + 1) % len(panels)])
 
     @on(Form.Moved)
     def _moved(self) -> None:
-        self.groups.follow(self.form.key)
+        self._typing = None
+        if self.page == "form":
+            self.groups.follow(self.form.key)
+        self.show_about()
+
+    @on(Form.Typing)
+    def _typed(self, event: Form.Typing) -> None:
+        self._typing = event.text
         self.show_about()
 
     @on(ItemList.Moved, "#config-groups")
@@ -177,15 +268,17 @@ class ConfigView(Horizontal):
         self.go()
 
 
-def head(opened: OpenConfig | None, file: FileName | None) -> tuple[Cells, Cells]:
+def head(opened: OpenConfig | None, view: ConfigView) -> tuple[Cells, Cells]:
     """The line above the body: left and right part."""
     if opened is None:
         return [(" Config", "accent")], []
-    name = f"{file}.{'txt' if file == 'prompts' else 'toml'}" if file else ""
+    name = FILES[view.file] if view.file else _PAGES[view.page]
     left: Cells = [(f" {printable(opened.config.name)}", "accent"), (f"  {name}" if name else "", "text")]
     if opened.unsaved:
         again = " since last time: d shows, s saves" if opened.is_restored else ", not saved"
         left.append((f"  changed{again}", "caution"))
+    if view.page == "form" and view.file is None and view.extent != "usual":
+        left.append(("  only what is set" if view.extent == "set" else "  every option", "second"))
     script = opened.findings.script if opened.findings is not None else opened.config.script
     return left, [(f"{script} ", "muted")]
 
@@ -199,27 +292,3 @@ def _beginnings(has_images: bool) -> list[Cells]:
         [("i  ", "accent"), ("import a guide, settings of kohya_ss, or a script", "text")],
     ]
     return lines
-
-
-def _about(opened: OpenConfig, file: FileName | None, key: str | None) -> list[Cells]:
-    config = opened.config
-    if file is not None:
-        error = opened.wrong or config.broken.get(file)
-        if error is not None:
-            path = config.path(file)
-            return [[(" ✗ ", "bad"), (printable(error.message.replace(str(path), path.name)), "text")]]
-        return [[(f" {ABOUT[file]}", "muted")], [(" Esc form · ^t next file", "muted")]]
-    option, problem = options(config).get(key or ""), opened.worst.get(key or "")
-    if problem is not None:
-        glyph, role = MARKS[problem.severity]
-        fix = "  fix: F" if problem.fixable else ""
-        said = f"{problem.message}. {problem.hint or ''}".replace("..", ".").rstrip()
-        return [[(f" {glyph} ", role), (printable(said) + fix, "text")]]
-    if option is not None:
-        default = "" if option.default in (None, "") else f" · default {option.default}"
-        lines: list[Cells] = [[(f" {option.help or option.upstream or key}", "text")]]
-        lines.append([(f" {config.home(option.name)}.toml{default}", "muted")])
-        if option.help and option.upstream:  # the authors' words, behind ours, where there is room
-            lines.append([(f" sd-scripts: {printable(option.upstream)}", "muted")])
-        return lines
-    return []

@@ -48,8 +48,8 @@ class MonitorScreen(ModeScreen):
 
     The chart shows the loss of every step (grey) and its moving average. `╎e3` is the end of epoch 3, `◆` a checkpoint,
     `▴` a sample picture, `×` a loss that was no number. `+` and `-` change the smoothing, `L` the scale, `O` lays
-    another run over it. The loss does not tell which epoch is best: the samples (`S`) do. Enter lists the checkpoints
-    with their pictures; `y` there copies the path of the file.
+    another run over it. The loss does not tell which epoch is best: the samples (`S`) do; `E` changes what is drawn
+    from the next sampling on. Enter lists the checkpoints with their pictures; `y` there copies the path of the file.
 
     `X` asks before it stops anything.
     """
@@ -68,6 +68,7 @@ class MonitorScreen(ModeScreen):
             tooltip="Checkpoints and their paths",
         ),
         Binding("S", "samples", "samples", id="monitor.samples", tooltip="Sample pictures of all epochs"),
+        Binding("E", "edit_prompts", "prompts", show=False, id="monitor.text", tooltip="Change the sample prompts"),
         Binding("p", "pause", "pause", id="monitor.pause", tooltip="Stop or resume following the log"),
         Binding("L", "log_scale", "log scale", id="monitor.log-scale", tooltip="Logarithmic loss axis"),
         Binding("plus", "smooth(1)", "smoother", show=False, id="monitor.smoother", key_display="+"),
@@ -355,6 +356,9 @@ class MonitorScreen(ModeScreen):
 
     def action_diff(self) -> None:
         monitor_actions.diff(self)
+
+    def action_edit_prompts(self) -> None:
+        monitor_actions.edit_prompts(self)
 
     def action_overlay(self) -> None:
         monitor_actions.overlay(self)

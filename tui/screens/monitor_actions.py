@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import difflib
+import asyncio
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from textual.binding import Binding
-from textual.widget import Widget
-
+from core.problems import UserError
 from core.runs.costs import stop_costs
 from core.text import human_age, printable
-from tui.screens.dialogs import Choose, Dialog
+from tui.screens.dialogs import Choose
 from tui.screens.monitor_feed import SERIES
 from tui.screens.monitor_parts import ENDED, is_tagging
-from tui.theme import Cells
-from tui.widgets.item_list import ItemList, Texts
 
 if TYPE_CHECKING:
     from core.runs.model import Run
@@ -157,47 +153,33 @@ def diff(screen: MonitorScreen) -> None:
     if run is None or workspace is None or run.spec.config is None:
         screen.notify("This run was not started from a config of this workspace.", severity="warning")
         return
-    rows = diff_rows(run.dir, workspace.configs / run.spec.config)
-    screen.app.push_screen(DiffDialog(f"{run.spec.config}: the run's config → today's", rows))
+    screen.app.run_worker(_show_diff(screen, run.id, run.spec.config), exit_on_error=False)
 
 
-def diff_rows(frozen: Path, today: Path) -> list[Cells]:
-    """A unified diff of the files that a run freezes, as rows for a list."""
-    rows: list[Cells] = []
-    for name in ("train.toml", "dataset.toml", "prompts.txt"):
-        old, new = _text(frozen / name), _text(today / name)
-        lines = list(difflib.unified_diff(old, new, lineterm="", n=2))[2:]
-        if lines:
-            rows.append([(f" {name}", "text bold")])
-        for line in lines:
-            role = {"+": "good", "-": "bad", "@": "muted"}.get(line[:1], "text")
-            rows.append([(f" {printable(line)}", role)])
-    return rows
+async def _show_diff(screen: MonitorScreen, run_id: str, config: str) -> None:
+    from core.config import compare
+    from tui.screens.config_diff import Diff
 
-
-def _text(path: Path) -> list[str]:
+    workspace = screen.app.workspace
+    assert workspace is not None
     try:
-        return path.read_text("utf-8", "replace").splitlines()
-    except OSError:
-        return []
+        today = await asyncio.to_thread(compare.other, workspace, config)
+        frozen = await asyncio.to_thread(compare.frozen, workspace, run_id)
+    except UserError as error:
+        screen.app.report(error)
+        return
+    screen.app.push_screen(
+        Diff(f"{config}: today's config and the run's", ("today", run_id), today, frozen, by_line=False)
+    )
 
 
-class DiffDialog(Dialog[None]):
-    """Rows of a diff."""
+def edit_prompts(screen: MonitorScreen) -> None:
+    """The sample prompts that the run draws next."""
+    from tui.screens.run_prompts import open_prompts
 
-    BINDINGS = [Binding("d", "cancel", "close", show=False, id="monitor.diff")]
-
-    def __init__(self, title: str, rows: list[Cells]) -> None:
-        super().__init__(title, "Esc back")
-        self._rows = rows
-
-    def compose_dialog(self) -> Iterable[Widget]:
-        rows = ItemList(Texts(self._rows), id="options", empty="They are the same.")
-        rows.styles.height = max(1, min(len(self._rows), 18))
-        yield rows
-
-    def on_mount(self) -> None:
-        self.query_one(ItemList).focus()
+    run = screen.selected_run()
+    if run is not None:
+        screen.app.run_worker(open_prompts(screen.app, None, run), exit_on_error=False)
 
 
 def overlay(screen: MonitorScreen) -> None:

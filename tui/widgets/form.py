@@ -9,6 +9,7 @@ from typing import ClassVar, Literal
 
 from rich.cells import cell_len
 from textual import on
+from textual.actions import SkipAction
 from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Container
@@ -42,6 +43,8 @@ class Field:
     suggestions: tuple[str, ...] = ()
     problem: tuple[str, str, str] | None = None
     """Glyph, role and sentence of what is wrong with the value: it stands before the label and behind the value."""
+    mark: tuple[str, str] | None = None
+    """Glyph and role before the label of a field whose value is the user's own."""
 
     @property
     def editable(self) -> bool:
@@ -56,7 +59,8 @@ class Field:
 class FieldRows:
     """The fields as rows of a list."""
 
-    def __init__(self, fields: Sequence[Field], label_width: int) -> None:
+    def __init__(self, fields: Sequence[Field], label_width: int, value_width: int = 0) -> None:
+        self._value_width = value_width
         self.fields, self._label_width = fields, label_width  # a label that is too long keeps both its ends
 
     def __len__(self) -> int:
@@ -71,13 +75,15 @@ class FieldRows:
         label = fit(field.label, self._label_width, middle=True)
         if field.kind == "group":
             return cut([(field.raw, "accent"), (f"{label}  ", "text bold"), *field.value], width)
-        cells: Cells = [(f" {label}  ", "muted"), *field.value]
+        name: Cells = [(f" {label}  ", "muted")] if field.mark is None else [field.mark, (f"{label}  ", "muted")]
+        cells: Cells = [*name, *field.value]
         if field.note:
-            cells.append(("   " + field.note, "muted"))
+            length = sum(cell_len(text) for text, _ in field.value)
+            cells.append((" " * max(3, self._value_width - length) + field.note, "muted"))
         if field.problem is not None:
             glyph, role, sentence = field.problem
-            cells[0] = (f"{label}  ", "text")
-            cells = [(glyph, role), *cells, ("   " + sentence, role)]
+            cells[: len(name)] = [(glyph, role), (f"{label}  ", "text")]
+            cells.append(("   " + sentence, role))
         return cut(cells, width)
 
 
@@ -159,16 +165,30 @@ class Form(Container):
             super().__init__()
             self.key = key
 
-    def __init__(self, *, label_width: int = 14, id: str | None = None) -> None:
-        """The labels' column has `label_width` cells, or what the longest one needs, up to three fifths of the form."""
+    class Typing(Message):
+        """`text` stands in the input of the field `key` and is not taken yet; None: the input was closed."""
+
+        def __init__(self, key: str, text: str | None) -> None:
+            super().__init__()
+            self.key, self.text = key, text
+
+        def can_replace(self, message: Message) -> bool:
+            return isinstance(message, Form.Typing)
+
+    def __init__(self, *, label_width: int = 14, value_width: int = 0, id: str | None = None) -> None:
+        """The labels' column has `label_width` cells, or what the longest one needs, up to three fifths of the form.
+
+        What is said beside a value begins `value_width` cells behind its start, or three behind its end.
+        """
         super().__init__(id=id)
+        self._value_width = value_width
         self._least = self._label_width = label_width
         self.root = Path()
         """Where the paths that are typed begin."""
         self._fields: Sequence[Field] = ()
 
     def compose(self) -> ComposeResult:
-        yield FieldList(FieldRows((), self._label_width), id="form-rows")
+        yield FieldList(FieldRows((), self._label_width, self._value_width), id="form-rows")
         yield PathInput(id="form-input")  # selected, so that typing replaces it
 
     @property
@@ -201,7 +221,7 @@ class Form(Container):
             for index in changed:
                 self.rows.row_changed(index)
         else:
-            self.rows.set_rows(FieldRows(fields, self._label_width), at)
+            self.rows.set_rows(FieldRows(fields, self._label_width, self._value_width), at)
 
     def _labels_need(self) -> int:
         longest = max((cell_len(field.label) for field in self._fields if field.editable), default=0)
@@ -255,10 +275,10 @@ class Form(Container):
     def action_close_input(self) -> None:
         line = self.query_one("#form-input", Input)
         if not line.has_class("-open"):
-            self.app.run_worker(self.app.action_back())
-            return
+            raise SkipAction  # what is around the form steps back
         line.remove_class("-open")
         self.rows.focus()
+        self.post_message(self.Typing(self.key or "", None))
 
     @on(ItemList.Opened)
     def _opened(self, event: ItemList.Opened) -> None:
@@ -279,6 +299,12 @@ class Form(Container):
             self.post_message(self.Asked(field.key))
         else:
             self.post_message(self.Stepped(field.key, event.by))
+
+    @on(Input.Changed)
+    def _typing(self, event: Input.Changed) -> None:
+        event.stop()
+        if self.is_editing and self.key is not None:
+            self.post_message(self.Typing(self.key, event.value))
 
     @on(Input.Submitted)
     def _submitted(self, event: Input.Submitted) -> None:
