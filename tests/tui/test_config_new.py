@@ -65,7 +65,7 @@ async def test_a_choice_shows_at_once_what_it_changes(ready_workspace: Workspace
         await until(pilot, lambda: any("‹ Prodigy ›" in row for row in rows_of(dialog)))
         rows = rows_of(dialog)
         assert any("•learning_rate" in row and "1.0" in row for row in rows)
-        assert any("without text_encoder_lr" in row for row in rows)
+        assert any("changed, 3 left out" in row for row in rows)
         assert any("Needs the package prodigyopt" in row for row in rows)
         await pilot.press("tab")
         await until(pilot, lambda: any("(train.toml): " in row for row in rows_of(dialog)))

@@ -287,7 +287,7 @@ def _missing_packages(app: KohyaApp) -> dict[str, str]:
     found: dict[str, str] = {}
     for each in optimizers().values():
         train = {"optimizer_type": each.train["optimizer_type"].value}
-        if each.package and any(one.severity is Severity.ERROR for one in check_packages(train, app.settings)):
+        if each.package and any(one.severity is Severity.ERROR for one in check_packages(train, app.settings, None)):
             found[each.name] = each.package
     return found
 
