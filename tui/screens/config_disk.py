@@ -6,14 +6,13 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Protocol
 
-from core.problems import UserError
+from core.problems import Problem, UserError
 from core.text import printable
 from tui.screens.config_form import key_of
 from tui.screens.config_open import OpenConfig, Texts, check, mend
 
 if TYPE_CHECKING:
     from core.config.documents import FileName
-    from core.problems import Problem
     from tui.app import KohyaApp
 
 EMPTY = "No config yet. ctrl+n makes one from a preset, i imports a guide, settings of kohya_ss, or a script."
@@ -255,27 +254,23 @@ class ConfigFiles:
         The dialog opens before the trainer was looked at, which takes a second.
         """
         from tui.screens.config_start import Start, look
+        from tui.screens.start_ways import Way, begin, with_time
 
         workspace, settings, copied = self._app.workspace, self._app.settings, opened.copy()
         assert workspace is not None
-        dialog = Start(copied.name, opened.plan, opened.problems)
+        dialog = Start(copied.name, opened.plan, opened.problems, settings.launcher)
 
         async def settle() -> None:
             dialog.settle(*await asyncio.to_thread(look, copied, workspace, settings))
 
         self._app.run_worker(settle(), group="config-look-start", exclusive=True, exit_on_error=False)
         answer = await self._app.push_screen_wait(dialog)
-        if answer == "start" and (not opened.config.changed or await self.save()):
-            run_id = await asyncio.to_thread(self._start, opened.config.name)
+        if isinstance(answer, Way) and answer.asks_time:
+            answer = await with_time(self._app, answer)
+        if isinstance(answer, Way) and (not opened.config.changed or await self.save()):
+            run_id, said = await asyncio.to_thread(begin, workspace, opened.config.name, settings, answer)
             self._app.runs_changed.publish(run_id)
+            if said:
+                self._app.notify(said, timeout=5, markup=False)
             await self._app.open_run(run_id)
-        return None if isinstance(answer, str) else answer
-
-    def _start(self, name: str) -> str:
-        from core.runs.launch import start, train_spec
-        from core.runs.store import create
-
-        workspace, settings = self._app.workspace, self._app.settings
-        assert workspace is not None
-        spec, files = train_spec(workspace, name, settings, launcher=settings.launcher)
-        return start(create(workspace.runs, spec, files)).id
+        return answer if isinstance(answer, Problem) else None
