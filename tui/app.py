@@ -177,6 +177,7 @@ class KohyaApp(Navigation):
         for problem in self.settings.problems:
             self.notify(f"{problem.where}: {problem.message}", severity="warning", markup=False)
         chores.recover_journal(self)
+        chores.offer_release(self)
         if self.demo:
             chores.start_demo(self)
         self.beat.start()

@@ -60,6 +60,13 @@ def help_topics() -> list[tuple[str, str]]:
     return sorted(topics)
 
 
+def offer_release(app: KohyaApp) -> None:
+    """Runs that wait in vain since the machine was restarted."""
+    from tui.screens.monitor_queue import offer_release
+
+    offer_release(app)
+
+
 def start_demo(app: KohyaApp) -> None:
     """The demo tags and trains by itself, once: a workspace that already has runs is left as it is."""
     if app.workspace is None:

@@ -103,6 +103,7 @@ MEANINGS: dict[str, set[str]] = {
     "X": {"stop"},
     "C": {"resume"},
     "S": {"samples", "leave"},
+    "Z": {"hold"},
 }
 FORBIDDEN = {"ctrl+i", "ctrl+j", "ctrl+m", "ctrl+h", "ctrl+left_square_bracket", "ctrl+b", "ctrl+a", "ctrl+s"}
 

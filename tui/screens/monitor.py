@@ -314,7 +314,9 @@ class MonitorScreen(ModeScreen):
             run = self.selected_run()
             return run is not None and str(run.state) not in ENDED
         if action == "resume":
-            return self.news is not None and bool(self.news.states) and str(self.news.snapshot.run.state) in ENDED
+            run = self.selected_run()
+            ended = run is not None and not is_tagging(run) and str(run.state) in ENDED
+            return ended and (self.news is None or bool(self.news.states))
         return True
 
     def action_next_panel(self) -> None:
@@ -344,9 +346,15 @@ class MonitorScreen(ModeScreen):
 
     def action_checkpoints(self) -> None:
         from tui.screens.monitor_checkpoints import CheckpointsDialog
+        from tui.screens.monitor_resume import train_further
+
+        def chosen(lora: Path | None) -> None:
+            if lora is not None:
+                train_further(self, snapshot.run, lora)
 
         if self.news is not None:
-            self.app.push_screen(CheckpointsDialog(self.news.snapshot))
+            snapshot = self.news.snapshot
+            self.app.push_screen(CheckpointsDialog(snapshot), chosen)
 
     def action_stop(self) -> None:
         monitor_actions.stop(self)

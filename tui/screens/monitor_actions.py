@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from core.problems import UserError
@@ -14,6 +13,7 @@ from core.text import human_age, printable
 from tui.screens.dialogs import Choose
 from tui.screens.monitor_feed import SERIES
 from tui.screens.monitor_parts import ENDED, is_tagging
+from tui.widgets.run_list import arranged
 
 if TYPE_CHECKING:
     from core.runs.model import Run
@@ -31,8 +31,12 @@ def list_with_progress(
     """The runs, newest first, and how far the newest ones came; an ended run is looked into once."""
     from core.runs.store import list_runs, runs_dir
 
-    runs = list_runs(runs_dir(workspace))
+    runs = arranged(list_runs(runs_dir(workspace)))
     progress = {run.id: known[run.id] for run in runs if run.id in known and str(run.state) in ENDED}
+    if any(run.spec.wait is not None and str(run.state) == "queued" for run in runs):
+        from core.runs.queue import said
+
+        progress |= {run.id: said(run) for run in runs if str(run.state) == "queued" and run.spec.wait is not None}
     for run in runs[:_DETAILED] if detailed else ():
         if run.id not in progress and (run.live or str(run.state) in ENDED):
             progress[run.id] = how_far(run)
@@ -84,6 +88,11 @@ def stop(screen: MonitorScreen) -> None:
     run = screen.selected_run()
     if run is None or str(run.state) in ENDED:
         return
+    if str(run.state) == "queued" and run.spec.wait is not None:
+        from tui.screens.monitor_queue import cancel
+
+        cancel(screen, run)
+        return
     options: list[tuple[str, str, str]] = []
     if screen.news is not None:
         costs = stop_costs(screen.news.snapshot, time.time())
@@ -113,31 +122,11 @@ def stop(screen: MonitorScreen) -> None:
 
 def resume(screen: MonitorScreen) -> None:
     """Start a new run that goes on from a saved state of this one."""
-    news, workspace = screen.news, screen.app.workspace
-    if news is None or not news.states or workspace is None:
-        return
-    run = news.snapshot.run
-    if run.spec.config is None:
-        screen.notify("This run was not started from a config of this workspace.", severity="warning")
-        return
-    config, now = run.spec.config, time.time()
-    options = [
-        (str(state.path), where(state.epoch, state.step), f"saved {human_age(max(0.0, now - state.mtime))}")
-        for state in reversed(news.states)
-    ]
+    from tui.screens.monitor_resume import resume as ask
 
-    def begin(path: str) -> Run:
-        from core.runs import launch, store
-
-        spec, files = launch.train_spec(workspace, config, screen.app.settings, resume=Path(path), resumed_from=run.id)
-        return launch.start(store.create(store.runs_dir(workspace), spec, files))
-
-    def chosen(path: str | None) -> None:
-        if path:
-            in_thread(screen, lambda: begin(path), lambda new: screen.show_run(new.id))
-
-    text = "A new run with the config as it is today; the old one and its files stay as they are."
-    screen.app.push_screen(Choose(f"Continue {printable(run.spec.name)} from", options, text), chosen)
+    run = screen.selected_run()
+    if run is not None:
+        ask(screen, run)
 
 
 def where(epoch: int | None, step: int | None) -> str:

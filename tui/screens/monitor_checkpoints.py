@@ -62,11 +62,17 @@ def folded_path(path: Path, width: int) -> list[str]:
     return chop_cells(printable(str(path)), max(8, width))
 
 
-class CheckpointsDialog(Dialog[None]):
-    """Newest first. `y` copies the path, Enter shows the pictures of that epoch large."""
+class CheckpointsDialog(Dialog[Path]):
+    """Newest first. `y` copies the path, Enter shows the pictures of that epoch large. The result: train it further."""
 
-    HELP = "Rows are checkpoints, the newest first. y copies the path of the file, Enter shows its pictures large."
-    BINDINGS = [Binding("y", "copy", "copy the path", show=False, id="list.copy")]
+    HELP = (
+        "Rows are checkpoints, the newest first. y copies the path of the file, Enter shows its pictures large, "
+        "R starts a new training that begins with it."
+    )
+    BINDINGS = [
+        Binding("y", "copy", "copy the path", show=False, id="list.copy"),
+        Binding("R", "train_further", "train it further", show=False, id="run.start"),
+    ]
 
     rows = getters.query_one("#options", ItemList)
     path = getters.query_one("#path", LiveLines)
@@ -74,7 +80,9 @@ class CheckpointsDialog(Dialog[None]):
     tiles = getters.query_one("#tiles", TileGrid)
 
     def __init__(self, snapshot: RunSnapshot) -> None:
-        super().__init__(f"Checkpoints of {snapshot.run.spec.name}", "y copies the path   ⏎ pictures   Esc back")
+        super().__init__(
+            f"Checkpoints of {snapshot.run.spec.name}", "y copies the path   ⏎ pictures   R train it further   Esc back"
+        )
         self._snapshot = snapshot
         self._items = list(reversed(snapshot.checkpoints))
         self._lines = 1
@@ -143,6 +151,10 @@ class CheckpointsDialog(Dialog[None]):
         if self.current is not None:
             self.app.copy_to_clipboard(str(self.current.path))
             self.notify("The path was copied.", timeout=2)
+
+    def action_train_further(self) -> None:
+        if self.current is not None and self.current.complete:
+            self.dismiss(self.current.path)
 
     @on(ItemList.Opened)
     def _pictures(self, event: ItemList.Opened) -> None:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
-from textual import getters
+from textual import getters, on
 from textual.app import ComposeResult
+from textual.binding import Binding
 from textual.containers import Vertical
 
 from core.text import count_of
+from tui.screens import monitor_queue
 from tui.screens.monitor_parts import ENDED
+from tui.screens.monitor_queue import is_queued
 from tui.theme import Cells
 from tui.widgets.item_list import ItemList
 from tui.widgets.line import Line
@@ -18,12 +21,19 @@ from tui.widgets.run_list import RunRows
 
 if TYPE_CHECKING:
     from core.runs.model import Run
+    from tui.screens.monitor import MonitorScreen
 
 _EMPTY = "No runs yet. R in Config (4) starts one, or in a shell: kohya-tui train NAME"
 
 
 class AllRuns(Vertical):
     """`take` shows what was read; the cursor stays on its run."""
+
+    BINDINGS = [
+        Binding("J", "move_run(1)", "later", id="queue.move-down", tooltip="One place down in the queue"),
+        Binding("K", "move_run(-1)", "sooner", id="queue.move-up", tooltip="One place up in the queue"),
+        Binding("Z", "hold", "hold or release", id="queue.hold", tooltip="Hold what waits, or let it go"),
+    ]
 
     rows = getters.query_one("#run-list", ItemList)
 
@@ -33,6 +43,7 @@ class AllRuns(Vertical):
         self.progress: dict[str, str] = {}
         """How far each run came, by id; those of runs that were looked into."""
         self._shown = RunRows()
+        self._keys_for: tuple[object, ...] = ()
 
     def compose(self) -> ComposeResult:
         yield Line([(" Runs", "accent bold")], id="runs-title")
@@ -60,10 +71,51 @@ class AllRuns(Vertical):
             self.rows.empty = _EMPTY
             cursor = next((index for index, run in enumerate(runs) if here is not None and run.id == here.id), 0)
             self.rows.rows_changed(cursor if runs else None)
-        live = sum(1 for run in runs if run.live)
+        self._tell(runs)
+        self._refresh_keys()
+
+    def _tell(self, runs: list[Run]) -> None:
+        live, lost = (sum(1 for run in runs if run.live), sum(1 for run in runs if run.is_abandoned))
+        waiting = sum(1 for run in runs if is_queued(run)) - lost
         title: Cells = [(" Runs", "accent bold")]
         if runs:
             title.append((f"   {len(runs):,}", "text"))
         if live:
             title += [("   ▶ ", "good"), (count_of(live, "run is", "runs are") + " going", "text")]
+        if waiting:
+            title += [("   ◌ ", "caution"), (count_of(waiting, "waits", "wait"), "text")]
+        if lost:
+            title += [("   ", "text"), (f"{count_of(lost, 'waits', 'wait')} in vain: Z", "caution")]
         self.query_one("#runs-title", Line).set(title, [("⏎ opens ", "muted")] if runs else [])
+
+    # Keys
+
+    @on(ItemList.Moved, "#run-list")
+    def _moved(self, event: ItemList.Moved) -> None:
+        self._refresh_keys()
+
+    def _refresh_keys(self) -> None:
+        """The footer names what can be done to the run under the cursor."""
+        run = self.under_cursor
+        facts = (
+            None if run is None else str(run.state),
+            is_queued(run),
+            run is not None and run.spec.group is not None,
+        )
+        if facts != self._keys_for:
+            self._keys_for = facts
+            self.screen.refresh_bindings()
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        run = self.under_cursor
+        if action in {"move_run", "hold"}:
+            return is_queued(run)
+        return True
+
+    def action_move_run(self, by: int) -> None:
+        if (run := self.under_cursor) is not None:
+            monitor_queue.move(cast("MonitorScreen", self.screen), run, by)
+
+    def action_hold(self) -> None:
+        if (run := self.under_cursor) is not None:
+            monitor_queue.hold_or_release(cast("MonitorScreen", self.screen), run)
