@@ -34,6 +34,8 @@ _LEVELS = {
     "subsets controlnet": ("SUBSET_ASCENDABLE", "CN_SUBSET_DISTINCT", "CN_SUBSET_ASCENDABLE", "DO_SUBSET_ASCENDABLE"),
 }
 """library/config_util.py, ConfigSanitizer.__init__: which blocks a level is made of."""
+_CORE = frozenset({"DATASET_ASCENDABLE", "SUBSET_ASCENDABLE", "DB_SUBSET_DISTINCT"})
+"""Blocks that every version since the dataset file has."""
 _DEFAULTS = ("BaseDatasetParams", "DreamBoothDatasetParams", "BaseSubsetParams", "DreamBoothSubsetParams")
 _CONVERTERS = {
     "int": "int",
@@ -97,12 +99,14 @@ def dataset_schema(path: Path) -> dict[str, Any]:
             blocks[name.removesuffix("_SCHEMA")] = {_key(key): _schema_kind(kind) for key, kind in pairs if key}
         elif name == "ARGPARSE_OPTNAME_TO_CONFIG_OPTNAME":
             renamed = _literal(value) or {}
-    wanted = {block for level in _LEVELS.values() for block in level}
-    if not wanted <= blocks.keys():
+    if not blocks.keys() >= _CORE:
         raise UserError(f"{path} has no schema of the dataset file", "This version of sd-scripts is laid out anew.")
-    levels = {level: sorted({key for block in parts for key in blocks[block]}) for level, parts in _LEVELS.items()}
+    levels = {
+        level: sorted({key for block in parts for key in blocks.get(block, ())}) for level, parts in _LEVELS.items()
+    }
     levels["datasets"] = sorted([*levels["datasets"], "subsets"])
-    kinds = {key: kind for block in sorted(wanted) for key, kind in blocks[block].items()}
+    wanted = {block for level in _LEVELS.values() for block in level}
+    kinds = {key: kind for block in sorted(wanted & blocks.keys()) for key, kind in blocks[block].items()}
     defaults: dict[str, Any] = {}
     for name in reversed(_DEFAULTS):  # a dataset's own default stands before a subset's of the same name
         for key, value in _assigned(classes[name].body if name in classes else []):

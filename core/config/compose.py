@@ -21,7 +21,8 @@ from core.config.pieces import (
     purpose_named,
     tier_of,
 )
-from core.config.schema import dataset_defaults, dataset_fields, fields
+from core.config.schema import Field, dataset_defaults, dataset_fields, fields
+from core.config.values import complaint
 
 OF_DATASET = frozenset({"resolution", "batch_size"})
 """Keys of memory tiers that belong into dataset.toml."""
@@ -151,6 +152,34 @@ def compose(choice: Choice) -> Composed:
         (*family.docs, *((optimizer.docs,) if optimizer.docs else ())),
         prompts_of(choice),
     )
+
+
+def adapted(composed: Composed) -> Composed:
+    """`composed` for the user's own version of sd-scripts: what an older one does not take is left out, and said."""
+    known = fields(composed.script)
+    of_dataset = dataset_fields("datasets")
+    train = {key: _kind(value, known.get(key)) for key, value in composed.train.items()}
+    dataset = {key: _kind(value, of_dataset.get(key), strict=True) for key, value in composed.dataset.items()}
+    gone = [key for key, value in (*train.items(), *dataset.items()) if value is None]
+    files = {key: patterns for key, patterns in composed.files.items() if key in known}
+    gone += [key for key in composed.files if key not in files]
+    note = (f"This version of sd-scripts does not take {', '.join(gone)}: left out.",) if gone else ()
+    return replace(
+        composed,
+        train={key: value for key, value in train.items() if value is not None},
+        dataset={key: value for key, value in dataset.items() if value is not None},
+        files=files,
+        notes=(*composed.notes, *note),
+    )
+
+
+def _kind(value: Value, field: Field | None, *, strict: bool = False) -> Value | None:
+    """The value in the kind that an option has; None when it has none such."""
+    if field is None:
+        return None
+    if isinstance(value.value, list) and len(value.value) == 1 and field.type != "list":
+        value = replace(value, value=value.value[0])  # text_encoder_lr took one number before it took several
+    return value if complaint(value.value, field, strict=strict) is None else None
 
 
 def differences(composed: Composed) -> list[tuple[str, str, Value]]:

@@ -203,7 +203,7 @@ def composed_for(
 
     Raises UserError as `draft` does.
     """
-    from core.config.compose import choose, compose
+    from core.config.compose import adapted, choose, compose
 
     parts = parts_of(preset) if preset is not None else (None, "character")
     if parts is None or preset in _own_names():
@@ -214,12 +214,12 @@ def composed_for(
             known = [each.name for each in list_presets()]
             raise UserError(f"There is no preset {preset!r}", f"There are: {', '.join(known)}.")
         _refuse_parts(preset, optimizer, vram)
-        return load_preset(preset), preset
+        return adapted(load_preset(preset)), preset
     family, purpose = parts
     if family is None:
         family = family_for(workspace, base) or family_named("sd15")
     choice = choose(family, purpose_named(purpose).name, optimizer, vram)
-    return compose(choice), f"{choice.name} ({choice.optimizer.name}, {choice.vram} GB)"
+    return adapted(compose(choice)), f"{choice.name} ({choice.optimizer.name}, {choice.vram} GB)"
 
 
 def family_for(workspace: Workspace, base: Any = None) -> Family | None:

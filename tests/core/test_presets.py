@@ -6,6 +6,7 @@ import itertools
 import re
 import tomllib
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -319,3 +320,15 @@ def test_a_model_of_the_family_goes_before_others_of_its_architecture(workspace:
     path = "pretrained_model_name_or_path"
     assert draft(workspace, "x", "pony-style").get("train", path) == "models/pony-v6.safetensors"
     assert draft(workspace, "x", "sdxl-style").get("train", path) == "models/a-illustrious.safetensors"
+
+
+def test_an_older_version_gets_what_it_takes(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Options that the user's own sd-scripts lacks are left out and named; one rate where it takes no list."""
+    known = dict(fields("sdxl_train_network.py"))
+    del known["save_last_n_epochs_state"]
+    known["text_encoder_lr"] = replace(known["text_encoder_lr"], type="float")
+    monkeypatch.setattr("core.config.compose.fields", lambda script: known)
+    config = draft(workspace, "rinni", "sdxl-character")
+    assert config.get("train", "text_encoder_lr") == 5e-5
+    assert not config.is_set("save_last_n_epochs_state")
+    assert "does not take save_last_n_epochs_state: left out" in config.text("train")
