@@ -15,13 +15,14 @@ from core.cli import config_options as config_options
 from core.cli import config_presets as config_presets
 from core.cli.config_group import FILES, PANEL, assigned, config_app, preflight_of, written
 from core.cli.main import JsonFlag, place_of
-from core.cli.output import emit, folded, problem_lines, say, table, with_place
+from core.cli.output import Bar, emit, folded, problem_lines, say, table, with_place
 from core.problems import Problem, Severity, UserError
 from core.text import count_of, printable
 from core.workspace import Workspace
 
 if TYPE_CHECKING:
     from core.config.documents import Config
+    from core.settings import Settings
 
 
 def register(app: typer.Typer) -> None:
@@ -125,18 +126,44 @@ def import_(
     written(workspace, config, FILES, result.moved, problems, json_)
 
 
-def plan(context: typer.Context, name: str, json_: JsonFlag = False) -> None:
-    """Images, repeats, buckets, steps, checkpoints and disk, as sd-scripts will count them."""
+def plan(
+    context: typer.Context,
+    name: str,
+    probe: Annotated[
+        bool, typer.Option("--probe", help="Train three steps of the largest bucket, and throw them away.")
+    ] = False,
+    gpu: Annotated[str | None, typer.Option(help="The GPU to measure on.", show_default=False)] = None,
+    json_: JsonFlag = False,
+) -> None:
+    """Images, buckets, steps, checkpoints and disk as sd-scripts will count them; time and memory where known."""
     from core.config.documents import open_config
     from core.config.plan import plan as make_plan
+    from core.runs.estimate import estimate
 
-    workspace = place_of(context).workspace()
-    found = make_plan(open_config(workspace, name), workspace)
-    lines = found.lines()
+    place = place_of(context)
+    workspace, settings = place.workspace(), place.settings()
+    config = open_config(workspace, name)
+    found = make_plan(config, workspace)
+    failed = any(problem.severity is Severity.ERROR for problem in found.problems)
+    if probe and not failed:
+        _measure(config, workspace, settings, gpu)
+    told = estimate(config, workspace, settings, found) if found.total_steps else None
+    lines = [*found.lines(), *(told.lines() if told is not None else [])]
     lines += folded(problem_lines(found.problems))
-    emit(found.as_json(), lines, as_json=json_)
-    if any(problem.severity is Severity.ERROR for problem in found.problems):
+    emit(found.as_json() | {"estimate": told.as_json() if told is not None else None}, lines, as_json=json_)
+    if failed:
         raise typer.Exit(1)
+
+
+def _measure(config: Config, workspace: Workspace, settings: Settings, gpu: str | None) -> None:
+    from core.runs.measure import STEPS, measure
+
+    bar = Bar("measuring")
+    try:
+        for progress in measure(config, workspace, settings, gpu):
+            bar.update(progress.step, STEPS, printable(progress.phase))
+    finally:
+        bar.close()
 
 
 def check(

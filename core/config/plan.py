@@ -81,6 +81,8 @@ class Plan:
     problems: tuple[Problem, ...] = ()
     bucket_files: Mapping[Size, int] = field(default_factory=dict)
     """(width, height) → picture files."""
+    more: tuple[str, ...] = ()
+    """What else is known of it, in words: time and memory (core.runs.estimate)."""
 
     @property
     def is_unread(self) -> bool:
@@ -110,9 +112,11 @@ class Plan:
         ]
         if deleted:
             lines.append(f"{count_of(deleted, 'checkpoint')} will be deleted on the way")
+        if self.warmup_steps:
+            lines.append(f"{count_of(self.warmup_steps, 'step')} of warm-up")
         if self.samples:
             lines.append(f"{count_of(self.samples, 'sample picture')}")
-        return lines
+        return [*lines, *self.more]
 
     def as_json(self) -> dict[str, Any]:
         """The keys that `--json` promises; null where a file of the config cannot be read."""

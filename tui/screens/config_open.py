@@ -255,10 +255,13 @@ def check(config: Config, workspace: Workspace, settings: Settings) -> Findings:
     from core.config.resolved import script_of
     from core.config.survey import Survey
     from core.runs import probe
+    from core.runs.estimate import with_estimate
     from tui.screens.config_folders import counts_of
 
     survey = Survey()
     planned = plan(config, workspace, survey=survey) if not config.broken else None
+    if planned is not None:
+        planned = with_estimate(planned, config, workspace, settings)
     modules = modules_of(config.effective())
     environment = probe.remembered(settings, modules)
     if environment is None:  # the next check will know

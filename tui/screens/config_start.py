@@ -137,10 +137,13 @@ def look(
     from core.config.plan import plan
     from core.config.resolved import script_of
     from core.config.survey import Survey
+    from core.runs.estimate import with_estimate
     from core.runs.ready import check_start
 
     survey = Survey()
     planned = plan(config, workspace, survey=survey) if not config.broken else None
+    if planned is not None:
+        planned = with_estimate(planned, config, workspace, settings)
     problems = tuple(check_start(config, workspace, settings, planned, survey=survey))
     if settings.trainer == "demo":
         words = "the demo trainer inside kohya-tui (it draws; it is no Stable Diffusion)"
