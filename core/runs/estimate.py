@@ -13,15 +13,15 @@ from core.config.resolved import resolve, script_of
 from core.problems import UserError
 from core.runs.events import EventFile
 from core.runs.measure import Measured, measured
-from core.runs.model import RunKind
+from core.runs.model import ENDED_STATES, RunKind
 from core.runs.store import list_runs
 from core.text import human_bytes
+from core.workspace import Workspace
 
 if TYPE_CHECKING:
     from core.config.plan import Plan
     from core.runs.model import Run
     from core.settings import Settings
-    from core.workspace import Workspace
 
 _RUNS = 40
 """Past runs that are looked at, newest first."""
@@ -83,11 +83,8 @@ def estimate(config: Config, workspace: Workspace, settings: Settings, planned: 
     like: list[float] = []
     near: list[float] = []
     names: dict[str, str] = {}
-    for run, features_then in _past(workspace):
+    for run, features_then, seconds in _past(workspace):
         if features_then["script"] != features["script"] or features_then["trainer"] != features["trainer"]:
-            continue
-        seconds = seconds_per_step(run)
-        if seconds is None:
             continue
         if all(features.get(key) == features_then.get(key) for key in _SAME):
             like.append(seconds)
@@ -142,19 +139,37 @@ def seconds_per_step(run: Run) -> float | None:
     return None
 
 
-def _past(workspace: Workspace) -> Iterator[tuple[Run, Mapping[str, Any]]]:
-    """Trainings of this workspace with what they were, newest first."""
+_ended: dict[Path, tuple[Mapping[str, Any], float] | None] = {}
+"""What is known of trainings that are over: it does not change any more."""
+
+
+def _past(workspace: Workspace) -> Iterator[tuple[Run, Mapping[str, Any], float]]:
+    """Trainings of this workspace with what they were and the time of a step, newest first."""
     trainings = [run for run in list_runs(workspace) if run.spec.kind is RunKind.TRAIN]
     for run in trainings[:_RUNS]:
-        try:
-            config = Config.load(run.dir)
-        except UserError:
-            continue
-        if config.broken:
-            continue
-        features = features_of(config, workspace, run.spec.trainer)
-        script = next((Path(word).name for word in run.spec.argv if word.endswith("_network.py")), None)
-        yield run, {**features, "script": script or features["script"]}
+        if run.dir in _ended:
+            known = _ended[run.dir]
+        else:
+            known = _known(run)
+            if run.state in ENDED_STATES:
+                _ended[run.dir] = known
+        if known is not None:
+            yield run, *known
+
+
+def _known(run: Run) -> tuple[Mapping[str, Any], float] | None:
+    seconds = seconds_per_step(run)
+    if seconds is None or run.spec.workspace is None:
+        return None
+    try:
+        config = Config.load(run.dir)
+    except UserError:
+        return None
+    if config.broken:
+        return None
+    features = features_of(config, Workspace(Path(run.spec.workspace)), run.spec.trainer)
+    script = next((Path(word).name for word in run.spec.argv if word.endswith("_network.py")), None)
+    return {**features, "script": script or features["script"]}, seconds
 
 
 def _from_measured(fresh: Measured, found: Estimate) -> Estimate:
