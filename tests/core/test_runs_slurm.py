@@ -59,7 +59,7 @@ def test_a_run_on_the_cluster_is_the_same_run(runs: Runs, cluster: Cluster) -> N
     code = "say(os.environ['CUDA_VISIBLE_DEVICES']); until('go'); " + FINISHES
     run = launch.start(job(runs, code))
     assert run.state in (RunState.QUEUED, RunState.RUNNING)
-    run = wait_for(lambda: found if (found := store.observe(run.dir)).state is RunState.RUNNING else None)
+    run = wait_for(lambda: found if (found := store.observe(run.dir)).state is RunState.RUNNING else None, 60)
     assert (run.live, run.supervised) == (True, True)
     assert runs.logged(run, "\n").startswith("0")
     number = slurm.job_of(run.dir)
@@ -80,7 +80,7 @@ def _shown(cluster: Cluster, number: str, words: str) -> str:
 def test_a_waiting_job_says_why_and_can_be_cancelled(runs: Runs, cluster: Cluster) -> None:
     """More GPUs than are free: PENDING with the reason; stop takes it out of the queue, and it is stopped."""
     busy = launch.start(job(runs, FOREVER, job={"gpus": 2}, name="busy"))
-    wait_for(lambda: store.observe(busy.dir).live)
+    wait_for(lambda: store.observe(busy.dir).live, 60)
     run = launch.start(job(runs, FOREVER))
     found = wait_for(lambda: one if "PENDING" in ((one := store.observe(run.dir)).status.reason or "") else None)
     assert found.state is RunState.QUEUED
@@ -98,7 +98,7 @@ def test_a_waiting_job_says_why_and_can_be_cancelled(runs: Runs, cluster: Cluste
 def test_scancel_ends_the_trainer_and_the_run_says_so(runs: Runs, cluster: Cluster) -> None:
     """From outside, with the cluster's own command: nothing is left, and it is told from a stop on request."""
     run = launch.start(job(runs, "subprocess.Popen(['sleep', '600'], start_new_session=True); " + FOREVER))
-    runs.logged(run, "up")
+    wait_for(lambda: "up" in log_of(run), 60)
     run = store.observe(run.dir)
     group = launch.group_of(run)
     assert len(group) == 2
@@ -150,10 +150,25 @@ def test_an_array_runs_every_run_of_a_sweep(runs: Runs, cluster: Cluster) -> Non
 
 
 @needs_slurm
+def test_without_its_supervisor_the_training_in_a_job_is_still_seen(runs: Runs, cluster: Cluster) -> None:
+    """kill -9 of the supervisor ends the job's script; the lock tells what lives, and it can be stopped."""
+    run = launch.start(job(runs, FOREVER))
+    wait_for(lambda: "up" in log_of(run), 60)
+    supervisor = store.observe(run.dir).status.supervisor_pid or 0
+    os.kill(supervisor, signal.SIGKILL)
+    found = wait_for(lambda: one if not (one := store.observe(run.dir)).supervised else None)
+    if found.live:
+        launch.stop(found, grace=2)
+        assert store.observe(run.dir).state is RunState.STOPPED
+    else:
+        assert found.state is RunState.LOST
+
+
+@needs_slurm
 def test_the_end_of_the_controller_harms_no_run(runs: Runs, cluster: Cluster) -> None:
     """kill -9: the training goes on and is seen, a waiting one is shown as it was; nobody waits nine seconds."""
     run = launch.start(job(runs, FOREVER))
-    wait_for(lambda: store.observe(run.dir).live)
+    wait_for(lambda: store.observe(run.dir).live, 60)
     waiting = launch.start(job(runs, FOREVER, job={"extra": ["--begin=now+1hour"]}, name="waiting"))
     wait_for(lambda: "PENDING" in (store.observe(waiting.dir).status.reason or ""))
     cluster.stop_controller()
@@ -169,21 +184,6 @@ def test_the_end_of_the_controller_harms_no_run(runs: Runs, cluster: Cluster) ->
     finally:
         cluster.start_controller()
         wait_for(lambda: cluster.ask("sinfo", "-h", "-o", "%T") in ("idle", "mixed", "allocated", "completing"), 40)
-
-
-@needs_slurm
-def test_without_its_supervisor_the_training_in_a_job_is_still_seen(runs: Runs, cluster: Cluster) -> None:
-    """kill -9 of the supervisor ends the job's script; the lock tells what lives, and it can be stopped."""
-    run = launch.start(job(runs, FOREVER))
-    runs.logged(run, "up")
-    supervisor = store.observe(run.dir).status.supervisor_pid or 0
-    os.kill(supervisor, signal.SIGKILL)
-    found = wait_for(lambda: one if not (one := store.observe(run.dir)).supervised else None)
-    if found.live:
-        launch.stop(found, grace=2)
-        assert store.observe(run.dir).state is RunState.STOPPED
-    else:
-        assert found.state is RunState.LOST
 
 
 def test_the_script_says_everything(runs: Runs) -> None:
