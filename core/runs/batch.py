@@ -15,6 +15,7 @@ from core.problems import UserError
 from core.runs import artifacts, resume, store
 from core.runs.model import Run, RunState
 from core.runs.pace import first_epoch
+from core.runs.slurm import BY_SLURM
 
 
 def main(argv: list[str]) -> int:
@@ -35,7 +36,7 @@ def prepare_again(run_dir: Path) -> bool:
     run = store.observe(run_dir)
     if run.live or run.supervised or run.state is RunState.FINISHED:
         return False
-    if run.state is RunState.STOPPED and not (run.status.reason or "").startswith("Stopped by Slurm"):
+    if run.state is RunState.STOPPED and not (run.status.reason or "").startswith(BY_SLURM):
         return False
     raw = read_json(run_dir / "spec.json") or {}
     raw["argv"] = again(run)

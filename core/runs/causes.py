@@ -22,10 +22,12 @@ class Rule:
     sentence: str
     hint: str | None
     weak: bool = False
+    frame: str = ""
+    """Part of the path of the file in which the error arose, for words that mean nothing by themselves."""
 
 
-def _rule(kind: str, pattern: str, sentence: str, hint: str | None, *, weak: bool = False) -> Rule:
-    return Rule(kind, re.compile(pattern, re.IGNORECASE | re.DOTALL), sentence, hint, weak)
+def _rule(kind: str, pattern: str, sentence: str, hint: str | None, *, weak: bool = False, frame: str = "") -> Rule:
+    return Rule(kind, re.compile(pattern, re.IGNORECASE | re.DOTALL), sentence, hint, weak, frame)
 
 
 _LESS = "Lower train_batch_size or resolution, or turn on gradient_checkpointing and cache_latents."
@@ -408,6 +410,13 @@ RULES: tuple[Rule, ...] = (
         r"|Invalid credentials",
         "The model hub does not know this model, or it is private: {message}.",
         "Correct the name in the config; a local file needs its path, seen from the workspace.",
+    ),
+    _rule(
+        "hub-offline",
+        r"TypeError: expected str, bytes or os\.PathLike object, not NoneType",
+        "A tokenizer is on this machine only in part, and the model hub cannot be reached.",
+        _OFFLINE,
+        frame="tokenization_",
     ),
     _rule(
         "model-missing",

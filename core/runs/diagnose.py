@@ -18,6 +18,7 @@ _NAMED = re.compile(
 )
 _IN_TRACEBACK = re.compile(r"^(?:[A-Za-z_][\w.]*\.)?(_?[A-Za-z]\w*)(?:: ?(.*))?$")
 _USAGE = re.compile(r"^[\w.-]+\.py: error: (.+)$")
+_FRAME = re.compile(r'\s*File "([^"]+)", line (\d+)')
 _STEP = re.compile(r"steps:\s+\d+%\|.*?\|\s*(\d+)/\d+ \[.*?avr_loss=(\S+?)\]")
 _RANK = re.compile(r"^(?:\[(?:rank|default)\d+\]: ?)+", re.MULTILINE)
 _TRACEBACK = "Traceback (most recent call last):"
@@ -155,7 +156,7 @@ def _known(errors: list[_Error], lines: list[str]) -> Cause | None:
             continue
         for rule in RULES:
             match = rule.pattern.search(error.whole)
-            if match is None:
+            if match is None or rule.frame not in (_last_frame(lines, error.at) if rule.frame else ""):
                 continue
             cause = _filled(rule, match, error, lines)
             if not rule.weak:
@@ -368,7 +369,9 @@ def _memory_hint(lines: list[str], error: _Error, usual: str | None) -> str | No
 
 def _place(lines: list[str], end: int) -> str | None:
     """The last `File "…", line N, in f` of the traceback above the error."""
-    for text in reversed(lines[:end]):
-        if match := re.match(r'\s*File "([^"]+)", line (\d+)', text):
-            return f"It arose in {printable(match[1])}, line {match[2]}."
-    return None
+    match = _FRAME.match(_last_frame(lines, end))
+    return f"It arose in {printable(match[1])}, line {match[2]}." if match else None
+
+
+def _last_frame(lines: list[str], end: int) -> str:
+    return next((text for text in reversed(lines[:end]) if _FRAME.match(text)), "")

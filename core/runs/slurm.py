@@ -38,6 +38,8 @@ DEAD_SECONDS = 30.0
 FRESH_SECONDS = 45.0
 """A heartbeat is written every ten seconds; on a network file system its age is seen late."""
 _ALIVE = frozenset({"PENDING", "CONFIGURING", "RUNNING", "COMPLETING", "SUSPENDED", "STOPPED", "REQUEUED"})
+BY_SLURM = "Stopped by Slurm"
+"""How the reason begins that the supervisor writes when Slurm signals it."""
 _TIMEOUT = 15.0
 _TIME = re.compile(r"^(?:\d+|\d+:\d\d(?::\d\d)?|\d+-\d+(?::\d\d){0,2}|UNLIMITED)$")
 
@@ -327,6 +329,19 @@ def seen(run: Run, *, wait: float = 1.0) -> Run:
     if job is not None:
         return _saying(run, f"Slurm job {job_id}: {job.words}")
     return _vanished(run, job_id)
+
+
+def again(run: Run) -> Run:
+    """A run that Slurm interrupted is queued, not stopped, while its job waits to be started once more."""
+    requeue = (run.spec.slurm or {}).get("requeue") is True
+    if not requeue or not (run.status.reason or "").startswith(BY_SLURM):
+        return run
+    job_id = job_of(run.dir) or ""
+    jobs, stale = _queue.jobs(1.0)
+    job = None if stale else (jobs or {}).get(job_id)
+    if job is None or job.state not in ("PENDING", "REQUEUED", "REQUEUE_HOLD", "CONFIGURING"):
+        return run
+    return _saying(run, f"Slurm job {job_id} was interrupted and begins again: {job.words}")
 
 
 _ends: dict[str, tuple[float, Job | None, bool]] = {}

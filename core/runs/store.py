@@ -166,7 +166,8 @@ def observe(run_dir: Path) -> Run:
     supervised = proc.is_locked(str(locks / "supervisor.lock"))
     status = _status(run_dir, supervised)
     if status.state in ENDED_STATES:
-        return Run(run_dir, spec, status)
+        ended = Run(run_dir, spec, status)
+        return _cluster().again(ended) if spec.launcher == "slurm" and status.state is RunState.STOPPED else ended
     if status.state in WAITING_STATES and not live:
         place = _place(run_dir, spec) if spec.wait is not None else None
         waiting = Run(run_dir, spec, status, supervised=supervised, place=place)
@@ -217,6 +218,14 @@ def _status(run_dir: Path, supervised: bool) -> RunStatus:
         return RunStatus(RunState.RUNNING)
 
 
+def _newer_state(run_dir: Path) -> str | None:
+    """The state that only a newer program knows."""
+    raw = read_json(run_dir / "state.json") or {}
+    version, state = raw.get("v"), raw.get("state")
+    newer = isinstance(version, int) and version > FORMAT
+    return str(state) if newer and state not in list(RunState) else None
+
+
 @functools.lru_cache(maxsize=512)
 def _verdict(run_dir: Path, started: float, _seen: tuple[int, int]) -> tuple[RunState, str | None]:
     """How it ended, as long as log and output folder are as they were `_seen` (their times).
@@ -238,6 +247,9 @@ def _orphaned(run_dir: Path, spec: RunSpec, status: RunStatus) -> RunStatus:
     with contextlib.suppress(OSError):
         output = Path(spec.cwd, spec.output_dir or "").stat().st_mtime_ns
     state, reason = _verdict(run_dir, started, (log, output))
+    if (unknown := _newer_state(run_dir)) is not None:
+        reason = f"Its state {unknown!r} was written by a newer kohya-tui: update this one to see how it ended."
+        return replace(status, state=RunState.LOST, reason=reason, ended=ended)
     if state is RunState.LOST and spec.launcher == "slurm":
         reason = _cluster().why_lost(run_dir) or reason
     elif state is RunState.LOST and status.boot_id is not None and status.boot_id != proc.boot_id():

@@ -431,7 +431,18 @@ def _from_outside(info: Any) -> str:
         if end.isdigit() and time.time() > int(end) - 60:
             return "Stopped by Slurm: the job's time limit was reached. Resume from its last state."
         return "Stopped by Slurm: the job was cancelled, preempted or at its time limit."
-    return f"Stopped: the supervisor got {signal.Signals(info.si_signo).name} from process {info.si_pid}."
+    who = _name_of(info.si_pid)
+    sender = f"process {info.si_pid}{f' ({who})' if who else ''}"
+    return f"Stopped: the supervisor got {signal.Signals(info.si_signo).name} from {sender}."
+
+
+def _name_of(pid: int) -> str:
+    """`systemd`, `bash`; "" for one that is gone already (`kill` is quick)."""
+    try:
+        with open(f"/proc/{pid}/comm", encoding="utf-8", errors="replace") as stream:  # noqa: PTH123
+            return "".join(sign for sign in stream.read().strip() if sign.isprintable())
+    except OSError:
+        return ""
 
 
 def _note(text: str) -> None:

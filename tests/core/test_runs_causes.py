@@ -37,6 +37,7 @@ REAL = {
     "hub_file_no_network": ("hub-offline", "HF_HUB_OFFLINE"),
     "hub_gated": ("gated", "FLUX.1-dev"),
     "hub_not_found": ("hub-unknown", "nobody/none"),
+    "hub_tokenizer_half_cached": ("hub-offline", "only in part"),
     "hub_tokenizer_offline": ("hub-offline", "clip-vit-large-patch14"),
     "image_bomb": ("image-too-many-pixels", "90000 pixels"),
     "image_broken_png": ("image", "(/data/train_data/k.png)"),

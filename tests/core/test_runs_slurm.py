@@ -164,28 +164,6 @@ def test_without_its_supervisor_the_training_in_a_job_is_still_seen(runs: Runs, 
         assert found.state is RunState.LOST
 
 
-@needs_slurm
-def test_the_end_of_the_controller_harms_no_run(runs: Runs, cluster: Cluster) -> None:
-    """kill -9: the training goes on and is seen, a waiting one is shown as it was; nobody waits nine seconds."""
-    run = launch.start(job(runs, FOREVER))
-    wait_for(lambda: store.observe(run.dir).live, 60)
-    waiting = launch.start(job(runs, FOREVER, job={"extra": ["--begin=now+1hour"]}, name="waiting"))
-    wait_for(lambda: "PENDING" in (store.observe(waiting.dir).status.reason or ""))
-    cluster.stop_controller()
-    try:
-        time.sleep(0.5)  # the last answer grows old
-        begun = time.monotonic()
-        seen = store.observe(waiting.dir)
-        assert time.monotonic() - begun < 3
-        assert (seen.state, "does not answer" in (seen.status.reason or "")) == (RunState.QUEUED, True)
-        assert store.observe(run.dir).live
-        launch.stop(store.observe(run.dir))
-        assert runs.ended(run).state is RunState.STOPPED
-    finally:
-        cluster.start_controller()
-        wait_for(lambda: cluster.ask("sinfo", "-h", "-o", "%T") in ("idle", "mixed", "allocated", "completing"), 40)
-
-
 def test_the_script_says_everything(runs: Runs) -> None:
     """Partition, GPUs, time, own options, lines of shell; no requeue unless it is asked for."""
     table = {"partition": "gpu", "gpus": "a100:2", "time": "2-12:00:00", "cpus": 8, "memory": "32G"}
@@ -251,6 +229,20 @@ def test_a_run_on_another_node_is_alive_by_its_heartbeat(runs: Runs) -> None:
     monkey.forget()
 
 
+@needs_slurm
+def test_an_interrupted_job_waits_to_begin_again(runs: Runs, cluster: Cluster) -> None:
+    """`scontrol requeue`, as a node failure or a more important job would do it: queued, and stop takes it out."""
+    run = launch.start(job(runs, FOREVER, job={"requeue": True}))
+    wait_for(lambda: "up" in log_of(run), 60)
+    number = slurm.job_of(run.dir) or ""
+    cluster.ask("scontrol", "requeue", number)
+    found = wait_for(lambda: one if (one := store.observe(run.dir)).state is RunState.QUEUED else None, 60)
+    assert "begins again: PENDING" in (found.status.reason or "")
+    launch.stop(found)
+    assert store.observe(run.dir).state is RunState.STOPPED
+    wait_for(lambda: cluster.ask("squeue", "-h", "-j", number) == "", 30)
+
+
 def test_a_requeued_job_goes_on_from_its_newest_state(runs: Runs) -> None:
     """Its node failed: the same folder, from the last complete state, at the next epoch."""
     run = job(runs, FOREVER)
@@ -269,3 +261,28 @@ def test_a_requeued_job_goes_on_from_its_newest_state(runs: Runs) -> None:
     (run.dir / "state.json").write_text('{"v": 1, "state": "stopped", "reason": "Stopped on request."}')
     assert not batch.prepare_again(run.dir)
     assert log_of(run) == "steps"
+
+
+# The last one: a controller that came back from kill -9 may let later jobs wait for long
+
+
+@needs_slurm
+def test_the_end_of_the_controller_harms_no_run(runs: Runs, cluster: Cluster) -> None:
+    """kill -9: the training goes on and is seen, a waiting one is shown as it was; nobody waits nine seconds."""
+    run = launch.start(job(runs, FOREVER))
+    wait_for(lambda: store.observe(run.dir).live, 60)
+    waiting = launch.start(job(runs, FOREVER, job={"extra": ["--begin=now+1hour"]}, name="waiting"))
+    wait_for(lambda: "PENDING" in (store.observe(waiting.dir).status.reason or ""))
+    cluster.stop_controller()
+    try:
+        time.sleep(0.5)  # the last answer grows old
+        begun = time.monotonic()
+        seen = store.observe(waiting.dir)
+        assert time.monotonic() - begun < 3
+        assert (seen.state, "does not answer" in (seen.status.reason or "")) == (RunState.QUEUED, True)
+        assert store.observe(run.dir).live
+        launch.stop(store.observe(run.dir))
+        assert runs.ended(run).state is RunState.STOPPED
+    finally:
+        cluster.start_controller()
+        wait_for(lambda: cluster.ask("sinfo", "-h", "-o", "%T") in ("idle", "mixed", "allocated", "completing"), 40)

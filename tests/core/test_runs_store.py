@@ -211,3 +211,13 @@ def test_an_ended_run_goes_nowhere() -> None:
         with pytest.raises(AssertionError):
             transition(old, new)
     assert RunStatus.from_json({"state": "lost", "unknown": 1}) == RunStatus(RunState.LOST)
+
+
+def test_a_state_of_a_newer_program_is_shown_as_such(runs: Runs) -> None:
+    """Nothing lives, and the word is not known here: told, not guessed, and not written over."""
+    run = runs.create("pass")
+    text = '{"v": 99, "state": "archived", "started": 1.0}'
+    (run.dir / "state.json").write_text(text)
+    found = store.observe(run.dir)
+    assert (found.state, "newer kohya-tui" in (found.status.reason or "")) == (RunState.LOST, True)
+    assert (run.dir / "state.json").read_text() == text
