@@ -78,6 +78,7 @@ def start_runs(workspace: Workspace, settings: Settings) -> list[Run]:
     """Start tagging mika and training rinni, each unless the workspace had such a run already; the training last."""
     from core.runs.launch import start, tag_spec, train_spec
     from core.runs.model import RunKind
+    from core.runs.queue import start_now
     from core.runs.store import create as create_run
     from core.runs.store import list_runs
     from core.tagging.command import parse_command
@@ -92,5 +93,5 @@ def start_runs(workspace: Workspace, settings: Settings) -> list[Run]:
     if RunKind.TRAIN not in had:
         spec, files = train_spec(workspace, CONFIG, settings)
         spec = replace(spec, env={"KOHYA_TUI_DEMO_STEP_SECONDS": STEP_SECONDS, **spec.env})
-        started.append(start(create_run(workspace.runs, spec, files)))
+        started.append(start_now(workspace.runs, spec, files, None))
     return started

@@ -14,10 +14,11 @@ from pathlib import Path
 import pytest
 
 from core.hardware import GpuReading, read_gpus
-from core.problems import UserError
+from core.problems import Severity, UserError
 from core.runs import launch, order, proc, queue, slots, store
 from core.runs.model import Run, RunState
 from core.runs.queue import Wish
+from core.runs.ready import check_taken
 from tests.core.runs_kit import Runs, log_of, wait_for
 from tests.fake_nvml.machine import Machine
 
@@ -377,3 +378,38 @@ def test_a_waiting_supervisor_costs_next_to_nothing(line: Queue, monkeypatch: py
     assert ticks() - before <= 1
     fields = dict(row.split(":", 1) for row in Path(f"/proc/{pid}/status").read_text().splitlines())
     assert int(fields["VmRSS"].split()[0]) <= 15 * 1024
+
+
+def test_a_start_on_a_gpu_that_is_taken_is_refused_with_the_way_out(runs: Runs, gpus: Machine) -> None:
+    """One of ours, of any workspace: an error that names it; strangers: a warning with what they hold."""
+    line = Queue(runs, read_gpus())
+    run = line.begins(line.add("a", Wish(gpu="1")))
+    (taken,) = check_taken("1", read_gpus(), "rinni")
+    assert (taken.code, taken.where, taken.severity) == ("KT411", run.id, Severity.ERROR)
+    assert "kohya-tui train rinni --queue" in (taken.hint or "")
+    assert check_taken(None, read_gpus(), "rinni") == []  # that would be GPU 0
+    gpus.gpu(0, mem_total=24 << 30, mem_used=20 << 30)
+    (used,) = check_taken(None, read_gpus(), "rinni")
+    assert (used.code, used.severity) == ("KT412", Severity.WARNING)
+    assert "20.0 of 24.0 GiB" in used.message
+    (gone,) = check_taken("5", read_gpus(), "rinni")
+    assert "There is no GPU 5" in gone.message
+
+
+def test_two_gpus_for_one_run_are_waited_for(runs: Runs, gpus: Machine) -> None:
+    """`any:2` takes both when both are free, and what needs only one does not pass it for ever."""
+    line = Queue(runs, read_gpus())
+    first = line.begins(line.add("a"))
+    both, later = line.add("b", Wish(gpu="any:2")), line.add("c")
+    wait_for(lambda: "under way" in (store.observe(both.dir).status.waits_for or ""))
+    line.end("a")
+    begun = line.begins(both)
+    assert begun.gpu == "0,1"
+    assert visible_devices(begun) == "GPU-aaaa,GPU-bbbb"
+    assert state(later) is RunState.QUEUED
+    assert store.observe(later.dir).status.started is None
+    assert first.status.started is not None
+    line.end("b")
+    line.begins(later)
+    with pytest.raises(UserError, match="not 3 GPUs"):
+        line.add("d", Wish(gpu="any:3"))

@@ -33,7 +33,11 @@ def resume(screen: MonitorScreen, run: Run) -> None:
         usable = {str(point.state.path): point for point in points if point.problem is None}
         now = time.time()
         options = [
-            (path, point.state.name.removesuffix("-state"), f"{point.sentence()} · {_age(point, now)}")
+            (
+                path,
+                point.state.name.removesuffix("-state"),
+                f"{point.sentence()}, {human_age(max(0.0, now - point.state.mtime))}",
+            )
             for path, point in usable.items()
         ]
         lines = ["A new run; the old one and its files stay as they are.", *([note] if note else [])]
@@ -50,10 +54,6 @@ def resume(screen: MonitorScreen, run: Run) -> None:
         in_thread(screen, lambda: _resumed(workspace, settings, run, point, mode), lambda new: screen.show_run(new.id))
 
     in_thread(screen, lambda: _points(workspace, run), found)
-
-
-def _age(point: Point, now: float) -> str:
-    return f"saved {human_age(max(0.0, now - point.state.mtime))}"
 
 
 def _points(workspace: Workspace, run: Run) -> tuple[list[Point], str | None, bool]:

@@ -123,10 +123,11 @@ def undo_state(workspace: Workspace | None, group: str | None) -> str:
 def start_run(workspace: Workspace | None, request: TagRequest) -> str:
     """Start tagging; returns the run's name. Spawns a process: on a thread. Raises UserError."""
     from core.runs.launch import start, tag_spec
+    from core.runs.queue import holding_for_tags
     from core.runs.store import create, runs_dir
 
     spec, files = tag_spec(workspace, request)
-    return start(create(runs_dir(workspace), spec, files)).id
+    return start(create(runs_dir(workspace), holding_for_tags(spec), files)).id
 
 
 def stop_run(run: Run) -> None:
