@@ -7,8 +7,10 @@ hung.
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +19,19 @@ from typing import Any, TypeVar
 from core.text import printable
 
 T = TypeVar("T")
+
+THROTTLES = {
+    0x0004: "power cap",
+    0x0008: "hardware slowdown",
+    0x0020: "heat",
+    0x0040: "heat",
+    0x0080: "power brake",
+    0x0200: "board limit",
+    0x0400: "voltage",
+}
+"""Bits of nvmlDeviceGetCurrentClocksEventReasons; idle, application clocks and sync boost are nobody's trouble."""
+_NOBODYS_MEMORY = 600 << 20
+"""A display and the driver itself hold less than that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,11 +44,29 @@ class GpuProcess:
 
 
 @dataclass(frozen=True, slots=True)
+class GpuInstance:
+    """A MIG instance: a part of a card with memory of its own. The driver tells no utilisation of it."""
+
+    index: int
+    name: str | None = None
+    uuid: str | None = None
+    memory_used: int | None = None
+    memory_total: int | None = None
+    processes: tuple[GpuProcess, ...] = ()
+
+    @property
+    def profile(self) -> str:
+        """`3g.20gb`, the last word of its name."""
+        return (self.name or "?").split()[-1]
+
+
+@dataclass(frozen=True, slots=True)
 class GpuSnapshot:
     """One GPU. Everything but the index may be None.
 
     Memory in bytes (what the driver reserves does not count as used), utilization and fan in %, temperature in °C,
-    power and its limit in W.
+    power and its limit in W, clocks in MHz (`clock` of the cores). `throttle`: why the clock is held down, in words.
+    `mig`: whether the card is split into `instances` (None: it cannot be).
     """
 
     index: int
@@ -49,6 +82,19 @@ class GpuSnapshot:
     processes: tuple[GpuProcess, ...] = ()
     capability: tuple[int, int] | None = None
     """CUDA compute capability: (8, 9) is Ada."""
+    clock: int | None = None
+    clock_limit: int | None = None
+    memory_clock: int | None = None
+    throttle: tuple[str, ...] = ()
+    mig: bool | None = None
+    instances: tuple[GpuInstance, ...] = ()
+
+    @property
+    def hides_shares(self) -> bool:
+        """Memory is in use, but not told by whom: inside a container the driver names no process, or host ones only."""
+        users = [*self.processes, *(each for part in self.instances for each in part.processes)]
+        unknown = not users or any(each.name is None or each.memory is None for each in users)
+        return unknown and (self.memory_used or 0) > _NOBODYS_MEMORY
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +132,7 @@ class _Driver:
         self.ready = False
         self.reading: _Reading | None = None
         self.last = GpuReading()
+        self.read_at = -math.inf
 
 
 class _Reading(threading.Thread):
@@ -94,6 +141,7 @@ class _Reading(threading.Thread):
     def __init__(self) -> None:
         super().__init__(name="nvml", daemon=True)
         self.result: GpuReading | None = None
+        self.overdue = False
 
     def run(self) -> None:
         self.result = _read()
@@ -103,24 +151,28 @@ _driver = _Driver()
 _guard = threading.Lock()
 
 
-def read_gpus(timeout: float = 2.0) -> GpuReading:
-    """The GPUs now. Never raises; takes 1 to 5 ms a GPU, at most `timeout` seconds with a driver that hangs.
+def read_gpus(timeout: float = 2.0, max_age: float = 0.0) -> GpuReading:
+    """The GPUs now, or a reading that is at most `max_age` seconds old. Never raises; takes 1 to 5 ms a GPU.
 
-    The first call imports pynvml (0.1 s).
+    A driver that hangs holds the first caller for `timeout` seconds and nobody after it: one thread waits for the
+    answer, and until it comes the old values are given, marked stale. The first call imports pynvml (0.1 s).
     """
     with _guard:
         reading = _driver.reading
         if reading is None:
+            if time.monotonic() - _driver.read_at < max_age:
+                return _driver.last
             reading = _driver.reading = _Reading()
             reading.start()
-        reading.join(timeout)
+        reading.join(0.0 if reading.overdue else timeout)
         if reading.is_alive():
+            reading.overdue = True
             return replace(
                 _driver.last,
                 stale=True,
                 message=f"The NVIDIA driver has not answered for {timeout:.0f} s: these values are old.",
             )
-        _driver.reading = None
+        _driver.reading, _driver.read_at = None, time.monotonic()
         _driver.last = reading.result or GpuReading(message="The GPUs could not be read.")
         return _driver.last
 
@@ -134,7 +186,7 @@ def close_gpus() -> None:
             with contextlib.suppress(pynvml.NVMLError):
                 pynvml.nvmlShutdown()
         _driver.ready = False
-        _driver.reading = None
+        _driver.reading, _driver.read_at = None, -math.inf
         _driver.last = GpuReading()
 
 
@@ -171,23 +223,27 @@ def _read() -> GpuReading:
             gpus.append(_gpu(pynvml, index, handle))
     if not gpus:
         messages.append("The NVIDIA driver is there, but it sees no GPU.")
-    cuda = _try(pynvml, pynvml.nvmlSystemGetCudaDriverVersion)
+    cuda = _try(pynvml.nvmlSystemGetCudaDriverVersion)
     return GpuReading(
         tuple(gpus),
         " ".join(messages) or None,
-        _text(_try(pynvml, pynvml.nvmlSystemGetDriverVersion)),
+        _text(_try(pynvml.nvmlSystemGetDriverVersion)),
         None if cuda is None else f"{cuda // 1000}.{cuda % 1000 // 10}",
     )
 
 
 def _gpu(pynvml: Any, index: int, handle: Any) -> GpuSnapshot:
     def ask(function: str, *arguments: Any) -> Any:
-        return _try(pynvml, lambda: getattr(pynvml, function)(handle, *arguments))
+        return _try(lambda: getattr(pynvml, function)(handle, *arguments))
 
     # The first version counts what the driver reserves as used (some 400 MiB); old drivers know only that.
     memory = ask("nvmlDeviceGetMemoryInfo", getattr(pynvml, "nvmlMemory_v2", None)) or ask("nvmlDeviceGetMemoryInfo")
     rates = ask("nvmlDeviceGetUtilizationRates")
     power, limit = ask("nvmlDeviceGetPowerUsage"), ask("nvmlDeviceGetEnforcedPowerLimit")
+    mode = ask("nvmlDeviceGetMigMode")
+    # The name until driver 535, and the one since.
+    held = ask("nvmlDeviceGetCurrentClocksEventReasons")
+    held = ask("nvmlDeviceGetCurrentClocksThrottleReasons") if held is None else held
     return GpuSnapshot(
         index=index,
         name=_text(ask("nvmlDeviceGetName")),
@@ -201,6 +257,12 @@ def _gpu(pynvml: Any, index: int, handle: Any) -> GpuSnapshot:
         fan=ask("nvmlDeviceGetFanSpeed"),
         processes=_processes(ask),
         capability=_pair(ask("nvmlDeviceGetCudaComputeCapability")),
+        clock=ask("nvmlDeviceGetClockInfo", pynvml.NVML_CLOCK_SM),
+        clock_limit=ask("nvmlDeviceGetMaxClockInfo", pynvml.NVML_CLOCK_SM),
+        memory_clock=ask("nvmlDeviceGetClockInfo", pynvml.NVML_CLOCK_MEM),
+        throttle=tuple(dict.fromkeys(word for bit, word in THROTTLES.items() if (held or 0) & bit)),
+        mig=None if mode is None else bool(mode[0]),
+        instances=_instances(pynvml, handle) if mode is not None and mode[0] else (),
     )
 
 
@@ -208,10 +270,37 @@ def _pair(value: Any) -> tuple[int, int] | None:
     return (int(value[0]), int(value[1])) if value is not None else None
 
 
+def _instances(pynvml: Any, card: Any) -> tuple[GpuInstance, ...]:
+    """The MIG instances of a card; their numbers may have gaps."""
+    found = []
+    for index in range(_try(lambda: pynvml.nvmlDeviceGetMaxMigDeviceCount(card)) or 0):
+        handle = _try(lambda number=index: pynvml.nvmlDeviceGetMigDeviceHandleByIndex(card, number))
+        if handle is None:
+            continue
+
+        def ask(function: str, *arguments: Any, of: Any = handle) -> Any:
+            return _try(lambda: getattr(pynvml, function)(of, *arguments))
+
+        memory = ask("nvmlDeviceGetMemoryInfo", getattr(pynvml, "nvmlMemory_v2", None))
+        memory = ask("nvmlDeviceGetMemoryInfo") if memory is None else memory
+        found.append(
+            GpuInstance(
+                index,
+                _text(ask("nvmlDeviceGetName")),
+                _text(ask("nvmlDeviceGetUUID")),
+                None if memory is None else int(memory.used),
+                None if memory is None else int(memory.total),
+                _processes(ask),
+            )
+        )
+    return tuple(found)
+
+
 def _processes(ask: Callable[..., Any]) -> tuple[GpuProcess, ...]:
     found: dict[int, GpuProcess] = {}
     for function in ("nvmlDeviceGetComputeRunningProcesses", "nvmlDeviceGetGraphicsRunningProcesses"):
-        for item in ask(function) or ():
+        items = ask(function)
+        for item in (ask(f"{function}_v2") if items is None else items) or ():  # drivers before 510 know only that
             memory = None if item.usedGpuMemory is None else int(item.usedGpuMemory)
             known = found.get(item.pid)
             if known is None or (known.memory or 0) < (memory or 0):
@@ -226,10 +315,11 @@ def _process_name(pid: int) -> str | None:
         return None
 
 
-def _try(pynvml: Any, function: Callable[[], T]) -> T | None:
+def _try(function: Callable[..., T]) -> T | None:
+    """None for whatever a driver of another age, or one that is going, answers with."""
     try:
         return function()
-    except (pynvml.NVMLError, AttributeError, TypeError, UnicodeDecodeError):
+    except Exception:  # not only NVMLError: a driver before 510 makes the binding raise a bare Exception of its own
         return None
 
 

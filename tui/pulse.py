@@ -105,7 +105,7 @@ class PulseReader:
         from core.hardware import read_gpus
         from core.text import human_gib
 
-        gpus = [gpu for gpu in read_gpus().gpus if gpu.memory_total]
+        gpus = [gpu for gpu in read_gpus(max_age=0.5).gpus if gpu.memory_total]
         if not gpus:
             self._no_gpu_until = time.monotonic() + NO_GPU_RETRY
             return ""

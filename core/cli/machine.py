@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import time
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from core.cli.main import JsonFlag, WrongUsage, place_of
-from core.cli.output import emit, folded, put, say, table, with_place
+from core.cli.output import clipped, emit, emit_line, folded, put, say, table, with_place
 from core.text import human_bytes, human_gib, printable
+
+if TYPE_CHECKING:
+    from core.hardware import GpuProcess, GpuReading, HostSnapshot
 
 
 def register(app: typer.Typer) -> None:
@@ -119,43 +124,97 @@ def doctor(context: typer.Context, json_: JsonFlag = False) -> None:
         raise typer.Exit(1)
 
 
-def gpu(context: typer.Context, json_: JsonFlag = False) -> None:
+def gpu(
+    context: typer.Context,
+    watch: Annotated[bool, typer.Option("--watch", help="A reading a second, until Ctrl-C.")] = False,
+    json_: JsonFlag = False,
+) -> None:
     """One reading of the GPUs and the host."""
     from core.hardware import read_gpus, read_host
 
     workspace = place_of(context).workspace_or_none()
-    reading = read_gpus()
     folder = workspace.root if workspace else Path.cwd()
     read_host(folder)  # the CPU's load is what happened since the reading before
-    time.sleep(0.2)
-    host = read_host(folder)
-    rows = [("GPU", "name", "util", "VRAM GiB", "temp", "power", "processes")]
-    for one in reading.gpus:
-        memory = "–"
-        if one.memory_used is not None and one.memory_total is not None:
-            memory = f"{human_gib(one.memory_used)}/{human_gib(one.memory_total)}"
-        rows.append(
-            (
-                str(one.index),
-                printable(one.name or "unreadable"),
-                "–" if one.utilization is None else f"{one.utilization} %",
-                memory,
-                "–" if one.temperature is None else f"{one.temperature} °C",
-                "–" if one.power is None else f"{one.power:.0f} W",
-                ", ".join(str(process.pid) for process in one.processes),
-            )
-        )
-    lines = table(rows, frozenset({2, 3, 4, 5})) if reading.gpus else [reading.message or "no NVIDIA GPU"]
-    lines.append(
-        f"host  CPU {host.cpu_percent or 0:.0f} %"
-        f"  memory {human_gib(host.memory_used or 0)}/{human_gib(host.memory_total or 0)} GiB"
-        f"  disk {human_bytes(host.disk_free or 0)} free"
-    )
-    document = {
+    if not watch:
+        time.sleep(0.2)
+        reading, host = read_gpus(), read_host(folder)
+        emit(_reading_json(reading, host), _reading_lines(reading, host), as_json=json_)
+        return
+    drawn = 0
+    while True:
+        reading, host = read_gpus(), read_host(folder)
+        if json_:
+            emit_line(_reading_json(reading, host) | {"time": time.time()})
+        else:
+            lines = _reading_lines(reading, host)
+            if sys.stdout.isatty():
+                width = shutil.get_terminal_size().columns
+                back = f"\x1b[{drawn}A" if drawn else ""
+                put(back + "\n".join(f"\x1b[2K{clipped(line, width - 1)}" for line in lines) + "\x1b[J")
+                drawn = len(lines)
+            else:
+                for line in (*lines, ""):
+                    put(line)
+        time.sleep(1)
+
+
+def _reading_json(reading: GpuReading, host: HostSnapshot) -> dict[str, Any]:
+    return {
         "gpus": [asdict(one) for one in reading.gpus],
         "host": asdict(host),
         "driver": reading.driver,
         "cuda": reading.cuda,
         "message": reading.message,
+        "stale": reading.stale,
     }
-    emit(document, lines, as_json=json_)
+
+
+def _of(value: float | None, unit: str) -> str:
+    return "–" if value is None else f"{value:.0f} {unit}"
+
+
+def _memory(used: int | None, total: int | None) -> str:
+    return "–" if used is None or total is None else f"{human_gib(used)}/{human_gib(total)}"
+
+
+def _users(processes: Iterable[GpuProcess]) -> str:
+    return ", ".join(
+        f"{each.pid} {printable(each.name or '?')}" + (f" {human_gib(each.memory)}G" if each.memory is not None else "")
+        for each in processes
+    )
+
+
+def _reading_lines(reading: GpuReading, host: HostSnapshot) -> list[str]:
+    rows = [("GPU", "name", "util", "VRAM GiB", "temp", "power", "MHz", "processes")]
+    notes = []
+    for one in reading.gpus:
+        name = printable(one.name or "unreadable")
+        facts = (_of(one.utilization, "%"), _memory(one.memory_used, one.memory_total), _of(one.temperature, "°C"))
+        clock = "–" if one.clock is None else f"{one.clock}"
+        rows.append((str(one.index), name, *facts, _of(one.power, "W"), clock, _users(one.processes)))
+        for part in one.instances:
+            memory = _memory(part.memory_used, part.memory_total)
+            rows.append(
+                (
+                    f"{one.index}:{part.index}",
+                    f"MIG {printable(part.profile)}",
+                    "",
+                    memory,
+                    "",
+                    "",
+                    "",
+                    _users(part.processes),
+                )
+            )
+        if one.throttle:
+            notes.append(f"GPU {one.index} runs slower than it could: {', '.join(one.throttle)}")
+    lines = table(rows, frozenset({2, 3, 4, 5, 6})) if reading.gpus else [reading.message or "no NVIDIA GPU"]
+    if reading.gpus and reading.message:
+        lines.append(reading.message)
+    cpu = "–" if host.cpu_percent is None else f"{host.cpu_percent:.0f} %"
+    free = "–" if host.disk_free is None else human_bytes(host.disk_free)
+    return [
+        *lines,
+        *notes,
+        f"host  CPU {cpu}  memory {_memory(host.memory_used, host.memory_total)} GiB  disk {free} free",
+    ]

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from core.runs.model import WAITING_STATES, RunKind
-from core.runs.pace import first_epoch
 from core.text import human_seconds
 
 if TYPE_CHECKING:
@@ -73,7 +72,7 @@ def next_save(snapshot: RunSnapshot) -> tuple[float, bool] | None:
     if isinstance(every_steps, int) and every_steps > 0:
         ends.append((step // every_steps + 1) * every_steps)
     if isinstance(every_epochs, int) and every_epochs > 0 and each:
-        before = first_epoch(snapshot.run.spec.argv) - 1
+        before = snapshot.first_epoch - 1
         epoch = before + step / each
         ends.append(round(((int(epoch / every_epochs) + 1) * every_epochs - before) * each))
     end = min(ends)

@@ -1,23 +1,32 @@
 """TensorBoard scalars: a small reader of the events files that the trainer writes (flushed at every step).
 
 A file is records of u64 length, u32 crc, an Event message, u32 crc. Of the message's fields only those of scalars are
-read; the checksums are not checked (in Python that would cost more than everything else).
+read; the checksums are not checked (in Python that would cost more than everything else) but behind damage, to find
+the next whole record.
 """
 
 from __future__ import annotations
 
+import functools
 import os
 import struct
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from core.files import natural_key
+from core.runs.events_bulk import LEARN, Layout, Rounds, layout_of, round_of
 
 _LENGTH = struct.Struct("<Q")
 _DOUBLE = struct.Struct("<d")
 _FLOAT = struct.Struct("<f")
-_MAX_RECORD = 64 << 20
-_CHUNK = 4 << 20
+_LONG_RECORD = 4096
+"""A scalar takes 60 bytes: a longer record is believed only with the checksum of its length."""
+_CHUNK = 1 << 20
+"""More in one piece is hardly faster, and what the allocator keeps of it is (with threads) many times its size."""
+_BULK = 192 << 10
+_LONG = 1 << 20
+"""From so many bytes on numpy (0.1 s to import, once) is quicker than one record after the other."""
 
 
 class Scalar(NamedTuple):
@@ -29,16 +38,26 @@ class Scalar(NamedTuple):
     wall_time: float
 
 
+class Points(NamedTuple):
+    """Values of one tag in the order of the file: arrays of int64, float64 and float64 (or plain lists)."""
+
+    tag: str
+    steps: Any
+    values: Any
+    times: Any
+
+
 class EventFile:
     """One events file, read on from where the last `read` stopped; a record without its end is left for later."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.broken = False
-        """True when something that is no event was met; nothing after it can be found again."""
+        self.damaged = 0
+        """Bytes that were no events and were passed over: a full disk, a machine that went down."""
         self._offset = 0
         self._rest = b""
         self._tags: dict[bytes, str] = {}
+        self._rounds: Rounds | None = None
 
     def read(self, limit: int | None = None) -> list[Scalar]:
         """The scalars that were written since the last call; empty when the file is missing.
@@ -46,38 +65,129 @@ class EventFile:
         `limit`: bytes to read at most (a scalar takes some 60); the rest comes with the next call.
         """
         found: list[Scalar] = []
-        try:
-            size = os.stat(self.path).st_size  # noqa: PTH116 - polled several times a second
-            if self.broken or size <= self._offset:
-                return found
-            with self.path.open("rb") as stream:
-                stream.seek(self._offset)
-                stop = size if limit is None else self._offset + limit
-                while not self.broken and (data := stream.read(min(_CHUNK, stop - self._offset))):
-                    self._offset += len(data)
-                    self._rest = self._scan(self._rest + data if self._rest else data, found)
-        except OSError:
-            return found
+        for data in self._chunks(limit):
+            self._rest = self._scan(data, found)
         return found
 
+    def read_points(self, limit: int | None = None) -> list[Points]:
+        """The same in columns, for long files: 1,000,000 steps of three scalars (150 MB) in a second."""
+        found: list[Points] = []
+        bulk = self._rounds is not None or self.unread >= _LONG
+        for data in self._chunks(limit):
+            if not bulk or len(data) < _BULK:
+                scalars: list[Scalar] = []
+                self._rest = self._scan(data, scalars)
+                found += columns_of(scalars)
+            else:
+                self._rest = self._scan_bulk(data, found)
+        return found
+
+    def end(self, size: int) -> list[Points]:
+        """The scalars in the last `size` bytes, for a first look; `read` is not moved by it."""
+        try:
+            with self.path.open("rb") as stream:
+                stream.seek(max(0, os.stat(self.path).st_size - size))  # noqa: PTH116
+                data = stream.read(size)
+        except OSError:
+            return []
+        found: list[Scalar] = []
+        self._scan(data[self._next_record(data, 0) :], found)
+        self.damaged = 0
+        return columns_of(found)
+
+    @property
+    def unread(self) -> int:
+        """Bytes of the file that were not read yet."""
+        try:
+            return max(0, os.stat(self.path).st_size - self._offset)  # noqa: PTH116
+        except OSError:
+            return 0
+
+    def _chunks(self, limit: int | None) -> Iterator[bytes]:
+        """What is new, each time with the record's beginning that was left over before."""
+        try:
+            size = os.stat(self.path).st_size  # noqa: PTH116 - polled several times a second
+            if size <= self._offset:
+                return
+            with self.path.open("rb") as stream:
+                stream.seek(self._offset)
+                stop = size if limit is None else min(size, self._offset + limit)
+                while data := stream.read(min(_CHUNK, stop - self._offset)):
+                    self._offset += len(data)
+                    yield self._rest + data if self._rest else data
+        except OSError:
+            return
+
     def _scan(self, data: bytes, found: list[Scalar]) -> bytes:
-        position, end, unpack = 0, len(data), _LENGTH.unpack_from
+        position, end = 0, len(data)
         while end - position >= 12:
-            (length,) = unpack(data, position)
-            if length > _MAX_RECORD:
-                self.broken = True
-                return b""
-            begin = position + 12
-            stop = begin + length
-            if stop + 4 > end:
+            stop = self._record(data, position, found)
+            if stop is None:
                 break
-            try:
-                self._event(data, begin, stop, found)
-            except (IndexError, struct.error, ValueError):
-                self.broken = True
-                return b""
-            position = stop + 4
+            position = stop
         return data[position:]
+
+    def _record(self, data: bytes, position: int, found: list[Scalar]) -> int | None:
+        """Read the record at `position`; where the next one begins, None when its end is not there yet."""
+        length: int = _LENGTH.unpack_from(data, position)[0]
+        begin, stop = position + 12, position + 12 + length
+        if length > _LONG_RECORD and not _is_length(data, position):
+            return self._next_record(data, position)
+        if stop + 4 > len(data):
+            return None
+        before = len(found)
+        try:
+            self._event(data, begin, stop, found)
+        except (IndexError, struct.error, ValueError):
+            del found[before:]
+            return self._next_record(data, position)
+        return stop + 4
+
+    def _next_record(self, data: bytes, position: int) -> int:
+        """Behind damage: the next place whose length has the right checksum."""
+        at = position
+        while (at := data.find(bytes(6), at + 1)) >= 0 and at + 10 <= len(data):
+            for start in (at - 2, at - 1):  # lengths below 65,536: their upper six bytes are zero
+                if start > position and start + 12 <= len(data) and _is_length(data, start):
+                    self.damaged += start - position
+                    return start
+        kept = max(position + 1, len(data) - 12)
+        self.damaged += kept - position
+        return kept
+
+    def _scan_bulk(self, data: bytes, found: list[Points]) -> bytes:
+        position, end = 0, len(data)
+        scalars: list[Scalar] = []
+        layouts: list[Layout | None] = []
+        while end - position >= 12:
+            rounds = self._rounds
+            if rounds is not None and (not layouts or layouts[-1] == rounds.parts[-1]):
+                size, blocks = rounds.take(data, position)
+                if size:
+                    found += columns_of(scalars)
+                    scalars, layouts = [], []
+                    found += [Points(self._name(tag), *columns) for tag, *columns in blocks]
+                    position += size
+                    continue
+            before = len(scalars)
+            stop = self._record(data, position, scalars)
+            if stop is None:
+                break
+            plain = len(scalars) == before + 1
+            layouts.append(layout_of(data, position, stop - position) if plain else None)
+            position = stop
+            if len(layouts) >= LEARN and (learnt := round_of(layouts[-LEARN:])) is not None:
+                if rounds is None or learnt != rounds.parts:
+                    self._rounds = Rounds(learnt)
+                layouts = layouts[-1:]
+        found += columns_of(scalars)
+        return data[position:]
+
+    def _name(self, tag: bytes) -> str:
+        name = self._tags.get(tag)
+        if name is None:
+            name = self._tags[tag] = tag.decode("utf-8", "replace")
+        return name
 
     def _event(self, data: bytes, position: int, end: int, found: list[Scalar]) -> None:
         wall, step = 0.0, 0
@@ -123,10 +233,37 @@ class EventFile:
                 else:
                     position = _skip(data, position, key)
             if value is not None:
-                name = self._tags.get(tag)
-                if name is None:
-                    name = self._tags[tag] = tag.decode("utf-8", "replace")
-                found.append(Scalar(name, step, value, wall))
+                found.append(Scalar(self._name(tag), step, value, wall))
+
+
+def columns_of(scalars: Iterable[Scalar]) -> list[Points]:
+    """Scalars by their tags."""
+    found: dict[str, Points] = {}
+    for tag, step, value, time in scalars:
+        points = found.get(tag)
+        if points is None:
+            points = found[tag] = Points(tag, [], [], [])
+        points.steps.append(step)
+        points.values.append(value)
+        points.times.append(time)
+    return list(found.values())
+
+
+def _is_length(data: bytes, position: int) -> bool:
+    """Whether the checksum behind a length is right."""
+    return _checksum(data[position : position + 8]) == int.from_bytes(data[position + 8 : position + 12], "little")
+
+
+@functools.lru_cache(maxsize=1024)
+def _checksum(data: bytes) -> int:
+    """Masked CRC-32C, as TFRecord has it."""
+    crc = 0xFFFFFFFF
+    for byte in data:
+        crc ^= byte
+        for _ in range(8):
+            crc = crc >> 1 ^ (0x82F63B78 if crc & 1 else 0)
+    crc ^= 0xFFFFFFFF
+    return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
 
 
 def _varint(data: bytes, position: int) -> tuple[int, int]:

@@ -6,8 +6,15 @@ A resumed run counts its steps from 0 again while its total is that of the whole
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
+from typing import Any
+
+LONGEST_PAUSE = 3600.0
+"""Seconds between two steps that still count as a pause for samples; more is a machine that slept, or another clock."""
+QUIET_SECONDS = 300.0
+"""From so many seconds without a sign of progress on, an idle device means that the training has stalled."""
+_MARKS = 512
 
 
 def first_epoch(argv: Sequence[str]) -> int:
@@ -18,9 +25,13 @@ def first_epoch(argv: Sequence[str]) -> int:
         return 1
 
 
-def steps_before(argv: Sequence[str], total_steps: int | None, epochs: int | None) -> int:
-    """The steps of the epochs that were trained before the run began."""
-    return round((first_epoch(argv) - 1) * total_steps / epochs) if total_steps and epochs else 0
+def steps_before(argv: Sequence[str], total_steps: int | None, epochs: int | None, first: int | None = None) -> int:
+    """The steps of the epochs that were trained before the run began.
+
+    `first`: the first epoch that the trainer named; the command line does not tell it where a config resumes.
+    """
+    epoch = max(first_epoch(argv), first or 1)
+    return round((epoch - 1) * total_steps / epochs) if total_steps and epochs else 0
 
 
 def step_rate(times: Sequence[float]) -> float | None:
@@ -33,22 +44,69 @@ def step_rate(times: Sequence[float]) -> float | None:
     return len(steady) / sum(steady)
 
 
+def has_stalled(quiet_seconds: float | None, utilization: float | None, usual_step: float | None = None) -> bool:
+    """Whether a run that showed nothing new for so long stands still: five minutes, or ten of its steps when these are
+    longer, with a device that does nothing (`utilization` in %; None where it cannot be read, then silence decides).
+    """
+    if quiet_seconds is None or utilization:
+        return False
+    return quiet_seconds >= max(QUIET_SECONDS, 10 * (usual_step or 0.0))
+
+
 @dataclass(slots=True)
 class Pace:
-    """The time between the first and the newest step, with all pauses for samples and checkpoints."""
+    """Steps against the time that they took, with the pauses for samples and checkpoints: what time left is made of.
 
-    first: tuple[int, float] | None = None
-    last: tuple[int, float] | None = None
+    The last two epochs count, so that a machine that became slower is believed. A clock that jumps adds nothing.
+    """
+
+    marks: list[tuple[int, float]] = field(default_factory=list)
+    """(step, seconds so far), thinned out to a few hundred."""
+    _seconds: float = 0.0
+    _step: int | None = None
+    _moment: float = 0.0
+    _every: int = 1
 
     def add(self, step: int, moment: float) -> None:
         """A step ended."""
-        if self.first is None:
-            self.first = step, moment
-        self.last = step, moment
+        gap = moment - self._moment
+        if self._step is None:
+            self.marks.append((step, 0.0))
+        elif 0 < gap <= LONGEST_PAUSE:
+            self._seconds += gap
+        self._step, self._moment = step, moment
+        self._mark(step, self._seconds)
+
+    def _mark(self, step: int, seconds: float) -> None:
+        if step >= self.marks[-1][0] + self._every:
+            self.marks.append((step, seconds))
+            if len(self.marks) > _MARKS:
+                self._every *= 2
+                del self.marks[1:-1:2]
+
+    def add_many(self, steps: Any, moments: Any) -> None:
+        """The same for lists, or for numpy's arrays of a long history."""
+        if isinstance(steps, list) or len(steps) < _MARKS:
+            for step, moment in zip(steps, moments, strict=True):
+                self.add(int(step), float(moment))
+            return
+        import numpy as np
+
+        self.add(int(steps[0]), float(moments[0]))
+        gaps = np.diff(moments)
+        gaps[(gaps < 0) | (gaps > LONGEST_PAUSE)] = 0
+        so_far = self._seconds + np.cumsum(gaps)
+        for index in range(0, len(gaps), max(1, len(gaps) // _MARKS)):
+            self._mark(int(steps[index + 1]), float(so_far[index]))
+        self._seconds, self._step, self._moment = float(so_far[-1]), int(steps[-1]), float(moments[-1])
 
     def rate(self, at_least: float) -> float | None:
-        """Steps a second over everything; None before so many steps (an epoch: before, no pause has been seen)."""
-        if self.first is None or self.last is None:
+        """Steps a second over the last 2 x `at_least` steps; None before so many steps (an epoch: before, no pause has
+        been seen).
+        """
+        if self._step is None or self._step - self.marks[0][0] < at_least:
             return None
-        steps, seconds = self.last[0] - self.first[0], self.last[1] - self.first[1]
-        return steps / seconds if steps >= at_least and steps > 0 and seconds > 0 else None
+        wanted = self._step - 2 * at_least
+        first = next((mark for mark in reversed(self.marks) if mark[0] <= wanted), self.marks[0])
+        steps, seconds = self._step - first[0], self._seconds - first[1]
+        return steps / seconds if steps > 0 and seconds > 0 else None

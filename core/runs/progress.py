@@ -12,7 +12,19 @@ from dataclasses import dataclass, replace
 
 from core.text import printable
 
-PHASES = ("starting", "dataset", "model", "caching", "network", "training", "sampling", "validating", "saving", "done")
+PHASES = (
+    "starting",
+    "dataset",
+    "model",
+    "caching",
+    "caching-text",
+    "network",
+    "training",
+    "sampling",
+    "validating",
+    "saving",
+    "done",
+)
 """In the order in which a run meets them; training, sampling, validating and saving alternate."""
 
 STEP_BAR = re.compile(
@@ -33,6 +45,10 @@ _BAR = re.compile(r"\d+%\|.*\| *\d+/\d+ \[")
 _EPOCH = re.compile(r"^epoch (\d+)/(\d+)\s*$")
 _EPOCH_INCREMENTED = re.compile(r"current_epoch: \d+, epoch: (\d+)")
 _PROMPT = re.compile(r"INFO +prompt: ")
+_CLOCK = re.compile(r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) ")
+_PART = re.compile(r"^[^|]{0,60}\d%\|[^|]*\| *(\d+)/(\d+) \[")
+_PARTS = frozenset({"dataset", "model", "caching", "caching-text", "sampling", "validating"})
+"""Phases whose own bar tells how far they are."""
 _EXCEPTION = re.compile(r"^(?:[\w.]+\.)?[A-Z]\w*(?:Error|Exception|Interrupt|Invalid)(?:: .*)?$")
 _LONGEST_LINE = 64 * 1024
 
@@ -189,6 +205,14 @@ class ProgressState:
     """While sampling: the picture that is drawn, counted from 1."""
     saved: str | None = None
     """The path in the last `saving checkpoint:` line."""
+    part: tuple[int, int] | None = None
+    """How far the phase itself is, by its own bar: images that are cached, steps of a sample picture."""
+    since: str | None = None
+    """The trainer's clock when the phase began (`2026-11-22 10:15:28`, its local time), where it told one."""
+    first_epoch: int | None = None
+    """The epoch that the training began with: not 1 where it goes on from a state."""
+    elapsed: float | None = None
+    """Seconds since the first step, by the bar (whole seconds)."""
 
 
 _PHASE_TEXTS = (
@@ -205,7 +229,8 @@ _PHASE_TEXTS = (
     ("load StableDiffusion checkpoint", "model"),
     ("loading model for process", "model"),
     ("caching latents", "caching"),
-    ("caching text encoder outputs", "caching"),
+    ("caching text encoder outputs", "caching-text"),
+    ("caching Text Encoder outputs", "caching-text"),
     ("create LoRA network", "network"),
     ("import network module", "network"),
     ("prepare optimizer", "network"),
@@ -226,6 +251,11 @@ class ProgressReader:
         self.keep_texts = False
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._rest = ""
+        self._clock: str | None = None
+        self._step: int | None = None
+        self._loss: float | None = None
+        self._bar_now: tuple[int, int, str, str, str] | None = None
+        """The newest bar, not yet in `state`: of thousands in one chunk only the last one is."""
 
     def jump(self) -> None:
         """What is fed next does not follow on what was fed before (the middle of a long log is left out)."""
@@ -242,6 +272,7 @@ class ProgressReader:
                 self._segment(part)
         if "steps:" in self._rest and self._rest.rstrip().endswith("]"):
             self._segment(self._rest)  # the newest bar has no end before the next one comes
+        self._settle()
         return self.state
 
     def _segment(self, raw: str) -> None:
@@ -255,19 +286,32 @@ class ProgressReader:
         self._message(text)
 
     def _bar(self, match: re.Match[str]) -> None:
-        step, total = int(match[1]), int(match[2])
-        rate = _rate(match[5], match[6])
-        loss = self.state.avr_loss
+        step = int(match[1])
         if match[7] is not None:
-            loss = _number(match[7])
-            self._record(step, loss, match[7])
+            self._loss = _number(match[7])
+            self._record(step, self._loss, match[7])
         phase = self.state.phase
-        if step != self.state.step and phase != "training" and (step or _RANK[phase] < _RANK["training"]):
-            phase = "training"
-        eta = (total - step) / rate if rate else None
-        if phase != self.state.phase:
-            self.state = replace(self.state, phase=phase, sample=0)
-        self.state = replace(self.state, step=step, total_steps=total, avr_loss=loss, rate=rate, eta_seconds=eta)
+        if step != self._step and phase != "training" and (step or _RANK[phase] < _RANK["training"]):
+            self._begin("training")
+        self._step = step
+        self._bar_now = (step, int(match[2]), match[3], match[5], match[6])
+
+    def _settle(self) -> None:
+        """Take the newest bar into the state."""
+        if self._bar_now is None:
+            return
+        step, total, elapsed, speed, unit = self._bar_now
+        self._bar_now = None
+        rate = _rate(speed, unit)
+        self.state = replace(
+            self.state,
+            step=step,
+            total_steps=total,
+            avr_loss=self._loss,
+            rate=rate,
+            eta_seconds=(total - step) / rate if rate else None,
+            elapsed=_seconds(elapsed),
+        )
 
     def _record(self, step: int, loss: float, text: str) -> None:
         if self.keep_texts:
@@ -279,8 +323,16 @@ class ProgressReader:
             self.losses.append(loss)
 
     def _message(self, text: str) -> None:
+        if clock := _CLOCK.search(text, 0, 200):
+            self._clock = clock[1]
+        if self.state.phase in _PARTS and (bar := _PART.match(text)):
+            self.state = replace(self.state, part=(int(bar[1]), int(bar[2])))
+            if not text.startswith(("validation steps:", "epoch validation steps:")):
+                return
         if match := _EPOCH.match(text):
-            self.state = replace(self.state, epoch=int(match[1]), epochs=int(match[2]))
+            epoch, first = int(match[1]), self.state.first_epoch
+            first = epoch if first is None else first
+            self.state = replace(self.state, epoch=epoch, epochs=int(match[2]), first_epoch=first)
             return
         if match := _EPOCH_INCREMENTED.search(text):
             if self.state.epoch is None or int(match[1]) > self.state.epoch:
@@ -290,7 +342,7 @@ class ProgressReader:
             self._enter("validating")
             return
         if self.state.phase == "sampling" and _PROMPT.search(text):
-            self.state = replace(self.state, sample=self.state.sample + 1)
+            self.state = replace(self.state, sample=self.state.sample + 1, part=None)
             return
         if "Error" in text or "Exception" in text or "Interrupt" in text or "Invalid" in text:
             line = text.strip()
@@ -317,7 +369,18 @@ class ProgressReader:
         early = _RANK[phase] <= _RANK["training"]
         if early and _RANK[phase] < _RANK[self.state.phase]:
             return
-        self.state = replace(self.state, phase=phase, sample=0)
+        self._begin(phase)
+
+    def _begin(self, phase: str) -> None:
+        self.state = replace(self.state, phase=phase, sample=0, part=None, since=self._clock)
+
+
+def _seconds(text: str) -> float:
+    """`01:07` or `1:02:03` of a bar."""
+    seconds = 0
+    for part in text.split(":"):
+        seconds = 60 * seconds + int(part or 0)
+    return float(seconds)
 
 
 def _rate(text: str, unit: str) -> float | None:

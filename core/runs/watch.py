@@ -6,124 +6,34 @@ Only what was added since the last poll is read. Of a long log the beginning and
 from __future__ import annotations
 
 import math
-import mmap
 import os
 import re
 import time
-from array import array
 from collections import deque
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import BinaryIO
 
 from core.files import read_from
-from core.problems import Problem, Severity
 from core.runs import store
 from core.runs.artifacts import Checkpoint, SampleImage, checkpoints, samples
-from core.runs.events import EventFile, find_events
 from core.runs.model import LIVE_STATES, Run, RunKind
-from core.runs.pace import Pace, step_rate, steps_before
+from core.runs.pace import first_epoch, step_rate, steps_before
 from core.runs.progress import LogLine, LogReader, ProgressReader
-from core.tagging.results import ResultsReader, TagResult
+from core.runs.scalars import MAX_POINTS as MAX_POINTS
+from core.runs.scalars import Scalars, Series
+from core.runs.scalars import counts_epochs as counts_epochs
+from core.runs.snapshot import RunSnapshot as RunSnapshot
+from core.runs.snapshot import problems_of
+from core.tagging.results import ResultsReader
 
 LOG_BYTES = 256 * 1024
 """How much of the end of a long log is shown at once."""
-MAX_POINTS = 200_000
+_HEAD_BYTES = 128 << 10
+"""How much of its beginning: there are the totals."""
 _LOG_CHUNK = 1 << 20
-_EVENT_CHUNK = 4 << 20
-_RESCAN_SECONDS = 5.0
-_STALE_SECONDS = 60.0
-_PER_EPOCH = ("epoch_average", "epoch_divergence")
-
-
-@dataclass(slots=True)
-class Series:
-    """The points of one tag in two parallel arrays, which grow in place. Above 200,000 points every second one goes."""
-
-    steps: array[int] = field(default_factory=lambda: array("q"))
-    values: array[float] = field(default_factory=lambda: array("d"))
-    version: int = 0
-    """Grows with every change, so that a chart knows without comparing."""
-
-    def add(self, step: int, value: float) -> None:
-        self.steps.append(step)
-        self.values.append(value)
-        self.version += 1
-        if len(self.steps) > MAX_POINTS:
-            del self.steps[1::2], self.values[1::2]
-
-    def __len__(self) -> int:
-        return len(self.steps)
-
-    def __iter__(self) -> Iterator[tuple[int, float]]:
-        return zip(self.steps, self.values, strict=True)
-
-    @property
-    def last(self) -> float | None:
-        return self.values[-1] if self.values else None
-
-
-@dataclass(frozen=True, slots=True)
-class RunSnapshot:
-    """A run as it stood at one poll. For a tag run step and total_steps are images, rate is images a second.
-
-    `step` counts the whole training like `total_steps`; of a resumed run `steps_before` of them are not its own, and
-    the steps of series, checkpoints and samples count without them. `eta_seconds` allows for pauses, `rate` does not.
-    `series` are the watch's own growing arrays: tags of the events file (`loss/current`, `loss/average`, `lr/unet` …;
-    those named `…epoch_average` count epochs, not steps). `log_lines_new` are the lines since the poll before.
-    """
-
-    run: Run
-    phase: str
-    step: int | None = None
-    total_steps: int | None = None
-    epoch: int | None = None
-    epochs: int | None = None
-    loss: float | None = None
-    loss_average: float | None = None
-    rate: float | None = None
-    eta_seconds: float | None = None
-    reason: str | None = None
-    series: Mapping[str, Series] = field(default_factory=dict)
-    log_lines_new: tuple[LogLine, ...] = ()
-    checkpoints: tuple[Checkpoint, ...] = ()
-    samples: tuple[SampleImage, ...] = ()
-    problems: tuple[Problem, ...] = ()
-    steps_before: int = 0
-    sample: tuple[int, int | None] | None = None
-    """While pictures are drawn: which one it is, and of how many."""
-    results: TagResult | None = None
-    """Of a tag run."""
-
-    def as_json(self) -> dict[str, Any]:
-        """The document of `runs` and `status`. A loss that is not a number is null."""
-        run, status = self.run, self.run.status
-        return {
-            "id": run.id,
-            "kind": run.spec.kind.value,
-            "name": run.spec.name,
-            "state": run.state.value,
-            "phase": self.phase,
-            "step": self.step,
-            "total_steps": self.total_steps,
-            "epoch": self.epoch,
-            "epochs": self.epochs,
-            "loss": _finite(self.loss_average if self.loss_average is not None else self.loss),
-            "rate": _finite(self.rate),
-            "eta_seconds": _finite(self.eta_seconds),
-            "gpu": run.gpu,
-            "reason": self.reason,
-            **_waits(run),
-            "group": (run.spec.group or {}).get("id"),
-            "resumed_from": run.spec.resumed_from,
-            "returncode": status.returncode,
-            "supervised": run.supervised,
-            "created": run.spec.created,
-            "started": status.started,
-            "ended": status.ended,
-            "path": str(run.dir),
-        }
+_EPOCH_BYTES = 16 << 20
+"""How far back the line that names the epoch is looked for; else it is counted from the steps."""
 
 
 class RunWatch:
@@ -131,23 +41,29 @@ class RunWatch:
 
     def __init__(self, run_dir: Path, *, log_bytes: int = LOG_BYTES) -> None:
         self.dir = run_dir
-        self.series: dict[str, Series] = {}
         self._log_bytes = log_bytes
         self._log_offset: int | None = None
+        self._log_begin = 0
         self._log = LogReader()
         self._progress = ProgressReader()
         self._charted = 0
         self._skipped_epoch: tuple[int, int] | None = None
-        self._events: dict[Path, EventFile] = {}
-        self._scanned_events = -math.inf
-        self._times: deque[float] = deque(maxlen=64)  # when the newest steps ended
-        self._pace = Pace()
+        self._scalars = Scalars(run_dir / "logs")
+        self._bars: deque[tuple[int, float]] = deque(maxlen=32)  # (step, seconds) of the newest bars
+        self._phase: tuple[str, float | None] | None = None
+        self._life: tuple[int, int] = (-1, -1)
+        self._lived = 0.0
         self._prompts: int | None = None
         self._results = ResultsReader(run_dir / "results.jsonl")
         self._checkpoints: tuple[Checkpoint, ...] = ()
         self._samples: tuple[SampleImage, ...] = ()
         self._folders: tuple[int, int] = (-1, -1)
-        self._ended = False
+        self._output_seen = False
+
+    @property
+    def series(self) -> Mapping[str, Series]:
+        """What was read of the events so far, by tag."""
+        return self._scalars.series
 
     def poll(self) -> RunSnapshot:
         """What is new. Raises UserError when the run's folder is gone or broken."""
@@ -155,20 +71,24 @@ class RunWatch:
         lines = self._read_log(run)
         if run.spec.kind is RunKind.TAG:
             return self._tag_snapshot(run, lines)
-        self._read_events(run)
+        scalars = self._scalars
+        scalars.poll()
+        if not scalars.found:
+            self._chart_log()
         self._find_files(run)
         state = self._progress.state
         current, average = self.series.get("loss/current"), self.series.get("loss/average")
-        epoch, epochs = state.epoch, state.epochs
-        if self._skipped_epoch is not None and (epoch is None or epoch < self._skipped_epoch[0]):
-            epoch, epochs = self._skipped_epoch
-        going = run.state in LIVE_STATES
-        # The bar's own rate counts the time of samples too, and is nonsense when drawn more seldom than steps end.
-        rate = step_rate(self._times) or state.rate
         total = state.total_steps
-        before = steps_before(run.spec.argv, total, epochs)
+        epoch, epochs = self._epoch()
+        going = run.state in LIVE_STATES
+        if going and state.step is not None and state.elapsed and (state.step, state.elapsed) not in self._bars:
+            self._bars.append((state.step, state.elapsed))
+        # The bar's own rate counts the time of samples too, and is nonsense when drawn more seldom than steps end.
+        rate = step_rate(scalars.times) or _bar_rate(self._bars) or state.rate
+        first = max(first_epoch(run.spec.argv), state.first_epoch or 1)
+        before = steps_before(run.spec.argv, total, epochs, first)
         step = before + state.step if state.step is not None else None
-        pace = self._pace.rate(total / epochs) if total and epochs else None
+        pace = scalars.pace.rate(total / epochs) if total and epochs else None
         pace, left = pace or rate, None
         if going and pace and step is not None and total is not None:
             left = max(0.0, total - step) / pace
@@ -188,10 +108,62 @@ class RunWatch:
             log_lines_new=lines,
             checkpoints=self._checkpoints,
             samples=self._samples,
-            problems=_problems(run, current, average),
+            problems=problems_of(run, current, average, scalars.damaged, self._lost_output(run)),
             steps_before=before,
+            first_epoch=first,
             sample=self._sample_now(run) if going else None,
+            phase_since=self._phase_since(run) if going else None,
+            part=state.part if going else None,
+            quiet_seconds=self._quiet(run) if going else None,
+            loading=scalars.loading,
+            log_begin=self._log_begin,
+            log_end=self._log_offset or 0,
         )
+
+    def _epoch(self) -> tuple[int | None, int | None]:
+        """The epoch and how many there are: by the log, or counted where its line lies in what was not read."""
+        state = self._progress.state
+        epoch, epochs = state.epoch, state.epochs
+        if self._skipped_epoch is not None and (epoch is None or epoch < self._skipped_epoch[0]):
+            return self._skipped_epoch
+        if self._log_begin and state.step and state.total_steps and epochs:
+            own = state.total_steps / epochs
+            counted = min(epochs, math.ceil(state.step / own) + first_epoch(store.observe(self.dir).spec.argv) - 1)
+            epoch = max(epoch or 0, counted)
+        return epoch, epochs
+
+    def _phase_since(self, run: Run) -> float | None:
+        """When the phase began: seen by us, or by the trainer's clock at the first look."""
+        state = self._progress.state
+        if self._phase is None:
+            since = _moment(state.since)
+            began = run.status.started
+            if since is not None and began is not None and not began - 2 <= since <= time.time() + 2:
+                since = None  # the clock was set, or the trainer lives in another time zone
+            self._phase = state.phase, since
+        elif self._phase[0] != state.phase:
+            self._phase = state.phase, time.time()
+        return self._phase[1]
+
+    def _quiet(self, run: Run) -> float:
+        """Seconds since log or events grew. The files' own times count at the first look only: clocks jump."""
+        life = (self._log_offset or 0, self._scalars.points)
+        now = time.monotonic()
+        if life != self._life:
+            first = self._life == (-1, -1)
+            self._life, self._lived = life, now
+            if first:
+                changed = _mtime(run.log_file) / 1e9 if _mtime(run.log_file) > 0 else run.status.started or time.time()
+                self._lived = now - max(0.0, time.time() - changed)
+        return now - self._lived
+
+    def _lost_output(self, run: Run) -> bool:
+        """Whether the folder of the checkpoints was there and is gone while the training goes on."""
+        if run.output_dir is None or run.state not in LIVE_STATES:
+            return False
+        there = run.output_dir.is_dir()
+        self._output_seen = self._output_seen or there
+        return self._output_seen and not there
 
     def _sample_now(self, run: Run) -> tuple[int, int | None] | None:
         state = self._progress.state
@@ -215,7 +187,9 @@ class RunWatch:
             eta_seconds=left / rate if going and rate and left is not None else None,
             reason=run.status.reason or run.status.warning,
             log_lines_new=lines,
-            problems=(*_problems(run, None, None), *results.problems()),
+            log_begin=self._log_begin,
+            log_end=self._log_offset or 0,
+            problems=(*problems_of(run, None, None), *results.problems()),
             results=results,
         )
 
@@ -245,39 +219,16 @@ class RunWatch:
         if size <= 2 * self._log_bytes:
             return 0
         with path.open("rb") as stream:
-            self._progress.feed(stream.read(self._log_bytes))
+            self._progress.feed(stream.read(min(self._log_bytes, _HEAD_BYTES)))
             self._progress.jump()
             begin = size - self._log_bytes
-            with mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as view:
-                # The epoch is printed once in many thousand steps: look for its last line before what is read.
-                found = view.rfind(b"\nepoch ", 0, begin)
-                match = re.match(rb"\nepoch (\d+)/(\d+)", view[found : found + 40]) if found >= 0 else None
-                if match:
-                    self._skipped_epoch = int(match[1]), int(match[2])
-                ends = [place for place in (view.find(b"\n", begin), view.find(b"\r", begin)) if place >= 0]
-                return min(ends, default=begin - 1) + 1
-
-    def _read_events(self, run: Run) -> None:
-        now = time.monotonic()
-        if now - self._scanned_events >= (_RESCAN_SECONDS if self._events else 0.0):
-            self._scanned_events = now
-            for path in find_events(run.logs_dir):
-                if path not in self._events:
-                    if self._charted:
-                        self.series.pop("loss/average", None)
-                        self._charted = 0
-                    self._events[path] = EventFile(path)
-        for file in self._events.values():
-            for tag, step, value, wall_time in file.read(_EVENT_CHUNK):
-                if tag == "loss/current":
-                    self._times.append(wall_time)
-                    self._pace.add(step, wall_time)
-                series = self.series.get(tag)
-                if series is None:
-                    series = self.series[tag] = Series()
-                series.add(step, value)
-        if not self._events:
-            self._chart_log()
+            # The epoch is printed once in many thousand steps: look for its last line before what is read.
+            self._skipped_epoch = _last_epoch(stream, begin)
+            stream.seek(begin)
+            data = stream.read(self._log_bytes)
+        ends = [place for place in (data.find(b"\n"), data.find(b"\r")) if place >= 0]
+        self._log_begin = begin + min(ends, default=-1) + 1
+        return self._log_begin
 
     def _chart_log(self) -> None:
         """Without an events file: the bar's average loss (three digits). The newest point may still change: it waits.
@@ -288,7 +239,7 @@ class RunWatch:
         stop = len(progress.steps) - 1
         if self._charted >= stop:
             return
-        series = self.series.setdefault("loss/average", Series())
+        series = self._scalars.series.setdefault("loss/average", Series())
         for index in range(self._charted, stop):
             series.add(progress.steps[index], progress.losses[index])
         self._charted = stop
@@ -307,15 +258,6 @@ class RunWatch:
         self._samples = samples(run)
 
 
-def _waits(run: Run) -> dict[str, Any]:
-    """`position` in the queue and why it `waits`, in words; null for a run that does not."""
-    if run.spec.wait is None or run.state in LIVE_STATES or run.status.ended is not None:
-        return {"position": None, "waits": None}
-    from core.runs.queue import said
-
-    return {"position": run.place.position if run.place is not None else None, "waits": said(run)}
-
-
 def snapshot(run: Run) -> RunSnapshot:
     """One look at a run, for `status` and `runs`."""
     return RunWatch(run.dir).poll()
@@ -330,44 +272,36 @@ def prompts_of(run_dir: Path) -> list[str]:
     return [line.strip() for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
 
 
-def counts_epochs(tag: str) -> bool:
-    """Whether a tag's step is an epoch number (core/help/trainer.md)."""
-    return tag.endswith(_PER_EPOCH)
+def _last_epoch(stream: BinaryIO, before: int) -> tuple[int, int] | None:
+    """What the last `epoch N/M` line before a place says; some megabytes are looked through, a piece at a time."""
+    end, least = before, max(0, before - _EPOCH_BYTES)
+    while end > least:
+        begin = max(least, end - _LOG_CHUNK)
+        stream.seek(begin)
+        data = stream.read(end - begin + 40)  # a line may lie across the border
+        found = data.rfind(b"\nepoch ")
+        match = re.match(rb"\nepoch (\d+)/(\d+)", data[found : found + 40]) if found >= 0 else None
+        if match:
+            return int(match[1]), int(match[2])
+        end = begin
+    return None
 
 
-def _problems(run: Run, current: Series | None, average: Series | None) -> tuple[Problem, ...]:
-    found = []
-    if run.unsupervised:
-        found.append(
-            Problem(
-                Severity.WARNING,
-                "KT510",
-                run.id,
-                "is unsupervised: its supervisor was killed; the training goes on",
-                "It can still be stopped; its exit code will be unknown.",
-            )
-        )
-    elif run.live and run.status.heartbeat is not None and time.time() - run.status.heartbeat > _STALE_SECONDS:
-        found.append(
-            Problem(
-                Severity.WARNING,
-                "KT514",
-                run.id,
-                "has written no state for a minute",
-                "Is the disk full, or the machine very busy?",
-            )
-        )
-    if any(series is not None and series.last is not None and math.isnan(series.last) for series in (current, average)):
-        found.append(
-            Problem(
-                Severity.ERROR,
-                "KT511",
-                run.id,
-                "the loss is not a number (NaN)",
-                "Stop the run: its checkpoints are useless from here on. Then lower learning_rate.",
-            )
-        )
-    return tuple(found)
+def _moment(clock: str | None) -> float | None:
+    """Seconds since 1970 of the trainer's `2026-11-22 10:15:28`, taken as local time."""
+    if clock is None:
+        return None
+    try:
+        return time.mktime(time.strptime(clock, "%Y-%m-%d %H:%M:%S"))
+    except (ValueError, OverflowError):
+        return None
+
+
+def _bar_rate(bars: Sequence[tuple[int, float]]) -> float | None:
+    """Steps a second by the newest bars, whose seconds are whole ones: over ten seconds at least."""
+    if len(bars) < 2 or bars[-1][1] - bars[0][1] < 10 or bars[-1][0] <= bars[0][0]:
+        return None
+    return (bars[-1][0] - bars[0][0]) / (bars[-1][1] - bars[0][1])
 
 
 def _mtime(folder: Path) -> int:
@@ -375,7 +309,3 @@ def _mtime(folder: Path) -> int:
         return os.stat(folder).st_mtime_ns  # noqa: PTH116 - several times a second
     except OSError:
         return 0
-
-
-def _finite(value: float | None) -> float | None:
-    return value if value is not None and math.isfinite(value) else None

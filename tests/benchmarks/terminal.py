@@ -40,6 +40,7 @@ class Program:
         environment: Mapping[str, str] | None = None,
     ) -> None:
         self.output = bytearray()
+        self._mark = 0
         self._size = size
         values = dict(os.environ if environment is None else environment)
         values |= {"TERM": "xterm-256color", "COLORTERM": "truecolor", "LANG": "C.UTF-8"}
@@ -105,6 +106,17 @@ class Program:
         os.write(self._master, KEYS.get(name, name.encode()))
         self.quiet()
         return len(self.output) - before
+
+    def press(self, name: str) -> None:
+        """Press a key and go on at once; `wait_new` sees the answer."""
+        self._mark = len(self.output)
+        os.write(self._master, KEYS.get(name, name.encode()))
+
+    def wait_new(self, pattern: bytes, limit: float = 30) -> None:
+        """Until what was written since the last `press` matches."""
+        compiled = re.compile(pattern)
+        found = self._until(lambda: compiled.search(_SEQUENCE.sub(b"", bytes(self.output[self._mark :]))), limit)
+        assert found, pattern
 
     def cpu(self) -> float:
         """Seconds of CPU that the program and its ended children have used."""

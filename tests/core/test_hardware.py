@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -65,6 +67,53 @@ def test_a_value_that_a_card_does_not_tell_is_none(fake_gpus: Machine, code: int
     assert (second.fan, second.power) == (30, 30)
 
 
+def test_clocks_and_why_they_are_held_down(fake_gpus: Machine) -> None:
+    """Core and memory clock, and words for heat and the power cap; an idle card is not slowed down."""
+    fake_gpus.gpu(0, throttle=0x4 | 0x20 | 0x40, **{"clock.1": 2100}).gpu(1, throttle=1)
+    first, second = hardware.read_gpus().gpus
+    assert (first.clock, first.clock_limit, first.memory_clock) == (2100, 3105, 10501)
+    assert first.throttle == ("power cap", "heat")
+    assert second.throttle == ()
+    fake_gpus.fault("nvmlDeviceGetCurrentClocksEventReasons", 13)  # a driver before 535
+    assert hardware.read_gpus().gpus[0].throttle == ("power cap", "heat")
+
+
+def test_a_card_that_is_split_shows_its_instances(fake_gpus: Machine) -> None:
+    """MIG: each instance with its profile, memory and processes; the card tells no utilisation, and that is a dash."""
+    fake_gpus.gpu(0, mig=1, mig_count=2, util=50, name="NVIDIA A100-SXM4-40GB")
+    names = {f"gpu.0.mig.{part}.name": f"NVIDIA A100-SXM4-40GB MIG {part + 2}g.10gb" for part in (0, 1)}
+    fake_gpus.set({**names, "gpu.0.mig.1.mem_used": 9 * GIB, "gpu.0.mig.1.compute": f"{os.getpid()}:{8 * GIB}"})
+    first, second = hardware.read_gpus().gpus
+    assert (first.mig, first.utilization, second.mig, second.instances) == (True, None, None, ())
+    assert [part.profile for part in first.instances] == ["2g.10gb", "3g.10gb"]
+    assert first.instances[1].memory_used == 9 * GIB
+    assert [each.pid for each in first.instances[1].processes] == [os.getpid()]
+    assert first.instances[0].uuid != first.instances[1].uuid
+    fake_gpus.gpu(0, mig=0)
+    assert hardware.read_gpus().gpus[0].instances == ()
+
+
+def test_memory_that_nobody_is_named_for_is_known_as_such(fake_gpus: Machine) -> None:
+    """In a container the driver names no process, or processes of the host: nobody's share can be told."""
+    fake_gpus.gpu(0, mem_used=8 * GIB).gpu(1, mem_used=8 * GIB, compute=f"{os.getpid()}:{7 * GIB}")
+    assert [gpu.hides_shares for gpu in hardware.read_gpus().gpus] == [True, False]
+    fake_gpus.gpu(1, compute=f"4194303:{7 * GIB}").gpu(0, mem_used=100 << 20)
+    assert [gpu.hides_shares for gpu in hardware.read_gpus().gpus] == [False, True]
+
+
+@pytest.mark.parametrize("code", [3, 13, 15, 999])
+def test_whatever_function_fails_there_is_a_reading(fake_gpus: Machine, code: int) -> None:
+    """Every function that is asked fails in turn: never an exception, and the other card is read as before."""
+    source = Path(hardware.__file__).read_text()
+    for name in sorted(set(re.findall(r'"(nvmlDevice\w+)"', source))):
+        for suffix in ("", "_v2", "_v3"):
+            fake_gpus.fault(f"{name}{suffix}", code, gpu=0)
+        first, second = hardware.read_gpus().gpus
+        assert first.index == 0
+        assert second.memory_total == 24 * GIB
+        fake_gpus.clear(*(f"gpu.0.fault.{name}{suffix}" for suffix in ("", "_v2", "_v3")))
+
+
 def test_a_lost_gpu_is_named_and_the_others_are_read(fake_gpus: Machine) -> None:
     """One card falls off the bus: its row is empty, the message says so, the other card goes on; then it comes back."""
     hardware.read_gpus()
@@ -97,12 +146,17 @@ def test_a_hung_driver_does_not_hold_the_caller(fake_gpus: Machine) -> None:
     """The old values come back at once, marked stale; when the driver answers again they are new."""
     fake_gpus.gpu(0, util=40)
     hardware.read_gpus()
-    fake_gpus.set({"gpu.0.delay": 300, "gpu.0.util": 90})
+    fake_gpus.set({"gpu.0.delay": 900, "gpu.0.util": 90})
     begun = time.monotonic()
     reading = hardware.read_gpus(timeout=0.05)
     assert time.monotonic() - begun < 1
     assert reading.stale
     assert reading.gpus[0].utilization == 40
+    threads = threading.active_count()
+    begun = time.monotonic()
+    assert all(hardware.read_gpus(timeout=5).stale for _ in range(20))  # nobody waits again, and no thread is added
+    assert time.monotonic() - begun < 4
+    assert threading.active_count() <= threads
     fake_gpus.gpu(0, delay=0)
     deadline = time.monotonic() + 20
     while (reading := hardware.read_gpus()).stale or reading.gpus[0].utilization != 90:

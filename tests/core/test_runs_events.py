@@ -71,14 +71,56 @@ def test_a_limit_reads_a_large_file_in_turns(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "wrong", [struct.pack("<QI", 1 << 60, 0), struct.pack("<QI", 3, 0) + b"\x0b\xff\xff" + b"\0" * 4]
 )
-def test_a_broken_file_keeps_what_came_before(tmp_path: Path, wrong: bytes) -> None:
-    """Garbage in the middle: the points before it stay, nothing is raised, and the reader knows."""
+def test_damage_in_the_middle_costs_what_it_hit_and_no_more(tmp_path: Path, wrong: bytes) -> None:
+    """Garbage between two halves: the points before and behind it are there, and the reader knows how much it was."""
     path = tmp_path / "events"
     path.write_bytes(LONG.read_bytes() + wrong + LONG.read_bytes())
-    reader = EventFile(path)
-    assert reader.read() == EventFile(LONG).read()
-    assert reader.broken
+    reader, whole = EventFile(path), EventFile(LONG).read()
+    assert reader.read() == whole + whole
+    assert reader.damaged == len(wrong)
     assert reader.read() == []
+
+
+def test_a_file_cut_off_in_a_record_and_written_on_loses_that_record_only(tmp_path: Path) -> None:
+    """The machine went down in the middle of a write; the resumed writer appended behind the half record."""
+    path, data = tmp_path / "events", LONG.read_bytes()
+    path.write_bytes(data[:-20] + data)
+    reader, whole = EventFile(path), EventFile(LONG).read()
+    found = reader.read()
+    assert len(found) >= 2 * len(whole) - 2
+    assert found[-1] == whole[-1]
+    assert reader.damaged
+
+
+def test_columns_of_a_long_file_are_what_reading_one_by_one_gives(tmp_path: Path) -> None:
+    """Hundreds of epochs of the real trainer at once: the same points, whatever the chunk; new ones come after."""
+    path = tmp_path / "events"
+    path.write_bytes(LONG.read_bytes() * 40)
+    truth: dict[str, list[tuple[int, float, float]]] = {}
+    for tag, step, value, wall_time in EventFile(path).read():
+        truth.setdefault(tag, []).append((step, value, wall_time))
+    for limit in (None, 300_001):
+        reader = EventFile(path)
+        found: dict[str, list[tuple[int, float, float]]] = {}
+        while part := reader.read_points(limit):
+            for points in part:
+                rows = zip(map(int, points.steps), map(float, points.values), map(float, points.times), strict=True)
+                found.setdefault(points.tag, []).extend(rows)
+        assert found == truth
+    with path.open("ab") as stream:
+        stream.write(LONG.read_bytes())
+    assert sum(len(points.steps) for points in reader.read_points()) == len(EventFile(LONG).read())
+
+
+def test_the_end_of_a_long_file_is_read_first(tmp_path: Path) -> None:
+    """From any place in the middle of a record the reader finds the next one."""
+    path = tmp_path / "events"
+    path.write_bytes(LONG.read_bytes() * 40)
+    truth = [scalar for scalar in EventFile(path).read() if scalar.tag == "loss/current"]
+    for size in range(20_000, 20_070, 7):
+        (current,) = (points for points in EventFile(path).end(size) if points.tag == "loss/current")
+        assert current.steps == [scalar.step for scalar in truth[-len(current.steps) :]]
+        assert len(current.steps) > 80
 
 
 def test_values_of_newer_writers_are_read(tmp_path: Path) -> None:

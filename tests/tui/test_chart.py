@@ -13,8 +13,9 @@ import pytest
 
 from tui.theme import Cells
 from tui.widgets.chart import LossChart, Marks
+from tui.widgets.curve import Curve
 from tui.widgets.lines import changed_stretches
-from tui.widgets.plot import Curve, tick_label, ticks, value_range
+from tui.widgets.plot import tick_label, ticks, value_range
 
 RECORDINGS = Path(__file__).parents[1] / "data" / "recordings"
 

@@ -104,6 +104,13 @@ MEANINGS: dict[str, set[str]] = {
     "C": {"resume"},
     "S": {"samples", "leave"},
     "Z": {"hold"},
+    "W": {"level"},
+    "%": {"outliers"},
+    ">": {"closer"},
+    "<": {"further"},
+    "0": {"whole"},
+    ".": {"next-series"},
+    ",": {"previous-series"},
 }
 FORBIDDEN = {"ctrl+i", "ctrl+j", "ctrl+m", "ctrl+h", "ctrl+left_square_bracket", "ctrl+b", "ctrl+a", "ctrl+s"}
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from core.runs.progress import LogLine, LogReader
 from tests.tui.stage import Stage
-from tui.widgets.log_view import LIMIT, LogView
+from tui.widgets.log_lines import LIMIT
+from tui.widgets.log_view import LogView
 
 RECORDINGS = Path(__file__).parents[1] / "data" / "recordings"
 

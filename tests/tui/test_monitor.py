@@ -406,7 +406,7 @@ async def test_the_log_is_searched_and_paused_by_keys(workspace: Workspace, fini
 
 
 async def test_the_frozen_config_is_compared_with_the_one_of_today(workspace: Workspace, finished: str) -> None:
-    """d shows what was changed in the config since the run began."""
+    """d asks what to compare with; the first answer is what was changed in the config since the run began."""
     folder = workspace.configs / "rinni"
     shutil.copytree(RECORDINGS / "sd15_long" / "artefacts", folder, ignore=shutil.ignore_patterns("logs", "out"))
     text = (folder / "train.toml").read_text()
@@ -414,9 +414,32 @@ async def test_the_frozen_config_is_compared_with_the_one_of_today(workspace: Wo
     async with app_for(workspace).run_test(size=(120, 40)) as pilot:
         await monitor(pilot, finished)
         await pilot.press("d")
+        await until(pilot, lambda: "Against today's config" in screen_text(pilot))
+        await pilot.press("enter")
         await until(pilot, lambda: "max_grad_norm" in screen_text(pilot) and "0.5" in screen_text(pilot))
         await pilot.press("escape")
         assert isinstance(pilot.app.screen, MonitorScreen)
+
+
+async def test_the_frozen_config_is_shown_and_compared_with_that_of_another_run(
+    workspace: Workspace, finished: str
+) -> None:
+    """d lists the config as it is and the other trainings; their difference is a diff of the frozen files."""
+    other = lay_run(workspace, "sd15_long", "mika", RunState.FINISHED)
+    shutil.copy(RECORDINGS / "sd15_long" / "artefacts" / "train.toml", workspace.runs / finished / "train.toml")
+    text = (workspace.runs / finished / "train.toml").read_text()
+    (workspace.runs / other / "train.toml").write_text(text.replace("learning_rate = 1e-4", "learning_rate = 5e-5"))
+    async with app_for(workspace).run_test(size=(120, 40)) as pilot:
+        screen = await monitor(pilot, finished)
+        await until(pilot, lambda: len(screen.all_runs.runs) == 2)
+        await pilot.press("d")
+        await until(pilot, lambda: "Against mika" in screen_text(pilot))
+        await pilot.press("down", "enter")
+        await until(pilot, lambda: "pretrained_model_name_or_path" in screen_text(pilot))
+        await pilot.press("escape", "d")
+        await until(pilot, lambda: "Against mika" in screen_text(pilot))
+        await pilot.press("down", "down", "enter")
+        await until(pilot, lambda: "learning_rate" in screen_text(pilot) and "5e-5" in screen_text(pilot))
 
 
 async def test_a_tag_run_shows_images_instead_of_a_chart(workspace: Workspace) -> None:

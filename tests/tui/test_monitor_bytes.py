@@ -79,7 +79,7 @@ async def test_a_screen_on_which_nothing_changes_sends_nothing(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch, sent: list[str]
 ) -> None:
     """A finished run on a quiet machine: after the first pictures, five polls of everything send no byte."""
-    monkeypatch.setattr(hardware, "read_gpus", lambda: GpuReading((), "no driver"))
+    monkeypatch.setattr(hardware, "read_gpus", lambda max_age=0.0: GpuReading((), "no driver"))
     monkeypatch.setattr(hardware, "read_host", lambda folder: HostSnapshot(3.0, GIB, 8 * GIB, 10**11, 10**12, 0.1))
     run_id = lay_run(workspace, "sd15_long", "rinni", RunState.FINISHED)
     async with app_for(workspace).run_test(size=(120, 40)) as pilot:
@@ -97,7 +97,7 @@ async def test_a_busy_gpu_costs_a_few_hundred_bytes_a_second(
     """Load, memory, heat and power of one GPU change every second: with the header less than 500 bytes each time."""
     beat = iter(range(10_000))
 
-    def reading() -> GpuReading:
+    def reading(max_age: float = 0.0) -> GpuReading:
         now = next(beat)
         used = int((19.8 + 0.1 * (now % 2)) * GIB)
         gpu = GpuSnapshot(0, "RTX 4090", "GPU-0", used, 24 * GIB, 90 + now % 9, 70 + now % 2, 330 + now % 20, 450, 60)
@@ -130,7 +130,7 @@ async def test_the_list_of_runs_sends_nothing_while_it_stays_the_same(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch, sent: list[str]
 ) -> None:
     """The list is read again every few seconds; when nothing is different no row is drawn again."""
-    monkeypatch.setattr(hardware, "read_gpus", lambda: GpuReading((), "no driver"))
+    monkeypatch.setattr(hardware, "read_gpus", lambda max_age=0.0: GpuReading((), "no driver"))
     run_id = lay_run(workspace, "sd15_long", "rinni", RunState.FINISHED)
     lay_run(workspace, "sd15_nan", "mika", RunState.FAILED, "NaN")
     async with app_for(workspace).run_test(size=(120, 40)) as pilot:

@@ -98,13 +98,13 @@ def test_a_resumed_run_counts_from_the_beginning_of_the_training(training: RunSn
     """Resumed at epoch 6 of 10 and ten steps in: 1,080 of 2,140, half of the bar."""
     spec = replace(training.run.spec, argv=("python", "--initial_epoch", "6"), resumed_from="before")
     run = replace(training.run, spec=spec)
-    resumed = replace(training, run=run, step=1080, steps_before=1070, epoch=6, eta_seconds=530)
+    resumed = replace(training, run=run, step=1080, steps_before=1070, first_epoch=6, epoch=6, eta_seconds=530)
     line = text(head_line(resumed, 120, NOW))
     assert "step 1,080/2,140" in line
     assert "50 %" in text(progress_line(resumed, 80))
     saved = replace(resumed, checkpoints=(checkpoint(6),))
-    assert marks_of(saved).epochs[0] == (214, 6)
-    assert marks_of(saved).checkpoints == (214,)
+    assert marks_of(saved).epochs[5] == (1284, 6)
+    assert marks_of(saved).checkpoints == (1284,)
 
 
 def test_epochs_checkpoints_and_samples_have_their_steps(training: RunSnapshot) -> None:

@@ -13,23 +13,23 @@ from textual import events, getters, on, work
 from textual.binding import Binding
 from textual.timer import Timer
 from textual.widget import Widget
-from textual.widgets import Input
 
 from core.problems import Problem, UserError
 from core.text import printable
-from tui.screens import monitor_actions
-from tui.screens.base import FIND, ModeScreen
-from tui.screens.monitor_feed import HardwareFeed, News, RunFeed
+from tui.screens import monitor_actions, monitor_compare
+from tui.screens.base import ModeScreen
+from tui.screens.monitor_curves import CurveFeed
+from tui.screens.monitor_feed import News, RunFeed
+from tui.screens.monitor_hardware import HardwareFeed, HardwareNews
 from tui.screens.monitor_list import AllRuns
-from tui.screens.monitor_parts import ENDED, is_tagging
+from tui.screens.monitor_parts import ENDED, is_stalled, is_tagging, stall_problem
 from tui.screens.monitor_view import RunView
 from tui.widgets.chart import LossChart
+from tui.widgets.curve import Curve
 from tui.widgets.item_list import ItemList
 from tui.widgets.log_view import LogView
-from tui.widgets.plot import Curve
 
 if TYPE_CHECKING:
-    from core.hardware import GpuReading, HostSnapshot
     from core.runs.model import Run
 
 POLL = 0.25
@@ -47,15 +47,17 @@ class MonitorScreen(ModeScreen):
     A run goes on without this screen, without the app and without the connection; look again whenever you like.
 
     The chart shows the loss of every step (grey) and its moving average. `╎e3` is the end of epoch 3, `◆` a checkpoint,
-    `▴` a sample picture, `×` a loss that was no number. `+` and `-` change the smoothing, `L` the scale, `O` lays
-    another run over it. The loss does not tell which epoch is best: the samples (`S`) do; `E` changes what is drawn
-    from the next sampling on. Enter lists the checkpoints with their pictures; `y` there copies the path of the file.
+    `▴` a sample picture, `×` a loss that was no number, `↻` where a run went on from another. `+` and `-` change the
+    smoothing, `L` the scale, `%` shows outliers, `>` and `<` fewer or more steps, `.` and `,` learning rates and more,
+    `O` lays another run over it. The loss does not tell which epoch is best: the samples (`S`) do; `E`
+    changes what is drawn from the next sampling on. Enter lists the checkpoints with their pictures; `y` there copies
+    the path of the file.
+
+    `tab` goes to log, chart and GPUs; `z` gives that one the whole screen, `P` hides side and log.
 
     `X` asks before it stops anything.
     """
     BINDINGS = [
-        Binding("slash", "find", "find", id="find.open", key_display="/", tooltip="Find in the log"),
-        *FIND[1:],
         Binding("escape", "show_runs", "runs", id="app.back", key_display="Esc", tooltip="Back to the list of runs"),
         Binding("X", "stop", "stop", id="run.stop", tooltip="Stop the run: now, or after the next checkpoint"),
         Binding("C", "resume", "continue", id="monitor.resume", tooltip="Go on from the last saved state"),
@@ -69,13 +71,9 @@ class MonitorScreen(ModeScreen):
         ),
         Binding("S", "samples", "samples", id="monitor.samples", tooltip="Sample pictures of all epochs"),
         Binding("E", "edit_prompts", "prompts", show=False, id="monitor.text", tooltip="Change the sample prompts"),
-        Binding("p", "pause", "pause", id="monitor.pause", tooltip="Stop or resume following the log"),
-        Binding("L", "log_scale", "log scale", id="monitor.log-scale", tooltip="Logarithmic loss axis"),
-        Binding("plus", "smooth(1)", "smoother", show=False, id="monitor.smoother", key_display="+"),
-        Binding("minus", "smooth(-1)", "less smooth", show=False, id="monitor.rougher", key_display="-"),
         Binding("O", "overlay", "overlay a run", show=False, id="monitor.overlay"),
         Binding(
-            "d", "diff", "diff", show=False, id="monitor.diff", tooltip="The run's config against the one of today"
+            "d", "diff", "config", show=False, id="monitor.diff", tooltip="The run's config, and its diff to others"
         ),
         Binding("tab", "next_panel", "next panel", show=False, id="app.next-panel"),
     ]
@@ -91,6 +89,7 @@ class MonitorScreen(ModeScreen):
         """The last poll of the run that is shown; None while the list is."""
         self._feed: RunFeed | None = None
         self._hardware = HardwareFeed()
+        self._smoothing = 0.9
         self._poller: Timer | None = None
         self._busy: set[str] = set()
         self._ticks = 0
@@ -127,13 +126,20 @@ class MonitorScreen(ModeScreen):
         if self.view.finds:
             self.view.find("")
             return True
+        if self._feed is not None and self.view.only:
+            self.view.show_only("")
+            return True
         if self._feed is not None:
             self.show_list()
             return True
         return False
 
     def problems(self) -> tuple[Problem, ...]:
-        return tuple(self.news.snapshot.problems) if self.news is not None else ()
+        if self.news is None:
+            return ()
+        stalled = is_stalled(self.news.snapshot, self.view.hardware)
+        more = (stall_problem(self.news.snapshot),) if stalled else ()
+        return (*self.news.snapshot.problems, *more)
 
     def show_run(self, run_id: str) -> None:
         """Watch this run from now on."""
@@ -144,7 +150,7 @@ class MonitorScreen(ModeScreen):
         workspace = self.app.workspace
         self._feed = RunFeed(
             runs_dir(workspace) / run_id,
-            smoothing=self.chart.curve.smoothing,
+            CurveFeed(self._smoothing),
             configs=workspace.configs if workspace is not None else None,
         )
         self.news = None
@@ -187,7 +193,7 @@ class MonitorScreen(ModeScreen):
         if self._feed is not None and self._begin("run"):
             self._read_run(self._feed)
 
-    @work(thread=True, group="monitor-run", exit_on_error=False)
+    @work(thread=True, group="monitor-run", exit_on_error=False, description="read the run")
     def _read_run(self, feed: RunFeed) -> None:
         news: News | None = None
         error: Exception | None = None
@@ -213,6 +219,8 @@ class MonitorScreen(ModeScreen):
             return
         first = self.news is None
         self.news = news
+        if news.snapshot.loading:  # a long history: its end is shown, the rest comes at once
+            self._poll_run()
         with self.app.batch_update():
             self._show_news(news)
         if first:
@@ -222,27 +230,30 @@ class MonitorScreen(ModeScreen):
 
     def _poll_hardware(self) -> None:
         if self._begin("hardware"):
-            status = self.news.snapshot.run.status if self.news is not None else None
-            self._read_hardware(self._disk(), status.pid if status is not None else None)
+            run = self.news.snapshot.run if self.news is not None else None
+            self._read_hardware(self._disk(run), run)
 
-    def _disk(self) -> Path:
+    def _disk(self, run: Run | None) -> Path:
+        """What fills up: the disk of the run's checkpoints, else that of the workspace."""
+        if run is not None and run.output_dir is not None:
+            return run.output_dir
         return self.app.workspace.root if self.app.workspace is not None else Path.home()
 
-    @work(thread=True, group="monitor-hardware", exit_on_error=False)
-    def _read_hardware(self, where: Path, pid: int | None) -> None:
-        reading, host, own = self._hardware.read(where, pid)
-        self.app.call_from_thread(self._hardware_was_read, reading, host, own)
+    @work(thread=True, group="monitor-hardware", exit_on_error=False, description="read the GPUs")
+    def _read_hardware(self, where: Path, run: Run | None) -> None:
+        news = self._hardware.read(where, run)
+        self.app.call_from_thread(self._hardware_was_read, news)
         self._busy.discard("hardware")  # not after an error: it would come back every second
 
-    def _hardware_was_read(self, reading: GpuReading, host: HostSnapshot, own: dict[int, int]) -> None:
+    def _hardware_was_read(self, news: HardwareNews) -> None:
         if self.is_attached:
-            self.view.gauges.update(reading, host, own)
+            self.view.show_hardware(news)
 
     def _list_runs(self) -> None:
         if self.is_active and self._begin("list"):
             self._read_list(self.all_runs.known(), self._feed is None)
 
-    @work(thread=True, group="monitor-list", exit_on_error=False)
+    @work(thread=True, group="monitor-list", exit_on_error=False, description="list the runs")
     def _read_list(self, known: dict[str, str], detailed: bool) -> None:
         runs, progress = monitor_actions.list_with_progress(self.app.workspace, known, detailed)
         self.app.call_from_thread(self._list_was_read, runs, progress)
@@ -291,21 +302,11 @@ class MonitorScreen(ModeScreen):
     # Keys
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        if action in {
-            "pause",
-            "smooth",
-            "log_scale",
-            "overlay",
-            "find",
-            "next_match",
-            "previous_match",
-            "samples",
-            "diff",
-        }:
-            if self.news is None:
-                return False
-            if is_tagging(self.news.snapshot.run) and action not in {"pause", "find", "next_match", "previous_match"}:
-                return False
+        if action in {"overlay", "samples"}:
+            return self.news is not None and not is_tagging(self.news.snapshot.run)
+        if action == "diff":
+            run = self.selected_run()
+            return run is not None and not is_tagging(run)
         if action == "checkpoints":
             return self.news is not None and bool(self.news.snapshot.checkpoints)
         if action == "show_runs":
@@ -325,16 +326,17 @@ class MonitorScreen(ModeScreen):
     async def action_show_runs(self) -> None:
         await self.app.action_back()
 
-    def action_pause(self) -> None:
-        self.log_view.toggle_follow()
-
-    def action_smooth(self, direction: int) -> None:
-        self.chart.smoother(direction)
+    @on(RunView.Smoothed)
+    def _smoothed(self, event: RunView.Smoothed) -> None:
+        self._smoothing = event.smoothing
         if self._feed is not None:
-            self._feed.smoothing = self.chart.curve.smoothing
+            self._feed.curves.smoothing = event.smoothing
 
-    def action_log_scale(self) -> None:
-        self.chart.toggle_log()
+    @on(RunView.SeriesWanted)
+    def _other_series(self, event: RunView.SeriesWanted) -> None:
+        if self._feed is not None:
+            self._feed.curves.wanted += event.by
+            self._poll_run()
 
     def action_samples(self) -> None:
         from tui.screens.monitor_samples import SamplesScreen
@@ -363,29 +365,14 @@ class MonitorScreen(ModeScreen):
         monitor_actions.resume(self)
 
     def action_diff(self) -> None:
-        monitor_actions.diff(self)
+        monitor_compare.diff(self)
 
     def action_edit_prompts(self) -> None:
         monitor_actions.edit_prompts(self)
 
     def action_overlay(self) -> None:
-        monitor_actions.overlay(self)
+        monitor_compare.overlay(self)
 
     def show_overlay(self, name: str, curve: Curve | None) -> None:
         """Lay another run's smoothed curve over the chart; None takes it away."""
         self.chart.set_overlay(printable(name), curve)
-
-    # Finding in the log
-
-    def action_find(self) -> None:
-        self.view.open_finder()
-
-    def action_next_match(self) -> None:
-        self.log_view.go_to_match(1)
-
-    def action_previous_match(self) -> None:
-        self.log_view.go_to_match(-1)
-
-    @on(Input.Submitted, "#find")
-    def _find(self, event: Input.Submitted) -> None:
-        self.view.find(event.value)

@@ -1,17 +1,14 @@
-"""What the keys of the Monitor screen do to runs: stop, resume, compare configs, lay one run over another."""
+"""What the keys of the Monitor screen do to runs: stop and resume them."""
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from core.problems import UserError
 from core.runs.costs import stop_costs
 from core.text import human_age, printable
 from tui.screens.dialogs import Choose
-from tui.screens.monitor_feed import SERIES
 from tui.screens.monitor_parts import ENDED, is_tagging
 from tui.widgets.run_list import arranged
 
@@ -19,7 +16,6 @@ if TYPE_CHECKING:
     from core.runs.model import Run
     from core.workspace import Workspace
     from tui.screens.monitor import MonitorScreen
-    from tui.widgets.plot import Curve
 
 _DETAILED = 100
 _TAIL = 64 << 10
@@ -136,32 +132,6 @@ def where(epoch: int | None, step: int | None) -> str:
     return f"step {step:,}" if step is not None else "the end"
 
 
-def diff(screen: MonitorScreen) -> None:
-    """The config frozen in the run against the one in the workspace now."""
-    run, workspace = screen.selected_run(), screen.app.workspace
-    if run is None or workspace is None or run.spec.config is None:
-        screen.notify("This run was not started from a config of this workspace.", severity="warning")
-        return
-    screen.app.run_worker(_show_diff(screen, run.id, run.spec.config), exit_on_error=False)
-
-
-async def _show_diff(screen: MonitorScreen, run_id: str, config: str) -> None:
-    from core.config import compare
-    from tui.screens.config_diff import Diff
-
-    workspace = screen.app.workspace
-    assert workspace is not None
-    try:
-        today = await asyncio.to_thread(compare.other, workspace, config)
-        frozen = await asyncio.to_thread(compare.frozen, workspace, run_id)
-    except UserError as error:
-        screen.app.report(error)
-        return
-    screen.app.push_screen(
-        Diff(f"{config}: today's config and the run's", ("today", run_id), today, frozen, by_line=False)
-    )
-
-
 def edit_prompts(screen: MonitorScreen) -> None:
     """The sample prompts that the run draws next."""
     from tui.screens.run_prompts import open_prompts
@@ -169,37 +139,3 @@ def edit_prompts(screen: MonitorScreen) -> None:
     run = screen.selected_run()
     if run is not None:
         screen.app.run_worker(open_prompts(screen.app, None, run), exit_on_error=False)
-
-
-def overlay(screen: MonitorScreen) -> None:
-    """Choose another run whose smoothed loss is drawn beside this one's."""
-    news = screen.news
-    if news is None:
-        return
-    others = [run for run in screen.all_runs.runs if run.id != news.snapshot.run.id and not is_tagging(run)][:50]
-    if not others:
-        screen.notify("There is no other training to compare with.", timeout=4)
-        return
-    options = [("", "none", "take the overlay away")]
-    now = time.time()
-    options += [
-        (run.id, run.spec.name, f"{run.state}  {human_age(max(0.0, now - run.spec.created))}") for run in others
-    ]
-
-    def read(run: Run) -> tuple[str, Curve]:
-        from core.runs.watch import RunWatch
-        from tui.widgets.plot import Curve
-
-        curve = Curve(screen.chart.curve.smoothing)
-        series = RunWatch(run.dir).poll().series
-        curve.extend(next((series[tag] for tag in SERIES if tag in series), ()))
-        return run.spec.name, curve
-
-    def chosen(run_id: str | None) -> None:
-        run = next((run for run in others if run.id == run_id), None)
-        if run is not None:
-            in_thread(screen, lambda: read(run), lambda found: screen.show_overlay(*found))
-        elif run_id == "":
-            screen.show_overlay("", None)
-
-    screen.app.push_screen(Choose("Lay another run over the chart", options), chosen)

@@ -3,37 +3,33 @@
 from __future__ import annotations
 
 import json
-import os
 import time
-from bisect import bisect_right
 from collections import deque
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from core.files import read_from
-from tui.widgets.plot import Curve
+from tui.screens.monitor_curves import ChartNews, CurveFeed
 
 if TYPE_CHECKING:
-    from core.hardware import GpuReading, HostSnapshot
     from core.runs.artifacts import TrainState
+    from core.runs.lineage import Part
     from core.runs.progress import LogLine
     from core.runs.watch import RunSnapshot, RunWatch
 
-NO_GPU_RETRY = 30.0
 SLOW_LIST = 2.0
-SERIES = ("loss/current", "loss/average")
-"""What is charted: the loss of every step, or its average where the trainer writes no events."""
-_MANY = 4000
+NO_NEWS = ChartNews()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class News:
-    """What one poll found. `curve` replaces the chart's when so much came that it was built on the thread."""
+    """What one poll found."""
 
     snapshot: RunSnapshot
-    points: tuple[tuple[float, float], ...] = ()
-    curve: Curve | None = None
+    chart: ChartNews = NO_NEWS
+    parts: tuple[Part, ...] = ()
+    """The runs that this one goes on from."""
     lines: tuple[LogLine, ...] = ()
     states: tuple[TrainState, ...] = ()
     failed: tuple[tuple[str, str], ...] = ()
@@ -41,21 +37,20 @@ class News:
 
     def without_new(self) -> News:
         """The same state, for drawing it once more: points and lines are not appended twice."""
-        return replace(self, points=(), curve=None, lines=())
+        return replace(self, chart=ChartNews(self.chart.view, self.chart.views), lines=())
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class RunFeed:
     """Follows one run folder; `read` is called from one thread at a time. Raises UserError when the folder is gone."""
 
     run_dir: Path
-    smoothing: float = 0.9
-    tag: str | None = None
-    """The series that is charted."""
+    curves: CurveFeed = field(default_factory=CurveFeed)
     configs: Path | None = None
     """Where today's configs are: a state counts when the run's config trains on from it."""
+    _parts: tuple[Part, ...] | None = None
+    _polls: int = 0
     _watch: RunWatch | None = None
-    _last_step: int = -1
     _results: int = 0
     _half_line: bytes = b""
     _failed: list[tuple[str, str]] = field(default_factory=list)
@@ -70,37 +65,31 @@ class RunFeed:
 
             self._watch = RunWatch(self.run_dir)
         snapshot = self._watch.poll()
-        points, curve = self._new_points(snapshot)
+        parts = self._parts_before(snapshot)
         if snapshot.run.spec.kind.value == "tag":
             self._read_results()
         else:
             self._read_states(snapshot)
         return News(
             snapshot,
-            points,
-            curve,
+            self.curves.read(snapshot, parts),
+            parts,
             tuple(snapshot.log_lines_new),
             self._states,
             tuple(self._failed),
             tuple(self._tagged),
         )
 
-    def _new_points(self, snapshot: RunSnapshot) -> tuple[tuple[tuple[float, float], ...], Curve | None]:
-        """Points after the last step taken; or a whole curve at the first look and when another series took over."""
-        tag = next((tag for tag in SERIES if tag in snapshot.series), None)
-        if tag is None:
-            return (), None
-        series = snapshot.series[tag]
-        if tag == self.tag:
-            start = bisect_right(series.steps, self._last_step)
-            points = tuple(zip(series.steps[start:], series.values[start:], strict=True))
-            if len(points) <= _MANY:
-                self._last_step = points[-1][0] if points else self._last_step
-                return points, None
-        curve = Curve(self.smoothing)
-        curve.extend(series)
-        self.tag, self._last_step = tag, series.steps[-1] if len(series) else -1
-        return (), curve
+    def _parts_before(self, snapshot: RunSnapshot) -> tuple[Part, ...]:
+        """The histories of the runs before, read once, when it is known with which step this one began."""
+        if snapshot.run.spec.resumed_from is None or self._parts is not None or not snapshot.steps_before:
+            return self._parts or ()
+        self._polls += 1
+        if self._polls > 1 and not snapshot.loading:  # the run's own newest part is shown first
+            from core.runs.lineage import parts_before
+
+            self._parts = tuple(parts_before(snapshot.run, snapshot.steps_before, snapshot.first_epoch))
+        return self._parts or ()
 
     def _read_states(self, snapshot: RunSnapshot) -> None:
         """Of an ended run: at once when it has ended, then now and again, as its config may change."""
@@ -132,33 +121,3 @@ class RunFeed:
                 self._failed.append((path, str(line["error"])))
             else:
                 self._tagged.append(f"{Path(path).name}  {line.get('tags', '?')} tags")
-
-
-@dataclass(slots=True)
-class HardwareFeed:
-    """Reads GPUs and host; a machine without a GPU is asked again twice a minute only."""
-
-    _reading: GpuReading | None = None
-    _asked: float = 0.0
-
-    def read(self, where: Path, pid: int | None) -> tuple[GpuReading, HostSnapshot, dict[int, int]]:
-        """GPUs, host (with the disk of `where`), and GPU index → bytes held by the process group `pid`."""
-        from core.hardware import read_gpus, read_host
-
-        now = time.monotonic()
-        if self._reading is None or self._reading.gpus or now - self._asked > NO_GPU_RETRY:
-            self._reading, self._asked = read_gpus(), now
-        own: dict[int, int] = {}
-        if pid is not None:
-            for gpu in self._reading.gpus:
-                held = sum(each.memory or 0 for each in gpu.processes or () if _group(each.pid) == pid)
-                if held:
-                    own[gpu.index] = held
-        return self._reading, read_host(where), own
-
-
-def _group(pid: int) -> int | None:
-    try:
-        return os.getpgid(pid)
-    except OSError:
-        return None

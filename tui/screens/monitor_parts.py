@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from core.problems import Severity
+from core.problems import Problem, Severity
 from core.runs.costs import steps_per_epoch
-from core.runs.pace import first_epoch
+from core.runs.pace import has_stalled
 from core.text import human_age, human_bytes, human_seconds, printable
 from tui.theme import Cells
 from tui.widgets.chart import Marks
@@ -19,8 +19,10 @@ from tui.widgets.run_list import GLYPHS, lasted
 
 if TYPE_CHECKING:
     from core.runs.artifacts import Checkpoint, SampleImage
+    from core.runs.lineage import Part
     from core.runs.model import Run
     from core.runs.watch import RunSnapshot
+    from tui.screens.monitor_hardware import HardwareNews
 
 ENDED = frozenset({"finished", "failed", "stopped", "lost"})
 _PHASES = {
@@ -28,12 +30,16 @@ _PHASES = {
     "dataset": "reading the dataset",
     "model": "loading the model",
     "caching": "caching latents",
+    "caching-text": "caching text encoder outputs",
     "network": "building the network",
     "sampling": "sampling",
     "validating": "validating",
     "saving": "saving",
 }
 """Phases that are worth a word; training is what the rest of the line says."""
+_COUNTED = frozenset({"caching", "caching-text", "validating", "dataset"})
+LONG_PHASE = 10.0
+"""Seconds after which it is said how long a phase lasts."""
 
 
 def is_tagging(run: Run) -> bool:
@@ -41,7 +47,32 @@ def is_tagging(run: Run) -> bool:
     return run.spec.kind.value == "tag"
 
 
-def head_line(snapshot: RunSnapshot, width: int, now: float, failed: int = 0) -> Cells:
+def is_stalled(snapshot: RunSnapshot, hardware: HardwareNews | None) -> bool:
+    """Whether a live training stands still: nothing new for minutes, and its cards do nothing."""
+    if not snapshot.run.live or is_tagging(snapshot.run):
+        return False
+    usual = 1 / snapshot.rate if snapshot.rate else None
+    return has_stalled(snapshot.quiet_seconds, hardware.utilization if hardware is not None else None, usual)
+
+
+def stall_problem(snapshot: RunSnapshot) -> Problem:
+    """For the list of problems."""
+    return Problem(
+        Severity.WARNING,
+        "KT517",
+        snapshot.run.id,
+        f"has made no progress for {_minutes(snapshot.quiet_seconds)}, and its GPU does nothing",
+        "Look at the end of its log. Loading a large model from a slow disk is silent, too; else stop it and continue.",
+    )
+
+
+def _minutes(seconds: float | None) -> str:
+    """`6m`, `2h 05m`: no seconds, which would be drawn anew all the time."""
+    minutes = int((seconds or 0) // 60)
+    return f"{minutes // 60}h {minutes % 60:02}m" if minutes >= 60 else f"{minutes}m"
+
+
+def head_line(snapshot: RunSnapshot, width: int, now: float, failed: int = 0, *, stalled: bool = False) -> Cells:
     """State, name, progress, rate and time left; the least important parts go first when there is no room."""
     run = snapshot.run
     state = str(run.state)
@@ -54,7 +85,9 @@ def head_line(snapshot: RunSnapshot, width: int, now: float, failed: int = 0) ->
     ]
     phase = _PHASES.get(snapshot.phase or "")
     if run.live and phase and not is_tagging(run):
-        parts.append((1, [(phase, "second"), *sample_cells(snapshot)]))
+        parts.append((1, [(phase, "second"), *part_cells(snapshot)]))
+        if (since := snapshot.phase_since) is not None and now - since >= LONG_PHASE:
+            parts.append((4, [("for ", "muted"), (human_seconds(round(now - since, -1)), "text")]))
     if is_tagging(run):
         if snapshot.total_steps:
             parts.append((1, [("images ", "muted"), (f"{snapshot.step or 0:,}/{snapshot.total_steps:,}", "text")]))
@@ -68,7 +101,7 @@ def head_line(snapshot: RunSnapshot, width: int, now: float, failed: int = 0) ->
         if snapshot.total_steps:
             parts.append((1, [("step ", "muted"), (f"{snapshot.step or 0:,}/{snapshot.total_steps:,}", "text")]))
         if run.spec.resumed_from is not None and width >= 100:
-            parts.append((6, [(f"from epoch {first_epoch(run.spec.argv)}", "muted")]))
+            parts.append((6, [(f"from epoch {snapshot.first_epoch}", "muted")]))
         if snapshot.rate and not ended:
             parts.append((5, rate_cells(snapshot.rate)))
     if ended:
@@ -80,7 +113,9 @@ def head_line(snapshot: RunSnapshot, width: int, now: float, failed: int = 0) ->
     elif (left := snapshot.eta_seconds) is not None and state != "stopping" and snapshot.phase != "sampling":
         parts.append((2, [(human_seconds(left), "text"), (" left", "muted")]))
     right: Cells = []
-    if run.status.stop_after_checkpoint and not ended:
+    if stalled:
+        right = [(f"stalled: nothing for {_minutes(snapshot.quiet_seconds)} ", "bad")]
+    elif run.status.stop_after_checkpoint and not ended:
         right = [("stops after the next checkpoint ", "caution")]
     elif run.unsupervised:
         right = [("unsupervised ", "caution")]
@@ -103,12 +138,14 @@ def head_line(snapshot: RunSnapshot, width: int, now: float, failed: int = 0) ->
         parts = [part for part in parts if part[0] != worst]
 
 
-def sample_cells(snapshot: RunSnapshot) -> Cells:
-    """` 2/4` behind the word for sampling, as far as the log tells."""
-    if snapshot.sample is None:
-        return []
-    number, of = snapshot.sample
-    return [(f" {number}/{of}" if of else f" {number}", "text")]
+def part_cells(snapshot: RunSnapshot) -> Cells:
+    """` 2/4` behind the word for sampling, ` 31/84` behind that for caching, as far as the log tells."""
+    if snapshot.sample is not None:
+        number, of = snapshot.sample
+        return [(f" {number}/{of}" if of else f" {number}", "text")]
+    if snapshot.part is not None and snapshot.phase in _COUNTED:
+        return [(f" {snapshot.part[0]:,}/{snapshot.part[1]:,}", "text")]
+    return []
 
 
 def rate_cells(rate: float) -> Cells:
@@ -147,31 +184,42 @@ def reason_lines(snapshot: RunSnapshot, width: int, *, states: int = 0) -> list[
         role = "bad" if problem.severity is Severity.ERROR or problem.code == "KT512" else "caution"
         text = printable(f"{text}. {problem.hint}" if problem.hint else text)
         lines += [[(" ! ", role), (part, role)] for part in wrapped(text, width - 4, 2)]
+    warning = snapshot.run.status.warning
+    if warning and state not in ENDED and not any(problem.code == "KT511" for problem in snapshot.problems):
+        lines += [[(" ! ", "caution"), (part, "caution")] for part in wrapped(printable(warning), width - 4, 2)]
     if state in ENDED - {"finished"} and states:
         lines.append([(" C", "accent"), (" goes on from the last saved state", "muted")])
     return lines
 
 
-def marks_of(snapshot: RunSnapshot) -> Marks:
-    """Where epochs end, and where checkpoints and samples were made, on the axis of steps."""
-    each = steps_per_epoch(snapshot)
-    before = first_epoch(snapshot.run.spec.argv) - 1
+def marks_of(snapshot: RunSnapshot, parts: Sequence[Part] = ()) -> Marks:
+    """Where epochs end, and where checkpoints and samples were made, on the steps of the whole training.
 
-    def at(item: Checkpoint | SampleImage) -> int | None:
-        if item.step is not None:
-            return item.step
-        if item.epoch is not None and each is not None:
-            return round((item.epoch - before) * each)
-        return None
+    `parts`: the runs that this one goes on from.
+    """
+    each = steps_per_epoch(snapshot)
+
+    def at(item: Checkpoint | SampleImage, before: int) -> int | None:
+        if item.epoch is not None and each is not None:  # a step in a file's header counts from the resumption
+            return round(item.epoch * each)
+        return item.step + before if item.step is not None else None
+
+    def all_at(find: Callable[[Part | RunSnapshot], Iterable[Checkpoint | SampleImage]]) -> set[int]:
+        found = {at(item, snapshot.steps_before) for item in find(snapshot)}
+        for part in parts:
+            own = {at(item, part.before) for item in find(part)}
+            found |= {step for step in own if step is not None and (part.until is None or step <= part.until)}
+        return {step for step in found if step is not None}
 
     epochs: tuple[tuple[int, int], ...] = ()
     if each is not None and snapshot.epochs:
-        epochs = tuple((round((epoch - before) * each), epoch) for epoch in range(before + 1, snapshot.epochs + 1))
-    saved = {step for item in snapshot.checkpoints if (step := at(item)) is not None}
+        epochs = tuple((round(epoch * each), epoch) for epoch in range(1, snapshot.epochs + 1))
+    saved = all_at(lambda source: source.checkpoints)
     if any(item.final for item in snapshot.checkpoints) and snapshot.step:
-        saved.add(snapshot.step - snapshot.steps_before)
-    drawn = {step for sample in snapshot.samples if (step := at(sample)) is not None}
-    return Marks(epochs, tuple(sorted(saved)), tuple(sorted(drawn)))
+        saved.add(snapshot.step)
+    drawn = all_at(lambda source: source.samples)
+    resumed = {part.until for part in parts if part.until}
+    return Marks(epochs, tuple(sorted(saved)), tuple(sorted(drawn)), tuple(sorted(resumed)))
 
 
 def sample_label(sample: SampleImage) -> str:

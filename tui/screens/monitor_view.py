@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
 
-from textual import getters, on
+from textual import getters, on, work
 from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
 from textual.containers import Container, Vertical
 from textual.geometry import Size
+from textual.message import Message
 from textual.widget import Widget
 from textual.widgets import Input
+from textual.worker import get_current_worker
 
 from core.text import count_of
+from tui.screens.base import FIND
 from tui.screens.monitor_parts import (
     ENDED,
     checkpoint_lines,
     head_line,
+    is_stalled,
     is_tagging,
     marks_of,
     progress_line,
@@ -27,7 +33,7 @@ from tui.screens.monitor_parts import (
     saved_line,
 )
 from tui.theme import Cells
-from tui.widgets.chart import LossChart
+from tui.widgets.chart import LossChart, coloured
 from tui.widgets.gauges import Gauges
 from tui.widgets.lines import LiveLines
 from tui.widgets.log_view import LogTitle, LogView
@@ -36,13 +42,53 @@ from tui.widgets.tiles import Tile, TileGrid
 if TYPE_CHECKING:
     from core.runs.artifacts import SampleImage
     from tui.screens.monitor_feed import News
+    from tui.screens.monitor_hardware import HardwareNews
 
 HEAD_SECONDS = 0.9
 """Numbers that only go on are drawn about once a second."""
+PANES = ((), ("-no-side",), ("-no-log",), ("-no-side", "-no-log"))
+"""What `P` goes through: everything, without the machine's side, without the log, the chart alone."""
+ONLY = ("-only-chart", "-only-side", "-only-log")
+_OF_A_TRAINING = frozenset({"smooth", "log_scale", "clip", "zoom_axis", "series"})
 
 
 class RunView(Vertical):
     """`show` takes what a poll found; `fit_to` chooses the layout."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("slash", "find", "find", id="find.open", key_display="/", tooltip="Find in the log"),
+        *FIND[1:],
+        Binding("p", "pause", "pause", id="monitor.pause", tooltip="Stop or resume following the log"),
+        Binding(
+            "z", "only", "zoom", id="monitor.zoom", tooltip="The panel with the focus on the whole screen, and back"
+        ),
+        Binding("L", "log_scale", "log scale", show=False, id="monitor.log-scale", tooltip="Logarithmic value axis"),
+        Binding("plus", "smooth(1)", "smoother", show=False, id="monitor.smoother", key_display="+"),
+        Binding("minus", "smooth(-1)", "less smooth", show=False, id="monitor.rougher", key_display="-"),
+        Binding("percent_sign", "clip", "outliers", show=False, id="monitor.outliers", key_display="%"),
+        Binding("greater_than_sign", "zoom_axis(1)", "fewer steps", show=False, id="monitor.closer", key_display=">"),
+        Binding("less_than_sign", "zoom_axis(-1)", "more steps", show=False, id="monitor.further", key_display="<"),
+        Binding("0", "zoom_axis(0)", "all steps", show=False, id="monitor.whole"),
+        Binding("full_stop", "series(1)", "next curves", show=False, id="monitor.next-series", key_display="."),
+        Binding("comma", "series(-1)", "curves before", show=False, id="monitor.previous-series", key_display=","),
+        Binding("W", "level", "warnings", show=False, id="monitor.level", tooltip="Warnings, errors, or the whole log"),
+        Binding("P", "panes", "panels", show=False, id="monitor.panes", tooltip="Show and hide side and log"),
+        Binding("tab", "next_panel", "next panel", show=False, id="app.next-panel"),
+    ]
+
+    class SeriesWanted(Message):
+        """Other curves are wanted: the next ones (+1) or those before (-1)."""
+
+        def __init__(self, by: int) -> None:
+            super().__init__()
+            self.by = by
+
+    class Smoothed(Message):
+        """Another smoothing was chosen."""
+
+        def __init__(self, smoothing: float) -> None:
+            super().__init__()
+            self.smoothing = smoothing
 
     chart = getters.query_one("#chart", LossChart)
     log_view = getters.query_one("#log", LogView)
@@ -53,6 +99,10 @@ class RunView(Vertical):
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
         self._head_shown: tuple[object, float] = (None, 0.0)
+        self._panes = 0
+        self._log_file: Path | None = None
+        self.hardware: HardwareNews | None = None
+        """The last reading of the machine."""
 
     def compose(self) -> ComposeResult:
         yield LiveLines(id="head")
@@ -79,13 +129,126 @@ class RunView(Vertical):
 
     def clear(self) -> None:
         """Forget the run that was shown; smoothing and scale stay."""
-        self._head_shown = (None, 0.0)
+        self._head_shown, self._log_file = (None, 0.0), None
         self.chart.reset("loss")
         self.log_view.clear()
         for name in ("head", "why", "saved", "checkpoints", "samples-title", "results"):
             self.lines(name).show([])
         self.strip.set_tiles([], [])
         self.remove_class("-saved", "-ended")
+
+    # Panels
+
+    @property
+    def only(self) -> str:
+        """The panel that has the whole screen: `-only-chart`, `-only-side`, `-only-log`, or none."""
+        return next((name for name in ONLY if self.has_class(name)), "")
+
+    def show_only(self, name: str) -> None:
+        """Give one panel the whole screen; none brings all back."""
+        for each in ONLY:
+            self.set_class(each == name, each)
+        self.gauges.whole = name == "-only-side"
+        self._arranged()
+
+    def _arranged(self) -> None:
+        self.fit_to(self.screen.size)
+        self.call_after_refresh(self.gauges.relayout)
+
+    def action_only(self) -> None:
+        focused = self.screen.focused
+        wanted = "-only-chart" if focused is self.chart else "-only-side" if focused is self.gauges else "-only-log"
+        self.show_only("" if self.only else wanted)
+
+    def action_panes(self) -> None:
+        self._panes = (self._panes + 1) % len(PANES)
+        for name in ("-no-side", "-no-log"):
+            self.set_class(name in PANES[self._panes], name)
+        if self.screen.focused is not None and not self.screen.focused.display:
+            self.action_next_panel()
+        self._arranged()
+
+    def action_next_panel(self) -> None:
+        every: list[Widget] = [self.log_view, self.chart, self.gauges]
+        panels = [panel for panel in every if panel.region.height > 0]
+        focused = self.screen.focused
+        at = panels.index(focused) if focused in panels and focused is not None else -1
+        if panels:
+            panels[(at + 1) % len(panels)].focus()
+
+    # Keys of chart and log
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        return not (action in _OF_A_TRAINING and self.has_class("-tagging"))
+
+    def action_smooth(self, direction: int) -> None:
+        if self.chart.smoothes:
+            self.post_message(self.Smoothed(self.chart.smoother(direction)))
+
+    def action_log_scale(self) -> None:
+        self.chart.toggle_log()
+
+    def action_clip(self) -> None:
+        self.chart.toggle_clip()
+
+    def action_zoom_axis(self, direction: int) -> None:
+        self.chart.zoom({1: True, -1: False}.get(direction))
+
+    def action_series(self, by: int) -> None:
+        self.post_message(self.SeriesWanted(by))
+
+    def action_pause(self) -> None:
+        self.log_view.toggle_follow()
+
+    def action_level(self) -> None:
+        shown = self.log_view.next_level()
+        self.notify(f"The log shows {shown} only." if shown else "The log shows everything.", timeout=3)
+
+    def action_find(self) -> None:
+        self.open_finder()
+
+    def action_next_match(self) -> None:
+        self.log_view.go_to_match(1)
+
+    def action_previous_match(self) -> None:
+        self.log_view.go_to_match(-1)
+
+    @on(Input.Submitted, "#find")
+    def _find(self, event: Input.Submitted) -> None:
+        self.find(event.value)
+
+    @on(LogView.Wanted)
+    def _page_wanted(self, event: LogView.Wanted) -> None:
+        if self._log_file is not None:
+            log = event.log
+            self._read_page(self._log_file, event.what, log.lines.begin, log.lines.end, log.query_text)
+
+    @work(thread=True, exclusive=True, group="log-page", exit_on_error=False)
+    def _read_page(self, path: Path, what: str, begin: int, end: int, query: str) -> None:
+        from core.runs.log_pages import find_before, page_after, page_before
+
+        worker = get_current_worker()
+        found: int | None = 0
+        if what == "find":
+            found = find_before(path, query, begin, lambda: worker.is_cancelled)
+            page = page_after(path, found or 0)
+        elif what == "before":
+            page = page_before(path, begin)
+        elif what == "newest":
+            page = page_before(path)
+        else:
+            page = page_after(path, end if what == "after" else 0)
+
+        def show() -> None:
+            if path != self._log_file or not self.is_attached:
+                return
+            if found is None:
+                self.log_view.not_found()
+                self.notify("Nowhere before.", timeout=3)
+            else:
+                self.log_view.take(what, page)
+
+        self.app.call_from_thread(show)
 
     # Finding in the log
 
@@ -118,9 +281,10 @@ class RunView(Vertical):
         stacked, tiny = width < 100 or height < 20, height < 16 or width < 50
         self.query_one("#body").set_class(stacked, "-stacked")
         self.set_class(tiny, "-tiny")
-        self.gauges.few_lines = stacked
+        only = self.only
+        self.gauges.few_lines = stacked and only != "-only-side"
         side = min(64, max(46, width * 2 // 5)) if width < 180 else 72
-        self.query_one("#side").styles.width = "100%" if stacked else side
+        self.query_one("#side").styles.width = "100%" if stacked or only == "-only-side" else side
         body = (height - 7) * 3 // 5  # without header, footer, head and the log's title
         tall = 4 if body < 17 else 6 if body < 24 else 9 if body < 32 else 11
         self.strip.tile_size = (2 * tall, tall)
@@ -132,8 +296,11 @@ class RunView(Vertical):
         tagging = is_tagging(snapshot.run)
         self.set_class(tagging, "-tagging")
         self._show_head(news, now)
+        self._log_file = snapshot.run.log_file
         if news.lines:
-            self.log_view.extend(news.lines)
+            if not len(self.log_view) and not self.log_view.lines.end:
+                self.log_view.lines.begin = snapshot.log_begin
+            self.log_view.extend(news.lines, snapshot.log_end)
         if tagging:
             results = self.lines("results")
             results.show(result_lines(news.failed, news.tagged, *results.size))
@@ -146,11 +313,15 @@ class RunView(Vertical):
         """Numbers that only go on are drawn once a second; another state or phase at once."""
         width, run = self.screen.size.width, news.snapshot.run  # its own is 0 until it is laid out
         doing = (news.snapshot.phase, news.snapshot.sample)
-        key = (run.id, run.status.state, run.status.stop_after_checkpoint, run.supervised, doing, width)
+        stalled = is_stalled(news.snapshot, self.hardware)
+        key = (run.id, run.status.state, run.status.stop_after_checkpoint, run.supervised, doing, width, stalled)
         if key == self._head_shown[0] and now - self._head_shown[1] < HEAD_SECONDS:
             return
         self._head_shown = (key, now)
-        head = [head_line(news.snapshot, width, now, len(news.failed)), progress_line(news.snapshot, width)]
+        head = [
+            head_line(news.snapshot, width, now, len(news.failed), stalled=stalled),
+            progress_line(news.snapshot, width),
+        ]
         self.lines("head").show(head)
         why = self.lines("why")
         lines = reason_lines(news.snapshot, width, states=len(news.states))
@@ -158,13 +329,13 @@ class RunView(Vertical):
         why.styles.height = len(lines)
 
     def _show_chart(self, news: News) -> None:
-        snapshot = news.snapshot
-        if news.curve is not None:
-            news.curve.smoothing = self.chart.curve.smoothing
-            self.chart.series = "loss" if "loss/current" in snapshot.series else "average loss"
-            self.chart.replace(news.curve)
-        elif news.points:
-            self.chart.extend(news.points)
+        snapshot, chart = news.snapshot, news.chart
+        if chart.curves and chart.view is not None:
+            self.chart.series, self.chart.smoothes = chart.names[0], chart.view.smoothes
+            self.chart.replace(chart.curves[0], coloured(list(zip(chart.names, chart.curves, strict=True))[1:]))
+        for index, points in enumerate(chart.points):
+            if points:
+                self.chart.extend(points, index - 1 if index else None)
         ended = str(snapshot.run.state) in ENDED
         self.chart.empty_text = (
             "no loss was recorded"
@@ -173,10 +344,18 @@ class RunView(Vertical):
             if snapshot.run.live
             else "waiting"
         )
+        note: Cells = []
         rates = snapshot.series.get("lr/unet") or snapshot.series.get("lr/textencoder")
-        note = [("lr ", "muted"), (f"{rates.last:.3g}", "text")] if rates is not None and rates.last is not None else []
-        own = snapshot.total_steps - snapshot.steps_before if snapshot.total_steps else None
-        self.chart.set_frame(total_steps=own, ended=ended, marks=marks_of(snapshot), note=note)
+        if rates is not None and rates.last is not None and self.chart.smoothes:
+            note = [("lr ", "muted"), (f"{rates.last:.3g}", "text")]
+        self.chart.advice = self.chart.smoothes and (ended or bool(snapshot.samples))
+        marks = marks_of(snapshot, news.parts)
+        self.chart.set_frame(total_steps=snapshot.total_steps, ended=ended, marks=marks, note=note)
+
+    def show_hardware(self, news: HardwareNews) -> None:
+        """A reading of the machine."""
+        self.hardware = news
+        self.gauges.update(news.reading, news.host, news.own, full_in=news.full_in, shares_hidden=news.shares_hidden)
 
     def _show_samples(self, news: News) -> None:
         first: dict[str, SampleImage] = {}

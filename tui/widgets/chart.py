@@ -1,83 +1,121 @@
-"""The loss chart: raw and smoothed curve in braille, epoch borders, checkpoints and samples on the axis."""
+"""The chart of a run: raw and smoothed loss or other scalars in braille; epochs, checkpoints and samples marked."""
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from typing import ClassVar
 
-from textual import events
+from textual import events, work
+from textual.binding import Binding, BindingType
 from textual.timer import Timer
 
 from tui.theme import Cells
+from tui.widgets.chart_lines import Frame, lines_of, value_ticks
+from tui.widgets.chart_lines import Marks as Marks
+from tui.widgets.curve import BULK, Curve
 from tui.widgets.line import cut, spread
 from tui.widgets.lines import LiveLines, width_of
-from tui.widgets.plot import Curve, Picture, Scale, draw, log_ticks, percentile, thinned, tick_label, ticks, value_range
+from tui.widgets.plot import Dots, Scale, draw, percentile, value_range
 
 SMOOTHINGS = (0.0, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995)
 REDRAW_SECONDS = 2.0
-_CellOf = Callable[[float], int]
+ADVICE = "loss cannot tell which epoch is best: compare the samples (S)"
+_CLOSEST = 16.0
+"""Steps in the closest zoom."""
+_PALETTE = ("second", "good", "caution", "muted")
 
 
-@dataclass(frozen=True, slots=True)
-class Marks:
-    """Steps worth a mark: ends of epochs as (step, epoch), checkpoints `◆` and sample pictures `▴`."""
+@dataclass(slots=True)
+class Layer:
+    """One more curve of the chart, drawn as a line of its own colour."""
 
-    epochs: tuple[tuple[int, int], ...] = ()
-    checkpoints: tuple[int, ...] = ()
-    samples: tuple[int, ...] = ()
+    name: str
+    curve: Curve
+    role: str = "second"
 
 
-class LossChart(LiveLines):
-    """One series over the steps of a run. New points are drawn at once or at most every two seconds.
+class LossChart(LiveLines, can_focus=True):
+    """One curve over the steps of a run, others beside it. New points are drawn at once or at most every two seconds.
 
     The x axis grows with the run in halves of its total (an eighth, a quarter …), so that a new point moves nothing but
     the end of the line; only the changed cells are sent.
     """
 
+    HELP = """\
+    ## Chart
+    `h` and `l` move along the steps when it is zoomed, `g` and `G` go to the first and to the newest ones.
+    `>` and `<` show fewer or more steps, `0` all of them. `.` and `,` go through loss, epochs, learning rates and what
+    else the trainer records. `%` shows outliers, too.
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("left,h", "pan(-1)", "earlier", show=False, id="list.left"),
+        Binding("right,l", "pan(1)", "later", show=False, id="list.right"),
+        Binding("g,home", "pan(-1000000)", "first steps", show=False, id="list.first"),
+        Binding("G,end", "pan(1000000)", "newest steps", show=False, id="list.last"),
+    ]
+
     def __init__(self, *, series: str = "loss", id: str | None = None, classes: str | None = None) -> None:
         super().__init__(id=id, classes=classes)
         self.series = series
         self.curve = Curve()
+        self.beside: list[Layer] = []
         self.total_steps: int | None = None
         self.ended = False
         self.log_scale = False
+        self.clip = True
+        self.span: tuple[float, float] | None = None
+        """The steps that are shown; None: all."""
+        self.smoothes = True
+        """A learning rate is shown as it is."""
+        self.advice = False
         self._log_by_user = False
         self.marks = Marks()
         self.note: Cells = []
         self.overlay: tuple[str, Curve] | None = None
         self.empty_text = "no points yet"
+        self._wanted: float | None = None
         self._drawn = 0.0
         self._pending: Timer | None = None
         self._range: tuple[float, float, bool] | None = None
 
     # What changes it
 
+    @property
+    def smoothing(self) -> float:
+        """What the user chose; a long curve follows a moment later."""
+        return self.curve.smoothing if self._wanted is None else self._wanted
+
     def reset(self, series: str | None = None) -> None:
         """Forget the points, for another run; smoothing stays, and the scale that the user chose."""
         self.series = series or self.series
-        self.curve = Curve(self.curve.smoothing)
+        self.curve = Curve(self.smoothing)
+        self.beside, self.span, self._wanted = [], None, None
         self.marks, self.note, self._range = Marks(), [], None
         self.total_steps, self.ended, self.overlay = None, False, None
         self.redraw()
 
-    def replace(self, curve: Curve) -> None:
-        """Show a curve that was built elsewhere, on a thread."""
-        self.curve = curve
+    def replace(self, curve: Curve, layers: Sequence[Layer] = ()) -> None:
+        """Show curves that were built elsewhere, on a thread."""
+        self.curve, self.beside, self._range = curve, list(layers), None
+        if self._wanted is not None and self.smoothes:
+            self._smooth_to(self._wanted)
         self.redraw()
 
     def set_overlay(self, name: str, curve: Curve | None) -> None:
         """Draw the smoothed line of another run too; None takes it away."""
         self.overlay = (name, curve) if curve is not None and len(curve) else None
+        self._range = None
         self.redraw()
 
-    def extend(self, points: Iterable[tuple[float, float]]) -> None:
-        """Append (step, value) points and draw them soon."""
-        before = len(self.curve)
-        self.curve.extend(points)
-        if len(self.curve) != before:
+    def extend(self, points: Iterable[tuple[float, float]], layer: int | None = None) -> None:
+        """Append (step, value) points, of the curve or of one of the others, and draw them soon."""
+        curve = self.curve if layer is None else self.beside[layer].curve
+        before = len(curve)
+        curve.extend(points)
+        if len(curve) != before:
             self.redraw_soon()
 
     def set_frame(
@@ -91,12 +129,34 @@ class LossChart(LiveLines):
 
     def smoother(self, direction: int) -> float:
         """One step more (+1) or less (-1) smoothing; returns the new weight."""
-        nearest = min(range(len(SMOOTHINGS)), key=lambda index: abs(SMOOTHINGS[index] - self.curve.smoothing))
-        self.curve.smoothing = SMOOTHINGS[min(len(SMOOTHINGS) - 1, max(0, nearest + direction))]
-        if self.overlay is not None:
-            self.overlay[1].smoothing = self.curve.smoothing
+        nearest = min(range(len(SMOOTHINGS)), key=lambda index: abs(SMOOTHINGS[index] - self.smoothing))
+        wanted = SMOOTHINGS[min(len(SMOOTHINGS) - 1, max(0, nearest + direction))]
+        self._smooth_to(wanted)
         self.redraw()
-        return self.curve.smoothing
+        return wanted
+
+    def _smooth_to(self, wanted: float) -> None:
+        curves = [self.curve, *([self.overlay[1]] if self.overlay is not None else [])]
+        if max(map(len, curves)) < BULK or not self.is_mounted:
+            for curve in curves:
+                curve.smoothing = wanted
+            self._wanted = None
+        else:
+            self._wanted = wanted
+            self._smooth_elsewhere(curves, wanted)
+
+    @work(thread=True, exclusive=True, group="smoothing", exit_on_error=False, description="smooth")
+    def _smooth_elsewhere(self, curves: list[Curve], wanted: float) -> None:
+        found = [curve.smoothed(wanted) for curve in curves]
+
+        def take() -> None:
+            if self._wanted == wanted:
+                for curve, average in zip(curves, found, strict=True):
+                    curve.take(average)
+                self._wanted = None
+                self.redraw()
+
+        self.app.call_from_thread(take)
 
     def toggle_log(self) -> bool:
         """Logarithmic or linear value axis; returns whether it is logarithmic now."""
@@ -104,6 +164,70 @@ class LossChart(LiveLines):
         self._range = None
         self.redraw()
         return self.log_scale
+
+    def toggle_clip(self) -> bool:
+        """Leave outliers out of the value axis, or show them; returns whether they are left out now."""
+        self.clip, self._range = not self.clip, None
+        self.redraw()
+        return self.clip
+
+    # Which steps are shown
+
+    def zoom(self, closer: bool | None) -> None:
+        """Half as many steps, twice as many, or (None) all of them."""
+        if not len(self.curve):
+            return
+        whole = self._whole_span()
+        first, last = self._step_span()
+        reached = float(self.curve.steps[-1])
+        width = (last - first) / 2 if closer else (last - first) * 2
+        if closer is None or width >= whole[1] - whole[0]:
+            self.span = None
+        else:
+            width = max(_CLOSEST, width)
+            # The newest steps stay in sight when they were.
+            last = reached + width / 20 if last >= reached else (first + last + width) / 2
+            self.span = self._inside(last - width, width)
+        self._range = None
+        self.redraw()
+
+    def action_pan(self, by: int) -> None:
+        """By quarters of what is shown."""
+        if self.span is None:
+            return
+        first, last = self.span
+        self.span, self._range = self._inside(first + by * (last - first) / 4, last - first), None
+        self.redraw()
+
+    def _inside(self, first: float, width: float) -> tuple[float, float]:
+        end = max(self._whole_span()[1] if self.ended else self.curve.steps[-1] + width / 20, width)
+        first = max(0.0, min(first, end - width))
+        return first, first + width
+
+    def _whole_span(self) -> tuple[float, float]:
+        reached = max([self.curve.steps[-1], *(layer.curve.steps[-1] for layer in self.beside if len(layer.curve))])
+        total = self.total_steps
+        if self.ended:
+            return 0.0, max(1.0, reached)
+        if total is not None and reached <= total:
+            part = 8
+            while part > 1 and reached > total / part * 0.95:
+                part //= 2
+            return 0.0, max(1.0, total / part)
+        size = 64.0
+        while size < reached:
+            size *= 2
+        return 0.0, size
+
+    def _step_span(self) -> tuple[float, float]:
+        if self.span is None:
+            return self._whole_span()
+        first, last = self.span
+        reached = self.curve.steps[-1]
+        width = last - first
+        if last < reached <= last + width / 2:  # the newest steps were in sight: they stay so, by quarters
+            self.span = first, last = first + width / 4, last + width / 4
+        return first, last
 
     # Drawing
 
@@ -131,6 +255,12 @@ class LossChart(LiveLines):
         self._range = None
         self.redraw()
 
+    def on_focus(self) -> None:
+        self.redraw()
+
+    def on_blur(self) -> None:
+        self.redraw()
+
     def build(self, width: int, height: int) -> list[Cells]:
         """The chart as lines of `width` x `height` cells."""
         curve = self.curve
@@ -145,47 +275,60 @@ class LossChart(LiveLines):
             return [*lines, [(" " * max(0, (width - len(text)) // 2) + text, "bad" if len(curve) else "muted")]]
         low, high = span
         labelled = height >= 7
-        rows = height - (3 if labelled else 2)
-        labels = self._value_ticks(low, high, max(3, rows // 3))
+        advised = self.advice and height >= 14 and width >= len(ADVICE) + 8
+        rows = height - (3 if labelled else 2) - advised
+        labels = value_ticks(low, high, max(3, rows // 3), self.log_scale)
         gutter = max((len(label) for label in labels.values()), default=3)
         plot = width - gutter - 2
         first, last = self._step_span()
         scale = Scale(low, high, 4 * rows, self.log_scale)
-        columns = curve.columns(first, last, 2 * plot)
-        picture = draw(columns, scale, plot, rows)
-        if self.overlay is not None:
-            picture.other = draw(self.overlay[1].columns(first, last, 2 * plot), scale, plot, rows).smooth
-        at_rows = {min(rows - 1, scale.row(value) // 4): label for value, label in labels.items()}
 
-        def cell_of(step: float) -> int:
-            return min(plot - 1, int((step - first) * plot / (last - first)))
+        def lines_for(each: Curve) -> Dots:
+            return draw(each.columns(first, last, 2 * plot), scale, plot, rows).smooth
 
-        borders = self._borders(cell_of, plot)
-        lines = [self._title(width)]
-        for y in range(rows):
-            label = at_rows.get(y)
-            edge = f"{label or '':>{gutter}} {'┤' if label else '│'}"
-            lines.append([(edge, "muted"), *self._row(picture, y, plot, borders, rows)])
-        lines.append(self._axis(gutter, plot, cell_of, set(borders)))
-        if labelled:
-            lines.append(self._steps(gutter, plot, first, last, cell_of))
+        frame = Frame(
+            first,
+            last,
+            plot,
+            rows,
+            gutter,
+            draw(curve.columns(first, last, 2 * plot), scale, plot, rows),
+            [(lines_for(layer.curve), layer.role) for layer in self._others()],
+            self.marks,
+            "muted dim" if self.curve.smoothing else "accent",
+            {min(rows - 1, scale.row(value) // 4): label for value, label in labels.items()},
+        )
+        lines = [self._title(width), *lines_of(frame, labelled=labelled)]
+        if advised:
+            lines.append([(" " * (gutter + 2), "text"), (ADVICE, "muted")])
         return lines
+
+    def _others(self) -> list[Layer]:
+        found = list(self.beside)
+        if self.overlay is not None:
+            found.insert(0, Layer(*self.overlay))
+        return found
 
     def _title(self, width: int) -> Cells:
         values, smooth = self.curve.values, self.curve.smooth
-        spans: Cells = [(self.series, "text bold")]
+        spans: Cells = [(self.series, "accent bold" if self.has_focus else "text bold")]
         if values:
             last = values[-1]
             spans.append((f" {_number(last)}", "text" if math.isfinite(last) else "bad"))
             if self.curve.smoothing and smooth[-1] == smooth[-1]:
                 spans += [("  ema ", "muted"), (_number(smooth[-1]), "accent")]
-        if self.overlay is not None:
-            spans += [("  ⠒ ", "second"), (self.overlay[0], "second")]
-        right: Cells = [(f"smoothing {self.curve.smoothing:g}", "muted")] if self.curve.smoothing else []
-        if not self.curve.smoothing:
-            right.append(("not smoothed", "muted"))
-        if self.log_scale:
-            right.append((" · log", "muted"))
+        for layer in self._others():
+            spans += [("  ⠒ ", layer.role), (layer.name, layer.role)]
+            if len(layer.curve) and layer in self.beside:
+                spans.append((f" {_number(layer.curve.values[-1])}", "text"))
+        right: Cells = []
+        if self.smoothes:
+            right = [(f"smoothing {self.smoothing:g}" if self.smoothing else "not smoothed", "muted")]
+        facts = [*(["log"] if self.log_scale else []), *([] if self.clip else ["all values"])]
+        if self.span is not None:
+            facts.append(f"{self.span[0]:,.0f}–{self.span[1]:,.0f}")
+        for fact in facts:
+            right.append((f" · {fact}" if right else fact, "muted"))
         if self.note and width_of([*spans, *self.note, *right]) + 4 <= width:
             spans += [("  ", "text"), *self.note]
         if width_of([*spans, *right]) + 2 > width:
@@ -196,6 +339,9 @@ class LossChart(LiveLines):
         """Until the user presses `L`: logarithmic where a linear axis would show only the first steps."""
         if self._log_by_user:
             return
+        if not self.smoothes:  # a learning rate that falls to nothing is a curve on a linear axis only
+            self.log_scale = False
+            return
         _, smooth = self.curve.sample(200)
         if not smooth or smooth[0] <= 0:
             self.log_scale = False
@@ -205,10 +351,16 @@ class LossChart(LiveLines):
 
     def _value_span(self) -> tuple[float, float] | None:
         """The range of the value axis; it stays while the data fit it well, so that nothing jumps."""
-        wanted = value_range(self.curve, self.log_scale)
+        wanted = value_range(self.curve, self.log_scale, self.span, clip=self.clip)
+        if wanted is None and self.span is not None:
+            wanted = value_range(self.curve, self.log_scale, clip=self.clip)
         if wanted is None:
             return None
         low, high = wanted
+        for layer in self._others():
+            other = value_range(layer.curve, self.log_scale, self.span, clip=self.clip)
+            if other is not None:
+                low, high = min(low, other[0]), max(high, other[1])
         if self._range is not None and self._range[2] == self.log_scale:
             old_low, old_high, _ = self._range
             if old_low <= low and high <= old_high and (old_high - old_low) < 1.6 * (high - low):
@@ -221,118 +373,10 @@ class LossChart(LiveLines):
         self._range = (low, high, self.log_scale)
         return low, high
 
-    def _value_ticks(self, low: float, high: float, count: int) -> dict[float, str]:
-        """Round values on the axis and their labels."""
-        if self.log_scale:
-            found = log_ticks(low, high)
-            if len(found) >= 2:
-                return {value: tick_label(value, value) for value in thinned(found, count)}
-        found = ticks(low, high, count)
-        step = min((two - one for one, two in pairwise(found)), default=high - low)
-        return {value: tick_label(value, step) for value in found}
 
-    def _step_span(self) -> tuple[float, float]:
-        reached = self.curve.steps[-1]
-        total = self.total_steps
-        if self.ended:
-            return 0.0, max(1.0, reached)
-        if total is not None and reached <= total:
-            part = 8
-            while part > 1 and reached > total / part * 0.95:
-                part //= 2
-            return 0.0, max(1.0, total / part)
-        size = 64.0
-        while size < reached:
-            size *= 2
-        return 0.0, size
-
-    def _borders(self, cell_of: _CellOf, plot: int) -> dict[int, str]:
-        """Cell column of each epoch's end -> its label; labels are thinned out where they would touch."""
-        end = self._step_span()[1]
-        shown = [(cell_of(step), epoch) for step, epoch in self.marks.epochs if 0 < step <= end]
-        if not shown:
-            return {}
-        room = len(f"e{shown[-1][1]}") + 2
-        for every in (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000):
-            kept = [(x, epoch) for x, epoch in shown if epoch % every == 0]
-            if all(right - left >= room for (left, _), (right, _) in pairwise(kept)):
-                return {x: f"e{epoch}" for x, epoch in kept}
-        return {}
-
-    def _row(self, picture: Picture, y: int, plot: int, borders: dict[int, str], rows: int) -> Cells:
-        """One row of the plot, runs of the same style joined."""
-        raw, smooth = picture.raw.cells, picture.smooth.cells
-        other = picture.other.cells if picture.other is not None else None
-        offset = y * plot
-        top_labels: dict[int, str] = {}
-        if y == 0:
-            for x, label in borders.items():
-                for index, character in enumerate(label, 1):
-                    if x + index < plot:
-                        top_labels[x + index] = character
-        spans: Cells = []
-        run, style = "", "text"
-        for x in range(plot):
-            if y == 0 and x in picture.above:
-                character, kind = "↑", "caution"
-            elif smooth[offset + x]:
-                character, kind = chr(0x2800 + smooth[offset + x]), "accent"
-            elif other is not None and other[offset + x]:
-                character, kind = chr(0x2800 + other[offset + x]), "second"
-            elif x in top_labels:
-                character, kind = top_labels[x], "muted"
-            elif y == rows - 1 and x in picture.below:
-                character, kind = "↓", "caution"
-            elif raw[offset + x]:
-                character, kind = chr(0x2800 + raw[offset + x]), "muted dim" if self.curve.smoothing else "accent"
-            elif y == rows - 1 and x in picture.broken:
-                character, kind = ("×" if x - 1 not in picture.broken else "╌"), "bad"
-            elif x in borders:
-                character, kind = "╎", "rule"
-            else:
-                character, kind = " ", style
-            if kind != style:
-                if run:
-                    spans.append((run, style))
-                run, style = character, kind
-            else:
-                run += character
-        spans.append((run, style))
-        return spans
-
-    def _axis(self, gutter: int, plot: int, cell_of: _CellOf, borders: set[int]) -> Cells:
-        axis: Cells = [("┴" if x in borders else "─", "muted") for x in range(plot)]
-        end = self._step_span()[1]
-        taken = {cell_of(step) for step in self.marks.checkpoints if 0 < step <= end}
-        for x in taken:
-            axis[x] = ("◆", "second")
-        for step in self.marks.samples:
-            x = cell_of(step)
-            if x in taken:  # saved and sampled at the same step: side by side
-                x = x - 1 if x + 1 >= plot or x + 1 in taken else x + 1
-            if 0 <= step <= end and x not in taken and x >= 0:
-                axis[x] = ("▴", "caution")
-        spans: Cells = [(f"{'':>{gutter}} └", "muted")]
-        for character, style in axis:
-            if spans[-1][1] == style:
-                spans[-1] = (spans[-1][0] + character, style)
-            else:
-                spans.append((character, style))
-        return spans
-
-    def _steps(self, gutter: int, plot: int, first: float, last: float, cell_of: _CellOf) -> Cells:
-        row = [" "] * plot
-        end = -2
-        for value in ticks(first, last, max(2, plot // 14)):
-            label = f"{value:,.0f}"
-            start = min(plot - len(label), max(0, cell_of(value) - len(label) // 2))
-            if start > end + 1 and value == int(value):
-                row[start : start + len(label)] = label
-                end = start + len(label)
-        text = "".join(row)
-        if text.endswith(" " * 6):
-            text = text[:-6] + " steps"
-        return [(" " * (gutter + 2) + text, "muted")]
+def coloured(names: Sequence[tuple[str, Curve]]) -> list[Layer]:
+    """Layers in the order of our colours."""
+    return [Layer(name, curve, _PALETTE[index % len(_PALETTE)]) for index, (name, curve) in enumerate(names)]
 
 
 def _number(value: float) -> str:

@@ -1,10 +1,9 @@
-"""The trainer's log: the last lines in a ring, progress bars updated in place, followed or read at leisure."""
+"""The trainer's log: followed or read at leisure, bars updated in place, found and filtered."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from rich.cells import cell_len
@@ -13,28 +12,18 @@ from textual.binding import Binding, BindingType
 from textual.message import Message
 from textual.timer import Timer
 
+from core.text import human_bytes
 from tui.theme import Cells
 from tui.widgets.line import Lines
 from tui.widgets.lines import LiveLines, cells_of
+from tui.widgets.log_lines import LEVELS, LIMIT, PAGED_LIMIT, Entry, LogLines
 
 if TYPE_CHECKING:
+    from core.runs.log_pages import LogPage
     from core.runs.progress import LogLine
 
-LIMIT = 5000
 BAR_SECONDS = 1.0  # a bar that only goes on is drawn once a second; a new line at once
 _SIDEWAYS = 16
-_ROLES = {"WARNING": "caution", "ERROR": "bad", "CRITICAL": "bad"}
-_SHORT = {"WARNING": "WARN", "ERROR": "ERR", "CRITICAL": "CRIT", "DEBUG": "DBG"}
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One line as it is shown."""
-
-    text: str
-    role: str = "text"
-    clock: str = ""
-    level: str = ""
 
 
 class LogView(LiveLines, can_focus=True):
@@ -42,8 +31,9 @@ class LogView(LiveLines, can_focus=True):
 
     HELP = """\
     ## Log
-    The last 5,000 lines of the trainer's output. `p` stops and resumes following; moving up stops it, `G` resumes.
-    `/` finds text, `n` and `N` go to the next and previous match, `h` and `l` move sideways, `y` copies the line.
+    The trainer's output. `p` stops and resumes following; moving up stops it, `G` resumes; `g` is the first line, also
+    of a gigabyte. `/` finds text, `n` and `N` go to the next and previous match, `W` shows warnings and errors, errors
+    alone, or everything. `h` and `l` move sideways, `y` copies the line.
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("down,j", "move(1)", "down", show=False, id="list.down"),
@@ -69,73 +59,111 @@ class LogView(LiveLines, can_focus=True):
         def can_replace(self, message: Message) -> bool:
             return isinstance(message, LogView.Changed)
 
+    class Wanted(Message):
+        """Lines that are not here: `what` is `before`, `after`, `first`, `newest` or `find` (of `log.query_text`)."""
+
+        def __init__(self, log: LogView, what: str) -> None:
+            super().__init__()
+            self.log = log
+            self.what = what
+
     def __init__(self, *, id: str | None = None, classes: str | None = None) -> None:
         super().__init__(id=id, classes=classes)
-        self._entries: list[Entry] = []
+        self.lines = LogLines()
         self._top = 0
         self._cursor: int | None = None
         self._shift = 0
         self.query_text = ""
         self._drawn_at = 0.0
         self._pending: Timer | None = None
-        self._in_traceback = False
         self.following = True
+        self._asked = ""
 
     # Lines
 
     def __len__(self) -> int:
-        return len(self._entries)
+        return len(self.lines.shown)
 
     @property
     def entries(self) -> list[Entry]:
-        """The lines in the ring, oldest first."""
-        return self._entries
+        """The lines that are shown, oldest first."""
+        return self.lines.shown
+
+    @property
+    def _entries(self) -> list[Entry]:
+        return self.lines.shown
 
     def clear(self) -> None:
         """Forget every line, for another run."""
-        self._entries.clear()
-        self._top, self._cursor, self._shift, self._in_traceback = 0, None, 0, False
+        self.lines.clear()
+        self._top, self._cursor, self._shift, self._asked = 0, None, 0, ""
         self.following = True
         self._draw()
 
-    def extend(self, lines: Iterable[LogLine]) -> None:
-        """Append lines; one with `replace` takes the place of the last (a progress bar that was drawn again)."""
-        entries = self._entries
-        only_bars = True
-        for line in lines:
-            entry = self._entry(line)
-            if line.replace and entries:
-                entries[-1] = entry
-            else:
-                entries.append(entry)
-                only_bars = False
-        if len(entries) > LIMIT + 500:
-            gone = len(entries) - LIMIT
-            del entries[:gone]
+    def next_level(self) -> str:
+        """Everything, warnings and errors, errors alone, and round again; returns what is shown now."""
+        self.lines.set_level((self.lines.level + 1) % len(LEVELS))
+        self._top, self._cursor = 0, None
+        if not self.following:
+            self._cursor = max(0, len(self) - 1)
+            self._go(self._cursor)
+        else:
+            self._draw()
+        return LEVELS[self.lines.level]
+
+    def extend(self, lines: Iterable[LogLine], end: int | None = None) -> None:
+        """Append lines; one with `replace` takes the place of the last (a progress bar that was drawn again).
+
+        `end`: the byte of the log behind them, by which they are found again when they had to go.
+        """
+        if self.lines.detached:  # they are in the file, for whoever comes back
+            return
+        limit = LIMIT if self.following else PAGED_LIMIT
+        gone, fresh = self.lines.extend(lines, end, limit)
+        if gone:
             self._top = max(0, self._top - gone)
             if self._cursor is not None:
                 self._cursor = max(0, self._cursor - gone)
-        wait = self._drawn_at + BAR_SECONDS - time.monotonic() if only_bars else 0.0
+        wait = 0.0 if fresh else self._drawn_at + BAR_SECONDS - time.monotonic()
         if wait <= 0:
             self._draw()
         elif self._pending is None:
             self._pending = self.set_timer(wait, self._draw)
 
-    def _entry(self, line: LogLine) -> Entry:
-        from core.text import printable
+    def take(self, what: str, page: LogPage) -> None:
+        """The page that was wanted."""
+        self._asked = ""
+        if what == "newest":
+            self.lines.show_page(page, newest=True)
+            self.action_last()
+        elif what == "first":
+            self.lines.show_page(page)
+            self._pause()
+            self._top = 0
+            self._go(0)
+        elif what == "find":
+            self.lines.show_page(page)
+            self._pause()
+            found = self._found()
+            self._go(found[0] if found else 0)
+        elif what == "before":
+            came = self.lines.put_before(page)
+            self._top += came
+            self._go((self._cursor or 0) + came - (1 if came else 0))
+            if not came and page.begin > 0 and self.lines.level:
+                self._want("before")  # nothing of this page passes the filter
+        elif what == "after":
+            self.lines.put_after(page)
+            self._draw()
 
-        text = printable(line.text).rstrip()
-        role = _ROLES.get(line.level or "", "text")
-        if text.startswith("Traceback (most recent call last)"):
-            self._in_traceback = True
-            role = "muted"
-        elif self._in_traceback:
-            # The first line without indentation is the exception itself.
-            self._in_traceback = text.startswith((" ", "│", "╭", "╰")) or not text
-            role = "muted" if self._in_traceback else "bad"
-        elif line.bar:
-            role = "muted"
-        return Entry(text, role, (line.time or "")[-8:], _SHORT.get(line.level or "", line.level or ""))
+    def not_found(self) -> None:
+        """What was wanted is nowhere."""
+        self._asked = ""
+
+    def _want(self, what: str) -> None:
+        if not self._asked:
+            self._asked = what
+            self.post_message(self.Wanted(self, what))
 
     # Where we are
 
@@ -168,16 +196,27 @@ class LogView(LiveLines, can_focus=True):
         if by > 0 and self.following:
             return
         self._pause()
-        self._go((self._cursor or 0) + by)
+        here = self._cursor or 0
+        if by < 0 and here + by <= 0 and self.lines.begin > 0:
+            self._want("before")
+        elif by > 0 and here + by >= len(self) - 1 and self.lines.detached:
+            self._want("after" if self.lines.end < self.lines.size else "newest")
+        self._go(here + by)
 
     def action_page(self, by: float) -> None:
         self.action_move(int(by * max(2, self.size.height)))
 
     def action_first(self) -> None:
         self._pause()
-        self._go(0)
+        if self.lines.begin > 0:
+            self._want("first")
+        else:
+            self._go(0)
 
     def action_last(self) -> None:
+        if self.lines.detached:
+            self._want("newest")
+            return
         self.following, self._cursor, self._shift = True, None, 0
         self._draw()
 
@@ -218,16 +257,21 @@ class LogView(LiveLines, can_focus=True):
             self._pause()
             self._go(found[-1])
         else:
+            if self.query_text and self.lines.begin > 0:
+                self._want("find")
             self._draw()
         return len(found)
 
     def go_to_match(self, by: int) -> None:
-        """To the next (+1) or previous (-1) match, round the ends."""
+        """To the next (+1) or previous (-1) match, round the ends; before the first one the file is searched on."""
         found = self._found()
+        here = self._cursor or 0
+        if self.query_text and by < 0 and self.lines.begin > 0 and not any(index < here for index in found):
+            self._want("find")
+            return
         if not found:
             return
         self._pause()
-        here = self._cursor or 0
         later = [index for index in found if index > here] if by > 0 else [index for index in found if index < here]
         self._go((later[0] if later else found[0]) if by > 0 else (later[-1] if later else found[-1]))
 
@@ -313,8 +357,14 @@ class LogTitle(Lines):
     def tell(self, log: LogView, *, focused: bool) -> None:
         """Say where `log` is."""
         left: Cells = [(" log ", "accent bold" if focused else "muted")]
-        if log.following:
-            right: Cells = [(" following ▾ ", "muted")]
+        if log.lines.level:
+            left.append((f"{LEVELS[log.lines.level]} only ", "caution"))
+        if log.lines.detached and log.lines.size:
+            part = 100 * log.lines.begin / log.lines.size
+            right: Cells = [(f" {part:.0f} % of {human_bytes(log.lines.size)} · ", "caution"), ("G", "accent")]
+            right.append((" newest ", "muted"))
+        elif log.following:
+            right = [(" following ▾ ", "muted")]
         else:
             here, total = log.position
             right = [(f" paused · line {here:,} of {total:,} · ", "caution"), ("G", "accent"), (" follows ", "muted")]

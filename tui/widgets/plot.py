@@ -1,4 +1,4 @@
-"""A series of points and its drawing in braille dots: no numpy, a new point costs O(1).
+"""A curve in braille dots: scales, ticks and the raster.
 
 Colour belongs to a whole cell, so the smoothed curve owns the cells that it passes and the raw one the rest.
 """
@@ -6,12 +6,10 @@ Colour belongs to a whole cell, so the smoothed curve owns the cells that it pas
 from __future__ import annotations
 
 import math
-from array import array
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-LEVELS = (16, 256)
-NAN = math.nan
+from tui.widgets.curve import Columns, Curve
+
 _UP = (0x01 | 0x02 | 0x04 | 0x40, 0x08 | 0x10 | 0x20 | 0x80)
 _DOTS = ((0x01, 0x02, 0x04, 0x40), (0x08, 0x10, 0x20, 0x80))
 # _SPANS[side][a][b]: the dots a..b (0 is the top one) of one half of a cell.
@@ -20,183 +18,32 @@ _SPANS = tuple(
 )
 
 
-@dataclass(slots=True)
-class Columns:
-    """What each dot column shows: extremes and last smoothed value of its points (NaN: none), and where NaN was met."""
-
-    first: float
-    last: float
-    low: list[float]
-    high: list[float]
-    smooth: list[float]
-    broken: set[int] = field(default_factory=set)
-
-    def at(self, step: float) -> int:
-        """The column of a step; may lie outside."""
-        count = len(self.low)
-        return int((step - self.first) * count / (self.last - self.first)) if self.last > self.first else 0
-
-    def put(self, step: float, low: float, high: float, smooth: float, broken: bool) -> None:
-        """Take one point, or one block of points, into its column."""
-        index = self.at(step)
-        if index == len(self.low) and step <= self.last:
-            index -= 1
-        if not 0 <= index < len(self.low):
-            return
-        if broken:
-            self.broken.add(index)
-        if low == low:
-            if not self.low[index] <= low:
-                self.low[index] = low
-            if not self.high[index] >= high:
-                self.high[index] = high
-            self.smooth[index] = smooth
-
-
-class Curve:
-    """Points in the order of their steps, with an exponential moving average.
-
-    The average is corrected for its start as in Adam (`m / (1 - beta ** n)`), so that it does not begin at zero; NaN
-    and infinite values are kept as gaps and leave it alone. Blocks of 16 and 256 points keep their extremes, so that
-    200,000 points are drawn from a few thousand blocks.
-    """
-
-    def __init__(self, smoothing: float = 0.9) -> None:
-        self.steps = array("d")
-        self.values = array("d")
-        self.smooth = array("d")
-        self._smoothing = smoothing
-        self._mean = 0.0
-        self._weight = 0.0  # 1 - beta ** n
-        self._blocks = [(array("d"), array("d"), array("d"), bytearray()) for _ in LEVELS]  # low, high, smooth, broken
-        self._columns: Columns | None = None
-
-    def __len__(self) -> int:
-        return len(self.steps)
-
-    @property
-    def smoothing(self) -> float:
-        """The weight of the past: 0 shows the raw values, 0.99 looks back about a hundred points."""
-        return self._smoothing
-
-    @smoothing.setter
-    def smoothing(self, value: float) -> None:
-        if value == self._smoothing:
-            return
-        self._smoothing = beta = value
-        mean = weight = 0.0
-        smooth = self.smooth = array("d")
-        for point in self.values:
-            if point - point == 0:  # finite
-                mean = beta * mean + (1 - beta) * point
-                weight = beta * weight + (1 - beta)
-            smooth.append(mean / weight if weight else NAN)
-        self._mean, self._weight = mean, weight
-        for size, (_, _, ends, _) in zip(LEVELS, self._blocks, strict=True):
-            ends[:] = smooth[size - 1 :: size]
-        self._columns = None
-
-    def extend(self, points: Iterable[tuple[float, float]]) -> None:
-        """Append points; one whose step is not after the last is left out (a step is logged once)."""
-        for step, value in points:
-            self.append(step, value)
-
-    def append(self, step: float, value: float) -> None:
-        """Append one point."""
-        if self.steps and step <= self.steps[-1]:
-            return
-        finite = math.isfinite(value)
-        if finite:
-            beta = self._smoothing
-            self._mean = beta * self._mean + (1 - beta) * value
-            self._weight = beta * self._weight + (1 - beta)
-        smooth = self._mean / self._weight if self._weight else NAN
-        self.steps.append(step)
-        self.values.append(value)
-        self.smooth.append(smooth)
-        low = value if finite else NAN
-        if self._columns is not None:
-            self._columns.put(step, low, low, smooth, not finite)
-        if len(self.steps) % LEVELS[0] == 0:
-            self._fill_blocks()
-
-    def _fill_blocks(self) -> None:
-        count = len(self.steps)
-        part = [value for value in self.values[count - LEVELS[0] :] if math.isfinite(value)]
-        self._add_block(0, min(part, default=NAN), max(part, default=NAN), self.smooth[-1], len(part) < LEVELS[0])
-        if count % LEVELS[1] == 0:
-            lows, highs, _, broken = self._blocks[0]
-            size = LEVELS[1] // LEVELS[0]
-            low = min((value for value in lows[-size:] if value == value), default=NAN)
-            high = max((value for value in highs[-size:] if value == value), default=NAN)
-            self._add_block(1, low, high, self.smooth[-1], any(broken[-size:]))
-
-    def _add_block(self, level: int, low: float, high: float, smooth: float, broken: bool) -> None:
-        lows, highs, smooths, breaks = self._blocks[level]
-        lows.append(low)
-        highs.append(high)
-        smooths.append(smooth)
-        breaks.append(broken)
-
-    def columns(self, first: float, last: float, count: int) -> Columns:
-        """The points between two steps in `count` columns; free for the same range, which `append` keeps up to date."""
-        known = self._columns
-        if known is not None and (known.first, known.last, len(known.low)) == (first, last, count):
-            return known
-        columns = Columns(first, last, [NAN] * count, [NAN] * count, [NAN] * count)
-        position = 0
-        for level in (1, 0):
-            if len(self.steps) >= 2 * LEVELS[level] * count:
-                position = self._put_blocks(columns, level)
-                break
-        for index in range(position, len(self.steps)):
-            value = self.values[index]
-            finite = math.isfinite(value)
-            low = value if finite else NAN
-            columns.put(self.steps[index], low, low, self.smooth[index], not finite)
-        self._columns = columns
-        return columns
-
-    def _put_blocks(self, columns: Columns, level: int) -> int:
-        size = LEVELS[level]
-        steps, put, at = self.steps, columns.put, columns.at
-        lows, highs, smooths, breaks = self._blocks[level]
-        for block, (low, high, smooth, broken) in enumerate(zip(lows, highs, smooths, breaks, strict=True)):
-            start, end = block * size, (block + 1) * size
-            if at(steps[end - 1]) - at(steps[start]) > 1 or broken:  # sparse here, or a gap to be put exactly
-                for index in range(start, end):
-                    value = self.values[index]
-                    finite = math.isfinite(value)
-                    put(
-                        steps[index], value if finite else NAN, value if finite else NAN, self.smooth[index], not finite
-                    )
-            else:
-                put(steps[end - 1], low, high, smooth, False)
-        return len(lows) * size
-
-    def sample(self, limit: int = 1000) -> tuple[list[float], list[float]]:
-        """At most `limit` finite values and smoothed values, sorted: enough for percentiles."""
-        stride = max(1, len(self.values) // limit)
-        raw = sorted(value for value in self.values[::stride] if math.isfinite(value))
-        smooth = sorted(value for value in self.smooth[::stride] if value == value)
-        return raw, smooth
-
-
 def percentile(ordered: list[float], part: float) -> float:
     """The value below which `part` of a sorted, not empty list lies."""
     return ordered[min(len(ordered) - 1, max(0, round(part * (len(ordered) - 1))))]
 
 
-def value_range(curve: Curve, log: bool) -> tuple[float, float] | None:
-    """What the value axis shows: nearly all raw values and the smoothed curve, not outliers that would flatten it."""
-    raw, smooth = curve.sample()
+def value_range(
+    curve: Curve, log: bool, span: tuple[float, float] | None = None, *, clip: bool = True
+) -> tuple[float, float] | None:
+    """What the value axis shows: nearly all raw values and the smoothed curve, not outliers that would flatten it.
+
+    `span`: only of the points between two steps. Without `clip` the outliers too.
+    """
+    raw, smooth = curve.sample(span=span)
+    if not clip and raw:
+        begin, end = (0, len(curve)) if span is None else curve.window(*span)
+        low, high = curve.extremes(begin, end)
+        raw = [low if low > 0 or not log else raw[0], *raw, high]
     if log:  # what is far off is judged as it is seen
         raw = [math.log10(value) for value in raw if value > 0]
         smooth = [math.log10(value) for value in smooth if value > 0]
     if not raw:
         return None
     low, high = percentile(raw, 0.01), percentile(raw, 0.99)
-    if smooth:
+    if not clip:
+        low, high = raw[0], raw[-1]
+    elif smooth:
         low, high = min(low, percentile(smooth, 0.01)), max(high, percentile(smooth, 0.99))
     room = 0.5 * (high - low)
     if raw[0] >= low - room:
