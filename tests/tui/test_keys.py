@@ -105,6 +105,7 @@ MEANINGS: dict[str, set[str]] = {
     "S": {"samples", "leave"},
     "Z": {"hold"},
     "W": {"level"},
+    "|": {"panes"},
     "%": {"outliers"},
     ">": {"closer"},
     "<": {"further"},

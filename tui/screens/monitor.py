@@ -53,7 +53,7 @@ class MonitorScreen(ModeScreen):
     changes what is drawn from the next sampling on. Enter lists the checkpoints with their pictures; `y` there copies
     the path of the file.
 
-    `tab` goes to log, chart and GPUs; `z` gives that one the whole screen, `P` hides side and log.
+    `tab` goes to log, chart and GPUs; `z` gives that one the whole screen, `|` hides side and log.
 
     `X` asks before it stops anything.
     """

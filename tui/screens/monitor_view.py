@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 HEAD_SECONDS = 0.9
 """Numbers that only go on are drawn about once a second."""
 PANES = ((), ("-no-side",), ("-no-log",), ("-no-side", "-no-log"))
-"""What `P` goes through: everything, without the machine's side, without the log, the chart alone."""
+"""What `|` goes through: everything, without the machine's side, without the log, the chart alone."""
 ONLY = ("-only-chart", "-only-side", "-only-log")
 _OF_A_TRAINING = frozenset({"smooth", "log_scale", "clip", "zoom_axis", "series"})
 
@@ -72,7 +72,9 @@ class RunView(Vertical):
         Binding("full_stop", "series(1)", "next curves", show=False, id="monitor.next-series", key_display="."),
         Binding("comma", "series(-1)", "curves before", show=False, id="monitor.previous-series", key_display=","),
         Binding("W", "level", "warnings", show=False, id="monitor.level", tooltip="Warnings, errors, or the whole log"),
-        Binding("P", "panes", "panels", show=False, id="monitor.panes", tooltip="Show and hide side and log"),
+        Binding(
+            "vertical_line", "panes", "panels", show=False, id="monitor.panes", key_display="|", tooltip="Side and log"
+        ),
         Binding("tab", "next_panel", "next panel", show=False, id="app.next-panel"),
     ]
 
