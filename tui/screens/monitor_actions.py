@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from core.runs.costs import stop_costs
-from core.text import human_age, printable
+from core.text import printable
 from tui.screens.dialogs import Choose
 from tui.screens.monitor_parts import ENDED, is_tagging
 from tui.widgets.run_list import arranged
