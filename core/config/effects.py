@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from core.config.check_training import optimizer_name
 from core.config.resolved import network_scale
 from core.config.values import float_text
 from core.text import count_of, human_bytes
@@ -46,6 +45,8 @@ def _rate(value: Any, seen: Seen) -> str:
         return ", ".join(filter(None, (_rate(item, seen) for item in value)))
     if not _is_number(value):
         return ""
+    from core.config.check_training import optimizer_name
+
     name = optimizer_name(seen.train)
     if name.startswith(_NO_RATE):
         return "times the rate that it finds itself"

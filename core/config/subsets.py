@@ -14,6 +14,7 @@ from core.problems import UserError
 
 if TYPE_CHECKING:
     from core.config.documents import Config
+    from core.config.survey import Survey
     from core.dataset.model import Subset
     from core.workspace import Workspace
 
@@ -109,6 +110,16 @@ def inherited(config: Config, node: Node, key: str) -> Inherited:
         return Inherited(train[key], "train.toml")
     field = dataset_fields(node.level).get(key) or dataset_fields("subsets").get(key)
     return Inherited(None if field is None else field.default, "default")
+
+
+def counts_of(config: Config, root: Path, survey: Survey) -> dict[str, int | None]:
+    """Place of each subset → pictures in its folder, None when there is no such folder. On a thread."""
+    found: dict[str, int | None] = {}
+    for node in tree(config):
+        if node.level == "subsets" and isinstance(node.own.get("image_dir"), str):
+            facts = survey.folder(root / Path(str(node.own["image_dir"])).expanduser())
+            found[node.place] = None if facts is None else len(facts.images)
+    return found
 
 
 def folders_to_add(config: Config, workspace: Workspace) -> list[Subset]:

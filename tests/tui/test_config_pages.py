@@ -270,7 +270,7 @@ async def test_a_wrong_file_opens_at_its_mistake(ready_workspace: Workspace) -> 
         screen = app.screen
         assert isinstance(screen, ConfigScreen)
         row = next(at for at, line in enumerate(text.split("\n")) if "oops" in line)
-        from tui.screens.config_parts import Raw
+        from tui.screens.config_editor import Raw
 
         await until(pilot, lambda: screen.query_one(Raw).cursor_location == (row, len("resolution = ")))
         assert f"line {row + 1}" in screen.view.about.plain and path.read_text("utf-8") == text

@@ -23,9 +23,9 @@ from tui.app import KohyaApp
 from tui.screens.config import ConfigScreen
 from tui.screens.config_dialogs import Find, Text
 from tui.screens.config_diff import Diff
+from tui.screens.config_editor import Raw
 from tui.screens.config_form import ranked, search
 from tui.screens.config_new import NewConfig
-from tui.screens.config_parts import Raw
 from tui.screens.config_start import Start
 from tui.screens.dialogs import Ask, Choose, ProblemList
 from tui.widgets.item_list import ItemList

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
+from importlib import import_module
 from typing import TYPE_CHECKING, ClassVar
 
 from textual import events, getters, on, work
@@ -10,16 +12,13 @@ from textual.binding import Binding
 from textual.containers import Vertical
 from textual.timer import Timer
 from textual.widget import Widget
-from textual.widgets import TextArea
 
 from core.problems import Problem
 from tui.screens.base import ModeScreen
 from tui.screens.config_disk import EMPTY, ConfigFiles
 from tui.screens.config_finding import ConfigFinding
-from tui.screens.config_folders import FolderSheet
 from tui.screens.config_form import EXTENTS, FOLDERS, PROMPTS
 from tui.screens.config_parts import Groups, Side
-from tui.screens.config_prompts import PromptSheet
 from tui.screens.config_raw import ConfigRaw
 from tui.screens.config_values import ConfigValues
 from tui.screens.config_view import PAGES, ConfigView, Page, head
@@ -29,7 +28,9 @@ from tui.widgets.line import Line
 
 if TYPE_CHECKING:
     from core.config.documents import Config, FileName
+    from tui.screens.config_folders import FolderSheet
     from tui.screens.config_open import OpenConfig
+    from tui.screens.config_prompts import PromptSheet
 
 _OF_A_CONFIG = frozenset(
     {"save", "find", "check", "fix", "next_view", "unset", "diff", "editor", "next_panel", "next_page", "extent"}
@@ -124,6 +125,8 @@ preset, another config or a run.
         self.form.rows.focus()
         self.app.dataset_changed.subscribe(self, lambda _: self.files.take_news())
         self._follow_checkout()
+        # The first change would wait 130 ms for it, on the screen's own thread.
+        self.set_timer(0.5, lambda: self.run_worker(partial(import_module, "tomlkit"), thread=True))
 
     @work(exit_on_error=False)
     async def _follow_checkout(self) -> None:
@@ -242,7 +245,7 @@ preset, another config or a run.
             self._was_empty = self.opened is None
             self.refresh_bindings()
         if self.app.workspace is not None:
-            self.form.root = self.view.folders.form.root = self.app.workspace.root
+            self.view.root = self.app.workspace.root
         has_images = self.app.workspace is not None and bool(self.app.workspace.dataset_names())
         self.view.show(self.opened, has_images=has_images, key=key)
         self.show_head()
@@ -289,13 +292,11 @@ preset, another config or a run.
         elif self.view.file is None:
             self.values.remove(self.view.now.key)
 
-    @on(FolderSheet.Wanted)
     @work(exit_on_error=False)
-    async def _folder_wanted(self, event: FolderSheet.Wanted) -> None:
+    async def on_folder_sheet_wanted(self, event: FolderSheet.Wanted) -> None:
         await self.values.change_folders(event.wish, event.node)
 
-    @on(PromptSheet.Edited)
-    def _prompts_edited(self, event: PromptSheet.Edited) -> None:
+    def on_prompt_sheet_edited(self, event: PromptSheet.Edited) -> None:
         self.values.set_prompts(event.text, event.key)
 
     @work(exit_on_error=False)
@@ -362,8 +363,7 @@ preset, another config or a run.
         """The raw text at the place of the cursor, or the form at the place of the raw text's."""
         self.raw.flip()
 
-    @on(TextArea.Changed)
-    def _raw_typed(self) -> None:
+    def on_text_area_changed(self) -> None:
         self.take_raw(quiet=True)
         self.view.show_about()
         self.view.show_side()

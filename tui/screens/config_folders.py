@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from textual import on
@@ -21,7 +20,6 @@ from tui.widgets.sheet import Sheet, SheetRows, Wish
 if TYPE_CHECKING:
     from core.config.documents import Config
     from core.config.subsets import Node
-    from core.config.survey import Survey
 
 _SAID = {"image_dir", "num_repeats", "metadata_file"}
 """What the table shows in columns of its own."""
@@ -183,13 +181,3 @@ class FolderSheet(Sheet):
 
 
 _SOURCES = {"dataset": "its dataset", "general": "[general]", "train.toml": "train.toml"}
-
-
-def counts_of(config: Config, root: Path, survey: Survey) -> dict[str, int | None]:
-    """Place of each subset → pictures in its folder, None when there is no such folder. On a thread."""
-    found: dict[str, int | None] = {}
-    for node in subsets.tree(config):
-        if node.level == "subsets" and isinstance(node.own.get("image_dir"), str):
-            facts = survey.folder(root / Path(str(node.own["image_dir"])).expanduser())
-            found[node.place] = None if facts is None else len(facts.images)
-    return found

@@ -253,10 +253,10 @@ def check(config: Config, workspace: Workspace, settings: Settings) -> Findings:
     from core.config.check_machine import modules_of
     from core.config.plan import plan
     from core.config.resolved import script_of
+    from core.config.subsets import counts_of
     from core.config.survey import Survey
     from core.runs import probe
     from core.runs.estimate import with_estimate
-    from tui.screens.config_folders import counts_of
 
     survey = Survey()
     planned = plan(config, workspace, survey=survey) if not config.broken else None

@@ -1,4 +1,4 @@
-"""The panels beside the form: the groups at its left, plan and problems at its right, the raw text in its place."""
+"""The panels beside the form: the groups at its left, plan and problems at its right."""
 
 from __future__ import annotations
 
@@ -7,12 +7,8 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 from rich.cells import cell_len
-from rich.style import Style
-from textual import events
 from textual.binding import Binding
 from textual.strip import Strip
-from textual.widgets import TextArea
-from textual.widgets.text_area import TextAreaTheme
 
 from core.config.documents import FILES, place_of
 from core.problems import Problem, UserError
@@ -22,7 +18,6 @@ from tui.theme import Cells
 from tui.widgets.form import Field
 from tui.widgets.item_list import ItemList, Texts
 from tui.widgets.line import cut
-from tui.wiring import OurApp
 
 if TYPE_CHECKING:
     from core.config.plan import Plan
@@ -164,51 +159,6 @@ class Groups(ItemList):
 
 def _weight(role: str) -> int:
     return {"bad": 3, "caution": 2, "muted": 1}.get(role, 0)
-
-
-class Raw(TextArea):
-    """The raw editor in the colours of the app. Esc leaves it (Textual would move the focus)."""
-
-    app = OurApp()
-
-    def on_mount(self) -> None:
-        self.cursor_blink = False
-        self.watch(self.app, "theme", self._paint, init=False)
-        self._paint()
-
-    def _paint(self) -> None:
-        """Colours of the syntax by role; everything else comes from the sheet."""
-        name = f"kohya-{self.app.theme}"
-        styles = {token: Style(color=self.app.paint(role).color, bold=bold) for token, (role, bold) in _SYNTAX.items()}
-        self.register_theme(TextAreaTheme(name, syntax_styles=styles))
-        self.theme = name
-
-    def check_consume_key(self, key: str, character: str | None = None) -> bool:
-        # Textual does not know what the keys with names write.
-        return len(key) == 1 or super().check_consume_key(key, character or _WRITTEN.get(key))
-
-    async def _on_key(self, event: events.Key) -> None:
-        if event.key == "escape":
-            event.stop()
-            event.prevent_default()
-            await self.app.action_back()
-
-
-_WRITTEN = {"slash": "/", "question_mark": "?", "exclamation_mark": "!"}
-_SYNTAX = {
-    "comment": ("muted", False),
-    "string": ("good", False),
-    "number": ("caution", False),
-    "float": ("caution", False),
-    "boolean": ("caution", True),
-    "property": ("second", False),
-    "toml.type": ("accent", True),
-    "toml.datetime": ("caution", False),
-    "toml.error": ("bad", True),
-    "operator": ("muted", False),
-    "punctuation.bracket": ("muted", False),
-    "punctuation.delimiter": ("muted", False),
-}
 
 
 def wrapped(lines: Sequence[Cells], width: int) -> list[Cells]:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from core.config.documents import FileName
 from core.config.lines import key_in, line_of
 from core.config.prompts import is_prompt, lines_of
-from tui.screens.config_prompts import key_of, split
 
 if TYPE_CHECKING:
     from core.config.documents import Config
@@ -23,6 +22,8 @@ def place_in(opened: OpenConfig, file: FileName, text: str, key: str | None) -> 
         return int(found[1]) - 1, int(found[2] or 1) - 1
     if key is None:
         return None
+    from tui.screens.config_prompts import split
+
     line = split(key)[0] if file == "prompts" else line_of(text, file, key)
     return (line, 0) if line is not None else None
 
@@ -31,6 +32,8 @@ def key_at(config: Config, file: FileName, line: int) -> str | None:
     """The field for a line of a file: of the first subset the form's own, else that of the folders; None for none."""
     text = config.text(file)
     if file == "prompts":
+        from tui.screens.config_prompts import key_of
+
         lines = lines_of(text)
         return key_of(line) if line < len(lines) and is_prompt(lines[line]) else None
     key = key_in(text, file, line)

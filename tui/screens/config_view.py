@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from textual import getters, on
@@ -9,23 +10,25 @@ from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical
 from textual.content import Content
 from textual.widget import Widget
-from textual.widgets import TextArea
 
 from core.config.documents import FILES
 from core.text import printable
 from tui.screens.config_about import about
-from tui.screens.config_folders import FolderSheet
 from tui.screens.config_form import FOLDERS, PROMPTS, Extent, Look, marks_of, shown
-from tui.screens.config_parts import Groups, Raw, Side, wrapped
-from tui.screens.config_prompts import PromptSheet
+from tui.screens.config_parts import Groups, Side, wrapped
 from tui.theme import Cells
 from tui.widgets.form import Form
 from tui.widgets.item_list import ItemList
 from tui.widgets.line import Lines
 
 if TYPE_CHECKING:
+    from textual.widgets import TextArea
+
     from core.config.documents import FileName
+    from tui.screens.config_folders import FolderSheet
     from tui.screens.config_open import OpenConfig
+    from tui.screens.config_prompts import PromptSheet
+    from tui.widgets.sheet import Sheet
 
 Page = Literal["form", "folders", "prompts"]
 PAGES: tuple[Page, ...] = ("form", "folders", "prompts")
@@ -40,8 +43,6 @@ class ConfigView(Horizontal):
     """Shows an open config and changes none: what is typed, asked and chosen goes up as its parts' messages."""
 
     form = getters.query_one("#config-form", Form)
-    folders = getters.query_one(FolderSheet)
-    prompts = getters.query_one(PromptSheet)
     side = getters.query_one(Side)
     groups = getters.query_one(Groups)
     about = getters.query_one("#config-about", Lines)
@@ -56,16 +57,18 @@ class ConfigView(Horizontal):
         self.extra: frozenset[str] = frozenset()
         """Options that are shown though they are neither usual nor set."""
         self.extent: Extent = "usual"
+        self.root = Path()
+        """Where the paths that are typed begin."""
         self._opened: OpenConfig | None = None
         self._has_images = False
         self._typing: str | None = None
+        self._sheets: dict[Page, Sheet] = {}
+        self._raw: TextArea | None = None
 
     def compose(self) -> ComposeResult:
         yield Groups(id="config-groups")
         with Vertical(id="config-left"):
             yield Form(label_width=20, value_width=12, id="config-form")
-            yield FolderSheet(id="config-folders")
-            yield PromptSheet(id="config-prompts")
             yield Lines(id="config-empty")
             yield Lines(id="config-about")
         yield Side(id="config-side")
@@ -86,8 +89,9 @@ class ConfigView(Horizontal):
         self.side.display = opened is not None and (not narrow or self.side.has_focus)
         self.left.display = not (narrow and self.side.display)
         self.empty.display = opened is None
-        for name, widget in (("form", self.form), ("folders", self.folders), ("prompts", self.prompts)):
-            widget.display = page == name
+        self.form.display = page == "form"
+        for name, sheet in self._sheets.items():
+            sheet.display = page == name
         self.about.display = opened is not None and page != "prompts"
         self.about.styles.height = 5 if self.screen.size.height >= TALL else 3
         if opened is None:
@@ -95,10 +99,14 @@ class ConfigView(Horizontal):
             return
         config = opened.config
         if page == "form":
+            self.form.root = self.root
             look = Look(opened.worst, opened.plan, self.extra, self.extent, opened.saved)
             self.form.show([] if config.broken else shown(config, look))
             self.groups.tell(self.form.fields, self.form.key)
+        elif not self.is_ready:
+            self.call_after_refresh(self._show, key)
         elif page == "folders":
+            self.folders.form.root = self.root
             counts = opened.findings.counts if opened.findings is not None else {}
             self.folders.tell(config, counts, marks_of(opened.worst), key or None)
         elif page == "prompts":
@@ -127,9 +135,40 @@ class ConfigView(Horizontal):
     # Pages
 
     @property
+    def folders(self) -> FolderSheet:
+        """The page of folders, which is mounted when it is first asked for."""
+        from tui.screens.config_folders import FolderSheet
+
+        found = self._sheet("folders", FolderSheet)
+        assert isinstance(found, FolderSheet)
+        return found
+
+    @property
+    def prompts(self) -> PromptSheet:
+        """The page of sample prompts."""
+        from tui.screens.config_prompts import PromptSheet
+
+        found = self._sheet("prompts", PromptSheet)
+        assert isinstance(found, PromptSheet)
+        return found
+
+    def _sheet(self, page: Page, kind: type[Sheet]) -> Sheet:
+        if page not in self._sheets:
+            self._sheets[page] = sheet = kind(id=f"config-{page}")
+            self.left.mount(sheet, after=self.form)
+        return self._sheets[page]
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the page has its parts already."""
+        return self.page == "form" or (self.folders if self.page == "folders" else self.prompts).is_composed
+
+    @property
     def now(self) -> Form:
         """The form that the cursor is in."""
-        return {"form": self.form, "folders": self.folders.form, "prompts": self.prompts.form}[self.page]
+        if self.page == "form" or not self.is_ready:
+            return self.form
+        return self.folders.form if self.page == "folders" else self.prompts.form
 
     def turn(self, page: Page) -> None:
         """Show another page, and go to it."""
@@ -147,6 +186,9 @@ class ConfigView(Horizontal):
             self.page = "form"
             self.extra |= {key}
         self._show(key if key not in {PROMPTS, FOLDERS} else None)
+        if not self.is_ready:
+            self.call_after_refresh(self.reveal, key)
+            return
         self.now.go_to(key)
         self.go(self.now.rows if self.page == "form" or self.now.key == key else None)
 
@@ -163,7 +205,7 @@ class ConfigView(Horizontal):
     @property
     def key(self) -> str | None:
         """The key of the field or row under the cursor."""
-        if self.page == "folders" and self.folders.table.has_focus:
+        if self.page == "folders" and self.is_ready and self.folders.table.has_focus:
             first = "image_dir" if (node := self.folders.node) is not None and node.subset is not None else "resolution"
             return f"{node.place}.{first}" if node is not None else None
         return self.now.key
@@ -173,50 +215,50 @@ class ConfigView(Horizontal):
     @property
     def text(self) -> str | None:
         """What the raw editor says; None when it is not there."""
-        found = self.query(Raw)
-        return found.first(Raw).text if found and self.file is not None else None
+        return self._raw.text if self._raw is not None and self.file is not None else None
 
     @property
     def line(self) -> int:
         """The line of the raw editor's cursor, from 0."""
-        found = self.query(Raw)
-        return found.first(Raw).cursor_location[0] if found else 0
+        return self._raw.cursor_location[0] if self._raw is not None else 0
 
     def open_file(self, file: FileName, text: str, at: tuple[int, int] | None = None) -> None:
         """The raw editor on a file, with the cursor `at` a line and column, from 0."""
+        from tui.screens.config_editor import Raw
+
         self.file = file
         language = None if file == "prompts" else "toml"
-        old = self.query(Raw)
-        area: TextArea
-        if old:
-            area = old.first(Raw)
+        area = self._raw
+        if area is None:
+            self._raw = area = Raw.code_editor(text, language=language, id="config-raw", soft_wrap=True)
+            self.left.mount(area, before=0)
+        else:
             area.display = True
             area.language = language
             area.load_text(text)
-        else:
-            area = Raw.code_editor(text, language=language, id="config-raw", soft_wrap=True)
-            self.left.mount(area, before=0)
         if at is not None:
             self.call_after_refresh(area.move_cursor, at, center=True)
 
     def close_file(self) -> None:
         """The page again. The editor is only hidden: Textual may draw one that is being removed, and cannot."""
         self.file = None
-        for area in self.query(Raw):
-            area.display = False
+        if self._raw is not None:
+            self._raw.display = False
 
     # Panels
 
     @property
     def main(self) -> Widget:
         """The form's rows, the table of a page, or the raw editor."""
-        if self.file is not None:
-            return self.query_one(Raw)
-        return {"form": self.form.rows, "folders": self.folders.table, "prompts": self.prompts.table}[self.page]
+        if self.file is not None and self._raw is not None:
+            return self._raw
+        if self.page == "form" or not self.is_ready:
+            return self.form.rows
+        return self.folders.table if self.page == "folders" else self.prompts.table
 
     def step_back(self) -> bool:
         """From fields to their table, from a page to the form, from another panel to the main one."""
-        sheet = {"folders": self.folders, "prompts": self.prompts}.get(self.page)
+        sheet = self._sheets.get(self.page)
         if self.side.has_focus or self.groups.has_focus:
             self.go()
         elif sheet is None:
@@ -228,6 +270,9 @@ class ConfigView(Horizontal):
     def go(self, panel: Widget | None = None) -> None:
         """Focus a panel, the main one by default; in a narrow terminal it takes the other's place."""
         if self._opened is None:
+            return
+        if panel is None and self.file is None and not self.is_ready:
+            self.call_after_refresh(self.go)
             return
         panel = panel or self.main
         if self.screen.has_class("-narrow"):

@@ -192,6 +192,11 @@ class Form(Container):
         yield PathInput(id="form-input")  # selected, so that typing replaces it
 
     @property
+    def is_composed(self) -> bool:
+        """Whether its parts are there: only then can it show anything."""
+        return bool(self.query(FieldList))
+
+    @property
     def rows(self) -> FieldList:
         return self.query_one(FieldList)
 

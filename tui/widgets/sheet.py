@@ -69,6 +69,11 @@ class Sheet(Vertical):
         yield Lines(classes="sheet-rule")
         yield Form(label_width=self._label_width, value_width=12)
 
+    @property
+    def is_composed(self) -> bool:
+        """Whether its parts are there: only then can it show anything."""
+        return bool(self.query(Form)) and self.form.is_composed
+
     def show(self, head: Callable[[int], str], rows: Rows, at: int) -> None:
         """The table; `head` names its columns for a width. The cursor goes to row `at`."""
         self._head = head
