@@ -9,6 +9,9 @@ import pytest
 
 from core.config import schema
 from tests.core.cli_kit import Cli
+from tests.fake_nvml.machine import Machine
+
+pytest_plugins = ("tests.fake_nvml.fixtures",)
 
 CHECKOUT = Path(__file__).parents[1] / "data" / "checkout"
 
@@ -67,3 +70,12 @@ def test_a_checkout_that_cannot_be_read_is_said(bare: Cli, tmp_path: Path, monke
     schema.forget()
     assert "The shipped options stay in use: Cannot read" in bare("config", "refresh", code=1).err
     assert "shipped" in bare("config", "options").lines[0]
+
+
+def test_a_new_config_fits_the_gpu_of_the_machine(cli: Cli, fake_gpus: Machine) -> None:
+    """24 GB are seen: six pictures a step for SDXL, and it is said; --vram says otherwise."""
+    answer = cli("config", "new", "here", "--preset", "sdxl-character")
+    assert "--vram 24" in answer.err
+    assert cli("config", "show", "here", "dataset:batch_size", "--json").json["value"] == 6
+    cli("config", "new", "there", "--preset", "sdxl-character", "--vram", 12)
+    assert cli("config", "show", "there", "dataset:batch_size", "--json").json["value"] == 2

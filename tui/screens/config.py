@@ -124,11 +124,12 @@ preset, another config or a run.
     def on_mount(self) -> None:
         self.form.rows.focus()
         self.app.dataset_changed.subscribe(self, lambda _: self.files.take_news())
+        self.app.settings_changed.subscribe(self, lambda _: self._follow_checkout())
         self._follow_checkout()
         # The first change would wait 130 ms for it, on the screen's own thread.
         self.set_timer(0.5, lambda: self.run_worker(partial(import_module, "tomlkit"), thread=True))
 
-    @work(exit_on_error=False)
+    @work(exclusive=True, group="config-catalogue", exit_on_error=False)
     async def _follow_checkout(self) -> None:
         """The options are those of the user's own sd-scripts, as soon as it has been read."""
         from tui.screens.config_catalogue import follow_checkout
@@ -178,13 +179,13 @@ preset, another config or a run.
 
     @work(exit_on_error=False)
     async def action_new(self) -> None:
-        from tui.screens.config_new import ask_new
+        from tui.screens.config_make import ask_new
 
         await self.files.make(ask_new)
 
     @work(exit_on_error=False)
     async def action_keep_preset(self) -> None:
-        from tui.screens.config_new import keep_preset
+        from tui.screens.config_make import keep_preset
 
         if self.config is not None and self.take_raw():
             await keep_preset(self.app, self.config)

@@ -18,13 +18,14 @@ async def follow_checkout(app: KohyaApp) -> bool:
 
     The work is a child process's. A checkout that cannot be read is told once, with what holds instead.
     """
-    checkout = app.settings.sd_scripts
-    if checkout is None or not await asyncio.to_thread(_read, checkout):
-        return False
     from core.config import schema
     from core.config.refresh import kept
 
-    schema.forget()
+    checkout, before = app.settings.sd_scripts, schema.source()
+    is_read = checkout is not None and await asyncio.to_thread(_read, checkout)
+    schema.forget()  # the settings may name another one, which was read long ago
+    if checkout is None or not is_read:
+        return schema.source() != before
     known = await asyncio.to_thread(kept, checkout)
     if known is not None and known.problem is not None:
         said = f"The options that are shipped stay in use: {printable(known.problem)}"
