@@ -72,11 +72,10 @@ class Variant:
 
 @dataclass(frozen=True, slots=True)
 class Sweep:
-    """What would be made. `rate` is steps a second of an earlier run of the config, None when there was none."""
+    """What would be made. `seconds` one after the other, by past runs; None where none tells."""
 
     config: str
     variants: tuple[Variant, ...]
-    rate: float | None = None
     seconds: float | None = None
 
     @property
@@ -121,6 +120,7 @@ def plan(workspace: Workspace, name: str, axes: Sequence[Axis], settings: Settin
     """
     from core.config.plan import plan as count
     from core.config.preflight import check
+    from core.runs.estimate import estimate
 
     keys = [each.key for each in axes]
     if not axes or len(set(keys)) < len(keys):
@@ -142,30 +142,15 @@ def plan(workspace: Workspace, name: str, axes: Sequence[Axis], settings: Settin
         planned = count(config, workspace)
         problems = tuple(check(config, workspace, settings, planned=planned))
         found.append(Variant(label, values, config, planned, problems))
-    rate = pace(workspace, name)
-    steps = sum(variant.plan.total_steps for variant in found)
-    return Sweep(name, tuple(found), rate, steps / rate if rate else None)
+    times = [estimate(variant.config, workspace, settings, variant.plan).seconds for variant in found]
+    known = [seconds for seconds in times if seconds is not None]
+    return Sweep(name, tuple(found), sum(known) if len(known) == len(times) else None)
 
 
 def _short(each: Axis, index: int) -> str:
     """`lr1e-4`, `dim16`, `AdamW8bit`: of letters, digits and `._-`, so that it is part of a file name."""
     name = _SHORT.get(each.key, each.key)
     return re.sub(r"[^A-Za-z0-9._+-]+", "-", f"{name}{each.words[index]}").strip("-.")
-
-
-def pace(workspace: Workspace, config: str) -> float | None:
-    """Steps a second of the newest run of this config that made some."""
-    from core.runs.watch import snapshot
-
-    for run in store.list_runs(workspace):
-        if run.spec.config == config and (run.live or run.state in (RunState.FINISHED, RunState.STOPPED)):
-            with contextlib.suppress(UserError, OSError):
-                seen, status = snapshot(run), run.status
-                if run.state is RunState.FINISHED and seen.step and status.started and status.ended:
-                    return (seen.step - seen.steps_before) / max(0.001, status.ended - status.started)
-                if seen.rate:
-                    return seen.rate
-    return None
 
 
 def start(
