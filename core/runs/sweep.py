@@ -280,12 +280,15 @@ def compare(runs: Sequence[Run]) -> list[Row]:
 
 
 def _row(run: Run, label: str) -> Row:
-    from core.runs.watch import snapshot
+    from core.runs.watch import RunWatch
 
     values = (run.spec.group or {}).get("values") or {}
     if run.state in (RunState.QUEUED, RunState.PREPARED):
         return Row(run, label, values)
-    seen = snapshot(run)
+    watch = RunWatch(run.dir)
+    seen = watch.poll()
+    while seen.loading:
+        seen = watch.poll()
     status, series = run.status, seen.series
     current, average = series.get("loss/current"), series.get("loss/average")
     per_epoch = series.get("loss/epoch_average")

@@ -104,6 +104,7 @@ MEANINGS: dict[str, set[str]] = {
     "C": {"resume"},
     "S": {"samples", "leave"},
     "Z": {"hold"},
+    "&": {"compare"},
     "W": {"level"},
     "|": {"panes"},
     "%": {"outliers"},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ from core.runs.queue import Wish
 from core.workspace import Workspace
 from tests.core.runs_kit import Runs, wait_for
 from tests.tui.kit import app_on, toasts, until
-from tests.tui.test_monitor import screen_text
+from tests.tui.test_monitor import lay_run, screen_text
 from tui.app import KohyaApp
 from tui.screens.dialogs import Choose
 from tui.screens.monitor import MonitorScreen
@@ -99,6 +100,25 @@ async def test_what_waits_in_vain_is_offered(workspace: Workspace, line: list[Ru
         await until(pilot, lambda: store.observe(line[1].dir).supervised)
         await until(pilot, lambda: "in vain: Z" not in screen_text(pilot))
         assert screen.all_runs.runs[0].id == line[1].id
+
+
+async def test_a_sweep_is_tied_together_and_compared(workspace: Workspace) -> None:
+    """Two runs of a sweep: a bracket in the list; & shows a table and their curves, Enter opens one."""
+    for label in ("lr1e-4", "lr5e-4"):
+        run_id = lay_run(workspace, "sd15_long", f"rinni-{label}", RunState.FINISHED)
+        path = workspace.runs / run_id / "spec.json"
+        group = {"id": "20261130-120000-rinni-sweep", "label": label, "values": {"learning_rate": label[2:]}}
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"group": group}))
+    app = app_on(workspace)
+    async with app.run_test(size=(120, 40)) as pilot:
+        screen = await listed(pilot, app)
+        await until(pilot, lambda: "┌ rinni-lr" in screen_text(pilot) and "└ rinni-lr" in screen_text(pilot))
+        await pilot.press("ampersand")
+        await until(pilot, lambda: "Sweep 20261130-120000-rinni-sweep" in screen_text(pilot))
+        text = screen_text(pilot)
+        assert "label" in text and "lowest" in text and "300/300" in text
+        await pilot.press("enter")
+        await until(pilot, lambda: app.screen is screen and screen.news is not None)
 
 
 def test_the_ways_to_begin() -> None:

@@ -33,6 +33,7 @@ class AllRuns(Vertical):
         Binding("J", "move_run(1)", "later", id="queue.move-down", tooltip="One place down in the queue"),
         Binding("K", "move_run(-1)", "sooner", id="queue.move-up", tooltip="One place up in the queue"),
         Binding("Z", "hold", "hold or release", id="queue.hold", tooltip="Hold what waits, or let it go"),
+        Binding("ampersand", "compare", "compare", id="sweep.compare", key_display="&", tooltip="The runs of a sweep"),
     ]
 
     rows = getters.query_one("#run-list", ItemList)
@@ -110,6 +111,8 @@ class AllRuns(Vertical):
         run = self.under_cursor
         if action in {"move_run", "hold"}:
             return is_queued(run)
+        if action == "compare":
+            return run is not None and run.spec.group is not None
         return True
 
     def action_move_run(self, by: int) -> None:
@@ -119,3 +122,9 @@ class AllRuns(Vertical):
     def action_hold(self) -> None:
         if (run := self.under_cursor) is not None:
             monitor_queue.hold_or_release(cast("MonitorScreen", self.screen), run)
+
+    def action_compare(self) -> None:
+        from tui.screens.sweep_compare import compare
+
+        if (run := self.under_cursor) is not None:
+            compare(cast("MonitorScreen", self.screen), run)
