@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import copy
 import re
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from core.config import places
 from core.config.containers import holders_of, set_option
-from core.config.reading import flatten, read_toml
+from core.config.reading import LARGEST, flatten, read_toml, too_large
 from core.config.schema import LEVELS, Field, dataset_names, fields
 from core.config.values import coerce
 from core.problems import UserError
@@ -64,6 +65,7 @@ class Config:
         """Files on disk that are not TOML: to be mended through `set_text`; `set` refuses them."""
         self.likely_script: str | None = None
         """The script that fits the base model, where somebody looked at that; see `script`."""
+        self._unopened: dict[FileName, UserError] = {}
         self._disk: dict[FileName, bytes | None] = dict.fromkeys(FILES)
         self._text: dict[FileName, str] = dict.fromkeys(FILES, "")
         self._documents: dict[FileName, TOMLDocument] = {}
@@ -84,6 +86,9 @@ class Config:
             except OSError as error:
                 raise UserError(f"Cannot read {path}: {error.strerror}", "Check its owner and permissions.") from error
             config._disk[file] = raw
+            if len(raw) > 4 * LARGEST:
+                config.broken[file] = config._unopened[file] = too_large(str(path), len(raw))
+                continue
             try:
                 text = raw.decode("utf-8")
                 config._text[file] = text
@@ -92,8 +97,9 @@ class Config:
             except UnicodeDecodeError as error:
                 line = raw.count(b"\n", 0, error.start) + 1
                 config._text[file] = raw.decode("utf-8", "replace")
+                kind = "UTF-16, not UTF-8" if raw[:2] in (b"\xff\xfe", b"\xfe\xff") else "not UTF-8"
                 config.broken[file] = UserError(
-                    f"{path}, line {line}: this is not UTF-8", "Save the file as UTF-8; the trainer reads nothing else."
+                    f"{path}, line {line}: this is {kind}", "Save the file as UTF-8; the trainer reads nothing else."
                 )
             except UserError as error:
                 config.broken[file] = error
@@ -132,8 +138,11 @@ class Config:
     def set_text(self, file: FileName, text: str) -> None:
         """Replace the whole text, as a raw editor does.
 
-        Raises UserError with line and column when it is not TOML; then nothing changed.
+        Raises UserError with line and column when it is not TOML, and for a file that is too large to be a config;
+        then nothing changed.
         """
+        if file in self._unopened:
+            raise self._unopened[file]
         if file != "prompts":
             self._values[file] = read_toml(text, FILES[file])
         self._text[file] = text.removeprefix("\ufeff")
@@ -269,6 +278,7 @@ class Config:
         """Take what is on disk now; changes in memory are gone."""
         fresh = Config.load(self.folder)
         self.broken, self._disk, self._text = fresh.broken, fresh._disk, fresh._text
+        self._unopened = fresh._unopened
         self._documents, self._values = {}, fresh._values
 
     def _bytes(self, file: FileName) -> bytes | None:
@@ -292,14 +302,27 @@ class Config:
         return self._documents[file]
 
     def _refresh(self, file: FileName) -> None:
-        text = self._document(file).as_string()
-        crlf = self._text[file].count("\r\n") * 2 > self._text[file].count("\n")
-        self._text[file] = re.sub(r"\r?\n", "\r\n", text) if crlf else text
+        self._text[file] = _with_ends_of(self._text[file], self._document(file).as_string())
         self._values.pop(file, None)
 
     def _refuse_broken(self, file: FileName) -> None:
         if file in self.broken:
             raise self.broken[file]
+
+
+def _with_ends_of(old: str, new: str) -> str:
+    """`new`, in which lines that `old` has not end as most lines of `old` do."""
+    if old.count("\r\n") * 2 <= old.count("\n"):
+        return new
+    bare = Counter(line for line in old.split("\n") if not line.endswith("\r"))
+    lines = new.split("\n")
+    for number, line in enumerate(lines[:-1]):
+        if not line.endswith("\r"):
+            if bare[line]:
+                bare[line] -= 1
+            else:
+                lines[number] = line + "\r"
+    return "\n".join(lines)
 
 
 def _read(path: Path) -> bytes | None:

@@ -78,7 +78,7 @@ def coerce(value: Any, field: Field | None) -> Any:
     if value is None or field is None:
         return value
     kind = field.type
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    is_number = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300
     if kind == "bool" and isinstance(value, bool):
         return value
     if kind == "int" and is_number and float(value).is_integer():
