@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import struct
 import sys
 import time
@@ -47,6 +48,11 @@ def wait_for(look: Callable[[], T], seconds: float = 20.0) -> T:
         assert time.monotonic() < deadline, f"still {answer!r} after {seconds} s"
         time.sleep(0.01)
     return answer
+
+
+def delete(folder: Path) -> None:
+    """Remove a run's folder although its supervisor may write into it meanwhile."""
+    wait_for(lambda: shutil.rmtree(folder, ignore_errors=True) or not folder.exists())
 
 
 class Runs:

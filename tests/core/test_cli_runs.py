@@ -17,6 +17,7 @@ from core.runs import proc, specs, store
 from core.runs.model import LIVE_STATES, RunState
 from core.workspace import Workspace
 from tests.core.cli_kit import COMMAND, Cli, only_run, program, until
+from tests.core.runs_kit import delete
 
 PROMISED = {"id", "kind", "state", "step", "total_steps", "epoch", "loss", "rate", "eta_seconds", "gpu", "reason"}
 SHORT = ("max_train_epochs=2", "save_every_n_epochs=1", "dataset:num_repeats=2")
@@ -262,7 +263,7 @@ def test_a_run_whose_folder_is_gone(cli: Cli, demo: Workspace, monkeypatch: pyte
         [*COMMAND, "status", "--watch"], cwd=demo.root, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as child:
         assert child.stdout is not None and child.stdout.readline()
-        shutil.rmtree(demo.runs / run)
+        delete(demo.runs / run)
         err = child.communicate(timeout=60)[1]
     os.killpg(status.pid, signal.SIGTERM)
     assert child.returncode == 1 and run in err and "Traceback" not in err

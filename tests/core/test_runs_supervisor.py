@@ -6,7 +6,6 @@ import json
 import os
 import pty
 import resource
-import shutil
 import signal
 import subprocess
 import sys
@@ -17,7 +16,7 @@ import pytest
 from core.problems import UserError
 from core.runs import launch, proc, store
 from core.runs.model import RunState
-from tests.core.runs_kit import Runs, log_of, wait_for
+from tests.core.runs_kit import Runs, delete, log_of, wait_for
 
 pytest_plugins = ("tests.core.runs_fixtures",)
 
@@ -366,7 +365,7 @@ def test_a_run_whose_folder_is_deleted_is_stopped(runs: Runs) -> None:
     run = runs.start(FOREVER)
     runs.logged(run, "up")
     supervisor = supervisor_of(runs, run)
-    shutil.rmtree(run.dir)
+    delete(run.dir)
     with pytest.raises(UserError, match="is gone"):
         store.observe(run.dir)
     wait_for(lambda: proc.start_ticks(run.status.pid or 0) is None)

@@ -28,7 +28,7 @@ from core.problems import UserError
 from core.runs import launch, proc, store
 from core.runs.model import ENDED_STATES, Run, RunState
 from core.workspace import Workspace, create
-from tests.core.runs_kit import Runs, log_of, wait_for
+from tests.core.runs_kit import Runs, delete, log_of, wait_for
 from tests.core.slurm_kit import free_port
 from tests.e2e.terminal import environment_of
 
@@ -363,7 +363,7 @@ def test_the_folder_of_a_run_is_removed(stage: Stage) -> None:
     """Nobody could see it any more: its trainer ends with it, the other run goes on."""
     one, two = begin(stage)
     group = launch.group_of(store.observe(two.dir))
-    shutil.rmtree(two.dir)
+    delete(two.dir)
     wait_for(lambda: [pid for pid in group if proc.start_ticks(pid) is not None] == [])
     (stage.kit.out.parent / "go").touch()
     assert stage.kit.ended(one).state is RunState.FINISHED
