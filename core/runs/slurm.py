@@ -245,12 +245,17 @@ class _Queue:
         self._asked: set[str] = set()
 
     def forget(self) -> None:
-        """Something was submitted or cancelled: the next look asks anew."""
+        """Something was submitted or cancelled: the next look asks anew, and waits for the answer."""
         with self._guard:
             self._tried = self._read = -1e9
+            self._jobs = None
 
     def jobs(self, wait: float) -> tuple[dict[str, Job] | None, bool]:
-        """(jobs of this user by id, whether that is too old). Waits at most `wait` seconds for a fresh answer."""
+        """(jobs of this user by id, whether that is too old).
+
+        Waits at most `wait` seconds, and only for the first answer: later ones come while the last one is shown, so
+        that no list of runs and no screen ever waits for a controller.
+        """
         now = time.monotonic()
         with self._guard:
             fresh = now - self._read < QUEUE_SECONDS
@@ -261,9 +266,10 @@ class _Queue:
                 self._thread = threading.Thread(target=self._renew, daemon=True, name="squeue")
                 self._thread.start()
                 alive = True
-            thread = self._thread if alive and not fresh else None
-        if thread is not None and wait > 0:
-            thread.join(wait)
+            thread = self._thread if alive and self._jobs is None else None
+            left = self._tried + wait - now
+        if thread is not None and left > 0:
+            thread.join(left)
         with self._guard:
             return self._jobs, time.monotonic() - self._read > 2 * QUEUE_SECONDS
 
