@@ -29,7 +29,7 @@ from core.problems import UserError
 from core.runs import proc
 from core.runs.events import EventFile
 from core.runs.progress import ProgressReader
-from core.runs.supervisor import SURROUNDINGS
+from core.runs.spawn import SURROUNDINGS
 from core.runs.trainer import trainer_command
 from core.settings import Settings, cache_dir
 

@@ -14,6 +14,8 @@ import os
 import time
 from typing import Any
 
+_PR_SET_CHILD_SUBREAPER = 36
+
 
 def stat_of(pid: int) -> tuple[str, int, int, int, int] | None:
     """(state letter, parent, process group, session, start ticks) of `pid`; None when there is no such process."""
@@ -199,3 +201,55 @@ def read_json(path: str) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     return value if isinstance(value, dict) else None
+
+
+def name_of(pid: int) -> str:
+    """`systemd`, `bash`; "" for one that is gone already (`kill` is quick)."""
+    try:
+        with open(f"/proc/{pid}/comm", encoding="utf-8", errors="replace") as stream:  # noqa: PTH123
+            return "".join(sign for sign in stream.read().strip() if sign.isprintable())
+    except OSError:
+        return ""
+
+
+def is_deleted(folder: int) -> bool:
+    """Whether the folder behind this descriptor was deleted, not only moved."""
+    try:
+        if os.fstat(folder).st_nlink == 0:
+            return True
+        return os.readlink(f"/proc/self/fd/{folder}").endswith(" (deleted)")  # noqa: PTH115
+    except OSError:  # ESTALE: deleted from another machine
+        return True
+
+
+def become_subreaper() -> bool:
+    """Children whose parent dies become ours, also where PID 1 reaps nobody; False where that is not possible."""
+    try:
+        import ctypes
+
+        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    except (OSError, AttributeError):
+        return False
+    return True
+
+
+def oom_kills() -> int:
+    """How often the kernel's OOM killer struck in our control group; 0 where that is not told.
+
+    Inside a container the group is the root of what we see; on a host (a user's session, a cluster's job) its path
+    stands in /proc/self/cgroup. Version 1 counts in another file.
+    """
+    places = ["/sys/fs/cgroup/memory.events", "/sys/fs/cgroup/memory/memory.oom_control"]
+    with contextlib.suppress(OSError), open("/proc/self/cgroup", encoding="utf-8") as stream:  # noqa: PTH123
+        for line in stream:
+            _, kinds, path = line.rstrip("\n").split(":", 2)
+            if not kinds:
+                places.insert(0, f"/sys/fs/cgroup{path}/memory.events")
+            elif "memory" in kinds.split(","):
+                places.insert(0, f"/sys/fs/cgroup/memory{path}/memory.oom_control")
+    for place in places:
+        with contextlib.suppress(OSError, ValueError), open(place, encoding="ascii") as stream:  # noqa: PTH123
+            for line in stream:
+                if line.startswith("oom_kill "):
+                    return int(line.split()[1])
+    return 0

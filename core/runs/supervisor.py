@@ -12,22 +12,17 @@ import os
 import signal
 import sys
 import time
-from typing import Any, NoReturn
+from typing import Any
 
 from core.runs import order, proc
+from core.runs.spawn import spawn
 from core.runs.vigil import Event, Vigil
 
-SURROUNDINGS = {"PYTHONUNBUFFERED": "1", "PYTHONUTF8": "1", "COLUMNS": "400"}
-"""Unbuffered lines, Japanese text, a log message a line (core/help/trainer.md). Not TQDM_MININTERVAL: above the
-step time the trainer's own `unpause()` makes the bar's rate and time meaningless (`71575it/s`)."""
 BEAT_SECONDS = 10.0
 STILL_WORKS = 3
 """The exit code of core.runs.tell when the device of a run without output is busy: that is no stall."""
-SECRETS = ("KOHYA_TUI_NTFY_TOKEN", "KOHYA_TUI_WEBHOOK")
-"""Kept from the trainer: some trackers store the whole environment of a run."""
 GONE_SECONDS = 10.0
 """How long the run's folder may be gone before the trainer is stopped: nobody could see it or stop it any more."""
-_PR_SET_CHILD_SUBREAPER = 36
 _WATCHED = {signal.SIGCHLD, signal.SIGTERM, signal.SIGINT}
 
 
@@ -86,7 +81,7 @@ class _Supervision:
         self.unwritten = False
         self.folder = -1
         self.gone_since: float | None = None
-        self.oom_kills = _oom_kills()
+        self.oom_kills = proc.oom_kills()
         self.vigil: Vigil | None = None
         self.messages: dict[int, str] = {}
         """Pid → kind of the short-lived children that tell the user (core.runs.tell); they are none of the run's."""
@@ -119,10 +114,11 @@ class _Supervision:
         if alive_lock is None:
             _note("busy: a trainer of this run is alive already")
             return 2
-        _become_subreaper()
+        if not proc.become_subreaper():
+            _note("no subreaper here: processes that the trainer leaves behind may not be found")
         self.state["before"] = _final_files(self.spec)
         try:
-            self.pid = self._spawn([alive_lock, *gpus])
+            self.pid = spawn(self.dir, self.spec, self.environment, [alive_lock, *gpus], _WATCHED)
         except OSError as error:
             self._say(str(error))
             self._write(state="failed", ended=time.time(), supervisor_pid=os.getpid(), reason=str(error))
@@ -160,40 +156,6 @@ class _Supervision:
             return None
         self.spec, self.environment, locks = turn
         return locks
-
-    def _spawn(self, kept: list[int]) -> int:
-        """Start the trainer, which inherits the locks `kept`. Raises OSError with a sentence when that fails."""
-        argv = [str(item) for item in self.spec["argv"]]
-        cwd = str(self.spec["cwd"])
-        # A trainer that is started with colours forced on would fill the log with escapes.
-        environment = {key: text for key, text in os.environ.items() if key not in ("FORCE_COLOR", "LINES", *SECRETS)}
-        environment |= (
-            SURROUNDINGS
-            | dict(self.spec.get("env") or {})
-            | self.environment
-            | {"KOHYA_TUI_RUN": f"{self.spec['id']}@{self.spec['created']}"}
-        )
-        log = os.open(f"{self.dir}/output.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
-        reader, writer = os.pipe()
-        pid = os.fork()
-        if pid == 0:
-            _become_trainer(argv, cwd, environment, log, kept, writer)
-        os.close(writer)
-        os.close(log)
-        message = b""
-        while part := os.read(reader, 1000):  # ends with the exec, which closes the other end
-            message += part
-        os.close(reader)
-        if not message:
-            return pid
-        os.waitpid(pid, 0)
-        stage, _, text = message.decode("utf-8", "replace").partition(":")
-        if stage == "cwd":
-            raise OSError(f"The run cannot start: its working folder {cwd} cannot be entered ({text}).")
-        raise OSError(
-            f"The run cannot start: {argv[0]} cannot be executed ({text}). "
-            "Check the Python of the trainer (`kohya-tui doctor`)."
-        )
 
     def _step(self) -> None:
         """One second at most: a signal, a request, a due heartbeat."""
@@ -257,7 +219,7 @@ class _Supervision:
 
     def _look_for_folder(self) -> None:
         """Stop a trainer whose run folder was deleted. One that was moved away is still there for its user."""
-        if os.path.exists(self.dir) or not _is_deleted(self.folder):  # noqa: PTH110
+        if os.path.exists(self.dir) or not proc.is_deleted(self.folder):  # noqa: PTH110
             self.gone_since = None
         elif self.gone_since is None:
             self.gone_since = time.monotonic()
@@ -347,7 +309,7 @@ class _Supervision:
                 started=self.state.get("started"),
                 returncode=self.returncode,
                 stop_reason=self.stop_reason,
-                oom_killed=_oom_kills() > self.oom_kills,
+                oom_killed=proc.oom_kills() > self.oom_kills,
             )
         except Exception:  # the end must be recorded, even when the program was replaced on disk meanwhile
             import traceback
@@ -398,32 +360,6 @@ def _final_files(spec: dict[str, Any]) -> dict[str, list[int]]:
     return found
 
 
-def _become_trainer(
-    argv: list[str], cwd: str, environment: dict[str, str], log: int, kept: list[int], errors: int
-) -> NoReturn:
-    """In the child: own session, default signals, output to the log, then the trainer's program."""
-    stage = "start"
-    try:
-        os.setsid()
-        # SIGINT inherited as ignored would make Ctrl-C and SIGINT meaningless to the trainer (core/help/trainer.md).
-        for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM, signal.SIGPIPE, signal.SIGCHLD, signal.SIGXFSZ):
-            signal.signal(number, signal.SIG_DFL)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _WATCHED)
-        nothing = os.open(os.devnull, os.O_RDONLY)
-        for source, target in ((nothing, 0), (log, 1), (log, 2)):
-            os.dup2(source, target)
-        for lock in kept:
-            os.set_inheritable(lock, True)
-        stage = "cwd"
-        os.chdir(cwd)
-        stage = "exec"
-        os.execvpe(argv[0], argv, environment)
-    except OSError as error:
-        os.write(errors, f"{stage}:{error.strerror}".encode())
-    finally:
-        os._exit(127)
-
-
 def _from_outside(info: Any) -> str:
     """The reason for a signal that no request explains."""
     if os.environ.get("SLURM_JOB_ID"):
@@ -431,66 +367,15 @@ def _from_outside(info: Any) -> str:
         if end.isdigit() and time.time() > int(end) - 60:
             return "Stopped by Slurm: the job's time limit was reached. Resume from its last state."
         return "Stopped by Slurm: the job was cancelled, preempted or at its time limit."
-    who = _name_of(info.si_pid)
+    who = proc.name_of(info.si_pid)
     sender = f"process {info.si_pid}{f' ({who})' if who else ''}"
     return f"Stopped: the supervisor got {signal.Signals(info.si_signo).name} from {sender}."
-
-
-def _name_of(pid: int) -> str:
-    """`systemd`, `bash`; "" for one that is gone already (`kill` is quick)."""
-    try:
-        with open(f"/proc/{pid}/comm", encoding="utf-8", errors="replace") as stream:  # noqa: PTH123
-            return "".join(sign for sign in stream.read().strip() if sign.isprintable())
-    except OSError:
-        return ""
 
 
 def _note(text: str) -> None:
     """Into supervisor.log; a full disk must not end the run."""
     with contextlib.suppress(OSError):
         os.write(1, f"{text}\n".encode("utf-8", "replace"))
-
-
-def _is_deleted(folder: int) -> bool:
-    """Whether the folder behind this descriptor was deleted, not only moved."""
-    try:
-        if os.fstat(folder).st_nlink == 0:
-            return True
-        return os.readlink(f"/proc/self/fd/{folder}").endswith(" (deleted)")  # noqa: PTH115
-    except OSError:  # ESTALE: deleted from another machine
-        return True
-
-
-def _become_subreaper() -> None:
-    """Children whose parent dies become ours, also where PID 1 reaps nobody."""
-    try:
-        import ctypes
-
-        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-    except (OSError, AttributeError):
-        _note("no subreaper here: processes that the trainer leaves behind may not be found")
-
-
-def _oom_kills() -> int:
-    """How often the kernel's OOM killer struck in our control group; 0 where that is not told.
-
-    Inside a container the group is the root of what we see; on a host (a user's session, a cluster's job) its path
-    stands in /proc/self/cgroup. Version 1 counts in another file.
-    """
-    places = ["/sys/fs/cgroup/memory.events", "/sys/fs/cgroup/memory/memory.oom_control"]
-    with contextlib.suppress(OSError), open("/proc/self/cgroup", encoding="utf-8") as stream:  # noqa: PTH123
-        for line in stream:
-            _, kinds, path = line.rstrip("\n").split(":", 2)
-            if not kinds:
-                places.insert(0, f"/sys/fs/cgroup{path}/memory.events")
-            elif "memory" in kinds.split(","):
-                places.insert(0, f"/sys/fs/cgroup/memory{path}/memory.oom_control")
-    for place in places:
-        with contextlib.suppress(OSError, ValueError), open(place, encoding="ascii") as stream:  # noqa: PTH123
-            for line in stream:
-                if line.startswith("oom_kill "):
-                    return int(line.split()[1])
-    return 0
 
 
 if __name__ == "__main__":
