@@ -26,7 +26,8 @@ PHASES = {
     "starting": "starting",
     "dataset": "reading the images",
     "model": "loading the model",
-    "caching": "caching",
+    "caching": "caching latents",
+    "caching-text": "caching text encoder outputs",
     "network": "making the network",
     "sampling": "sampling",
     "validating": "validating",
@@ -110,6 +111,9 @@ def status(
     context: typer.Context,
     run: RunArgument = "last",
     watch: Annotated[bool, typer.Option("--watch", help="One line (or JSON document) a second until it ends.")] = False,
+    line: Annotated[
+        bool, typer.Option("--line", help="One short line for a status bar: what goes, how far, time left.")
+    ] = False,
     json_: JsonFlag = False,
 ) -> None:
     """One run: state, step, loss, rate, time left."""
@@ -117,6 +121,13 @@ def status(
     from core.runs.store import open_run
     from core.runs.watch import RunWatch, snapshot
 
+    if line:
+        if json_:
+            raise typer.BadParameter("choose --line or --json")
+        from core.cli.status_line import show
+
+        show(_folder(place_of(context)), None if run == "last" else run, watch=watch)
+        return
     found = open_run(_folder(place_of(context)), run)
     if not watch:
         seen = snapshot(found)
@@ -212,9 +223,9 @@ def stop(
 
 def metrics(context: typer.Context, run: TrainingArgument = None, json_: JsonFlag = False) -> None:
     """Loss and learning rates as points (null where a training diverged)."""
-    from core.runs.watch import RunWatch
+    from core.runs.watch import whole
 
-    seen = RunWatch(_training(place_of(context), run).dir).poll()
+    seen = whole(_training(place_of(context), run))
     series = {
         tag: [[step, value if math.isfinite(value) else None] for step, value in points]
         for tag, points in seen.series.items()

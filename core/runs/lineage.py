@@ -14,7 +14,7 @@ from core.runs import store
 from core.runs.artifacts import Checkpoint, SampleImage
 from core.runs.model import Run
 from core.runs.scalars import Series, counts_epochs
-from core.runs.watch import RunWatch
+from core.runs.watch import whole
 
 _MOST = 50
 
@@ -70,10 +70,7 @@ def parts_before(run: Run, steps_before: int, first_epoch: int) -> list[Part]:
     parts: list[Part] = []
     until, epochs_until = steps_before, first_epoch - 1
     for one in reversed(ancestors(run)):
-        watch = RunWatch(one.dir)
-        seen = watch.poll()
-        while seen.loading:
-            seen = watch.poll()
+        seen = whole(one)
         before, epochs_before = seen.steps_before, seen.first_epoch - 1
         parts.append(Part(one, before, until, epochs_before, epochs_until, seen.series, seen.checkpoints, seen.samples))
         until, epochs_until = min(until, before), min(epochs_until, epochs_before)

@@ -94,9 +94,9 @@ def _line_start(stream: BinaryIO, place: int) -> int:
 
 
 def _after_line(data: bytes) -> int:
-    """Behind the first line end; 0 when there is none."""
-    newline = data.find(b"\n") + 1
-    return newline or data.find(b"\r") + 1
+    """Behind the first line end that something follows; 0 when there is none."""
+    newline = data.find(b"\n", 0, len(data) - 1) + 1
+    return newline or data.find(b"\r", 0, len(data) - 1) + 1
 
 
 def _lines(data: bytes) -> tuple[LogLine, ...]:

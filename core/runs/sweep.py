@@ -280,15 +280,12 @@ def compare(runs: Sequence[Run]) -> list[Row]:
 
 
 def _row(run: Run, label: str) -> Row:
-    from core.runs.watch import RunWatch
+    from core.runs.watch import whole
 
     values = (run.spec.group or {}).get("values") or {}
     if run.state in (RunState.QUEUED, RunState.PREPARED):
         return Row(run, label, values)
-    watch = RunWatch(run.dir)
-    seen = watch.poll()
-    while seen.loading:
-        seen = watch.poll()
+    seen = whole(run)
     status, series = run.status, seen.series
     current, average = series.get("loss/current"), series.get("loss/average")
     per_epoch = series.get("loss/epoch_average")

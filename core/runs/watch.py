@@ -263,6 +263,15 @@ def snapshot(run: Run) -> RunSnapshot:
     return RunWatch(run.dir).poll()
 
 
+def whole(run: Run) -> RunSnapshot:
+    """A run with its whole history, however long it is; a million points take about a second."""
+    watch = RunWatch(run.dir)
+    seen = watch.poll()
+    while seen.loading:
+        seen = watch.poll()
+    return seen
+
+
 def prompts_of(run_dir: Path) -> list[str]:
     """The lines of the run's prompts.txt that are prompts; `SampleImage.prompt_index` counts them."""
     try:

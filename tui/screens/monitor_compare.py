@@ -143,12 +143,9 @@ def overlay(screen: MonitorScreen) -> None:
 def loss_of(run: Run, smoothing: float) -> Curve | None:
     """The whole loss of a training, with that of the runs that it goes on from. Reads long files: on a thread."""
     from core.runs.lineage import parts_before
-    from core.runs.watch import RunWatch
+    from core.runs.watch import whole
 
-    watch = RunWatch(run.dir)
-    seen = watch.poll()
-    while seen.loading:
-        seen = watch.poll()
+    seen = whole(run)
     tag = main_tag(seen.series)
     if tag is None:
         return None

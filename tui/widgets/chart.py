@@ -76,6 +76,8 @@ class LossChart(LiveLines, can_focus=True):
         self.note: Cells = []
         self.overlay: tuple[str, Curve] | None = None
         self.empty_text = "no points yet"
+        self._follows = False
+        """The window shows the newest steps and goes on with them."""
         self._wanted: float | None = None
         self._drawn = 0.0
         self._pending: Timer | None = None
@@ -188,6 +190,7 @@ class LossChart(LiveLines, can_focus=True):
             # The newest steps stay in sight when they were.
             last = reached + width / 20 if last >= reached else (first + last + width) / 2
             self.span = self._inside(last - width, width)
+            self._follows = self.span[1] >= reached
         self._range = None
         self.redraw()
 
@@ -197,6 +200,7 @@ class LossChart(LiveLines, can_focus=True):
             return
         first, last = self.span
         self.span, self._range = self._inside(first + by * (last - first) / 4, last - first), None
+        self._follows = self.span[1] >= self.curve.steps[-1]
         self.redraw()
 
     def _inside(self, first: float, width: float) -> tuple[float, float]:
@@ -225,8 +229,9 @@ class LossChart(LiveLines, can_focus=True):
         first, last = self.span
         reached = self.curve.steps[-1]
         width = last - first
-        if last < reached <= last + width / 2:  # the newest steps were in sight: they stay so, by quarters
-            self.span = first, last = first + width / 4, last + width / 4
+        if self._follows and reached > last:  # by quarters: less moves than with every point
+            by = math.ceil((reached - last) / (width / 4)) * width / 4
+            self.span = first, last = first + by, last + by
         return first, last
 
     # Drawing

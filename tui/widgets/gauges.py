@@ -23,7 +23,9 @@ HOT = 84
 """°C from which a card is about to slow itself down."""
 MANY, MANY_SECONDS = 4, 2.0
 """With more cards than this the numbers are drawn every other second: each costs 40 bytes over the line."""
-HIDDEN = "all of the card: in a container the driver does not tell whose memory it is"
+FEW = 3
+"""Cards that a narrow window shows one by one; of more, those of the run and a line for the rest."""
+HIDDEN = "of all: the driver does not tell whose it is (in a container)"
 _EIGHTHS = " ▏▎▍▌▋▊▉"
 _LEVELS = "▁▂▃▄▅▆▇█"
 GIB = 2**30
@@ -206,6 +208,19 @@ class Gauge:
         return [cut(line, width) for line in lines]
 
 
+def _sum_line(gauges: Sequence[Gauge], width: int) -> Cells:
+    """Several cards in one line: their mean load and their memory together."""
+    loads = [gauge.gpu.utilization for gauge in gauges if gauge.gpu.utilization is not None]
+    load = round(sum(loads) / len(loads)) if loads else None
+    used = sum(gauge.gpu.memory_used or 0 for gauge in gauges)
+    total = sum(gauge.gpu.memory_total or 0 for gauge in gauges)
+    line: Cells = [(f"{f'+{len(gauges)} GPUs':<8}", "muted"), (f"{number(load):>3} %  ", "text")]
+    line += [(f"{gib(used)}/{gib(total)} G", "text")]
+    hottest = max((gauge.gpu.temperature or 0 for gauge in gauges), default=0)
+    line += [(f"  up to {hottest} °C", "muted")] if hottest else []
+    return cut(line, width)
+
+
 def host_line(host: HostSnapshot, width: int, full_in: float | None = None) -> Cells:
     """CPU, memory and disk of the machine; `full_in`: seconds until the disk is full, at the pace of late."""
     used, total = host.memory_used, host.memory_total
@@ -220,8 +235,11 @@ def host_line(host: HostSnapshot, width: int, full_in: float | None = None) -> C
         *[("  disk ", "muted"), (disk, "bad" if low else "text")],
     ]
     if full_in is not None:
-        soon = "bad" if full_in < 3600 else "caution"
-        return cut([*line, (" G ", "muted"), (f"full in {human_seconds(full_in)}", soon)], width)
+        soon: Cells = [(f"full in {human_seconds(full_in)}", "bad" if full_in < 3600 else "caution")]
+        whole: Cells = [*line, (" G ", "muted"), *soon]
+        if width_of(whole) <= width:
+            return whole
+        return cut([line[0], *line[4:], (" G ", "muted"), *soon], width)  # before the CPU's load
     return cut([*line, (" G free" if width >= 46 else " G", "muted")], width)
 
 
@@ -301,7 +319,17 @@ class Gauges(LiveLines, can_focus=True):
         """The lines for a width; one line a GPU when there are many or `few_lines` is set."""
         lines: list[Cells] = []
         gauges = self.gauges()
-        for gauge in gauges:
+        if self.few_lines and len(gauges) > FEW:
+            busiest = sorted(gauges, key=lambda each: (-(each.own or 0), each.gpu.index))[: FEW - 1]
+            shown = sorted(busiest, key=lambda each: each.gpu.index)
+            lines = [
+                *(gauge.compact(width) for gauge in shown),
+                _sum_line([g for g in gauges if g not in shown], width),
+            ]
+            gauges_shown: list[Gauge] = []
+        else:
+            gauges_shown = gauges
+        for gauge in gauges_shown:
             if self.whole:
                 room = max(2, 20 // len(gauges))
                 lines += [*gauge.full(width), *gauge.processes(width, room), []]
