@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-FLOAT, INT = 1, 2
+FLOAT, INT, BOOL = 1, 2, 9
 
 
 def _varint(number: int) -> bytes:
@@ -52,9 +52,11 @@ def write_model(
     external: str | None = None,
     side: int = 24,
     batch: int | str = "N",
+    mask: str | None = None,
 ) -> None:
     """`shape` is one image's, with `side` where it has a name. Every output but `chosen` (None: the last) is the
-    negative of the input. `external` puts a bias of zeros into a file of that name beside the model.
+    negative of the input. `mask` names a second input, whose values follow as scores. `external` puts a bias of zeros
+    into a file of that name beside the model.
     """
     width = int(np.prod([side if isinstance(d, str) else d for d in shape]))
     flat = _bytes(5, _bytes(1, "axis") + _int(3, 1) + _int(20, 2))
@@ -71,10 +73,17 @@ def write_model(
         last = "biased"
     for extra in more_inputs:
         nodes += _node("Identity", [extra], f"{extra}_unused")
+    if mask is not None:
+        to_float = _bytes(5, _bytes(1, "to") + _int(3, FLOAT) + _int(20, 2))
+        nodes += _node("Cast", [mask], "padding", to_float) + _node("Flatten", ["padding"], "flat_padding", flat)
+        nodes += _node("Concat", [last, "flat_padding"], "both", flat)
+        last, width = "both", width + side * side
     right = chosen or outputs[-1]
     for name in outputs:
         nodes += _node("Identity" if name == right else "Neg", [last], name)
     graph = nodes + _bytes(2, "tiny") + initializers + _tensor_info(11, input_name, [batch, *shape])
     graph += b"".join(_tensor_info(11, extra, [batch, *shape]) for extra in more_inputs)
+    if mask is not None:
+        graph += _tensor_info(11, mask, [batch, side, side], BOOL)
     graph += b"".join(_tensor_info(12, name, [batch, width]) for name in outputs)
     path.write_bytes(_int(1, 8) + _bytes(8, _bytes(1, "") + _int(2, 17)) + _bytes(7, graph))

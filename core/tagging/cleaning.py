@@ -1,7 +1,7 @@
 """Tags that are left out on the way: named sets of them, tags that a longer one implies, thresholds of single tags.
 
-The two rules follow dghs-imgutils (imgutils/tagging: blacklist.py, character.py, match.py, overlap.py), where they are
-applied to finished captions; the sources of the lists stand beside them.
+The rules follow dghs-imgutils (imgutils/tagging: blacklist.py, match.py, overlap.py), where they are applied to
+finished captions; the sources of the lists stand beside them. What a trait is, core.dataset.traits says for all.
 """
 
 from __future__ import annotations
@@ -16,17 +16,6 @@ from functools import lru_cache
 from core.dataset.captions import tag_key
 from core.problems import UserError
 from core.tagging.options import MERGES, ORDERS, THRESHOLDS, CaptionOptions, parse_replacements
-
-_TRAIT_ENDS = tuple(
-    f" {word}"
-    for word in (
-        *("eye", "skin", "hair", "bun", "bang", "cut", "sidelock", "twintail", "braid", "afro", "ahoge", "drill"),
-        *("bald", "dreadlock", "side up", "ponytail", "updo", "beard", "mustache", "ear", "horn"),
-    )
-)
-_TRAIT_STARTS = ("hair over ", "hair between ")
-_NOT_TRAITS = frozenset({"drill", "pubic hair", "closed eye", "half-closed eye", "empty eye"})
-
 
 _COLOURS = frozenset(
     {"aqua", "beige", "black", "blue", "brown", "green", "grey", "orange", "pink", "purple", "red", "tan", "white"}
@@ -49,16 +38,10 @@ class TagSet:
         return tag in self.tags or (self.rule is not None and self.rule(tag))
 
 
-def is_trait(tag: str) -> bool:
-    """Whether a folded tag describes what a character always looks like: hair, eyes, skin, ears, horns.
+def _is_trait(tag: str) -> bool:
+    from core.dataset.traits import is_trait  # only where the set is asked for
 
-    Whole words at the end (the last one in singular or plural) or at the beginning, as `is_basic_character_tag` of
-    dghs-imgutils (imgutils/tagging/character.py).
-    """
-    singular = _singular(tag)
-    if singular in _NOT_TRAITS:
-        return False
-    return f" {singular}".endswith(_TRAIT_ENDS) or f"{tag} ".startswith(_TRAIT_STARTS)
+    return is_trait(tag)
 
 
 def _set(name: str, note: str, text: str, rule: Callable[[str], bool] | None = None) -> TagSet:
@@ -89,8 +72,7 @@ SETS: Mapping[str, TagSet] = {
             "age progression, genderswap, genderswap (mtf), genderswap (ftm), crossdressing, parody, style parody, "
             "virtual youtuber, feet out of frame, head out of frame",
         ),
-        # dghs-imgutils, imgutils/tagging/character.py.
-        _set("traits", "hair, eyes, skin, ears and horns of a character", "", is_trait),
+        _set("traits", "what a character always looks like: hair, eyes, ears, tail, horns, skin", "", _is_trait),
         # Danbooru's tag groups of text, backgrounds, censorship and of the file itself.
         _set(
             "text",
@@ -254,8 +236,3 @@ def check_options(options: CaptionOptions) -> None:
 def _one_of(option: str, value: str, choices: Collection[str]) -> None:
     if value not in choices:
         raise UserError(f"{option}: there is no {value!r}", f"It is one of {', '.join(choices)}.")
-
-
-def _singular(tag: str) -> str:
-    """The tag with its last word in the singular, as far as that is an s."""
-    return tag.removesuffix("s") if not tag.endswith("ss") else tag

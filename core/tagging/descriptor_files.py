@@ -25,7 +25,7 @@ FORMAT = 1
 _T = TypeVar("_T")
 _REMEDY = "What may stand there: kohya-tui help models"
 _LAYOUTS = ("NHWC", "NCHW")
-_FITS = ("pad", "squash", "pad-after", "crop")
+_FITS = ("pad", "squash", "pad-after", "letterbox", "crop")
 FILTERS = ("area", "bicubic", "bilinear", "lanczos")
 _WORDS = ("general", "artist", "copyright", "character", "meta", "rating", "quality", "model", "other")
 
@@ -177,6 +177,7 @@ def _input(value: Any, inputs: Mapping[str, InputFormat]) -> InputFormat:
         ("resample", _one_of(FILTERS)),
         ("size", _size),
         ("output", lambda item, key: _typed(item, key, str, "a name")),
+        ("mask", lambda item, key: _typed(item, key, str, "a name")),
     )
     changes = {key: read(rest.pop(key), key) for key, read in steps if key in rest}
     if "mean" in rest or "std" in rest:
@@ -190,6 +191,8 @@ def _input(value: Any, inputs: Mapping[str, InputFormat]) -> InputFormat:
         changes["by_probability"] = _one_of(("labels", "score"))(rest.pop("order"), "order") == "score"
     _nothing_left(rest)
     form = replace(form, **changes)
+    if form.mask is not None and form.fit != "letterbox":
+        raise _Wrong("mask", 'is for fit = "letterbox" only')
     if form.resample == "area" and form.fit != "pad":
         raise _Wrong("resample", f'= "area" is for fit = "pad" only; for "{form.fit}" name Pillow\'s filter')
     return form

@@ -29,7 +29,8 @@ class InputFormat:
     shift: tuple[float, ...] = (0.0,)
     fit: str = "pad"
     """`pad`: to a square, then resize; `squash`: stretch to the square; `pad-after`: resize the longer side, then
-    pad; `crop`: resize the shorter side, then cut the middle out.
+    pad (`letterbox`: the other side rounded to the nearest); `crop`: resize the shorter side, then cut the middle
+    out.
     """
     align: tuple[int, str] | None = None
     """Side and filter of a padded square that the picture is fitted into before `fit` (imgutils' pad_to_size)."""
@@ -43,6 +44,8 @@ class InputFormat:
     """Side of the input where the model's own shape leaves it open; None = 448."""
     output: str | None = None
     """Name of the output with the scores, which the model must have; None = the first."""
+    mask: str | None = None
+    """Name of a second input, bool [N, S, S]: where there is padding and no picture (`letterbox`)."""
     is_logits: bool = False
     """The output still needs a sigmoid."""
     by_probability: bool = False

@@ -24,6 +24,8 @@ class Slot:
     """Room for one batch, filled or free."""
 
     host: NDArray[Any]
+    mask: NDArray[np.bool_] | None = None
+    """Where a picture of the batch is padding, for a model that asks."""
     device: Any = None
     """The same bytes on the GPU."""
     bindings: tuple[Any, ...] = ()
@@ -33,7 +35,7 @@ class Feed(Protocol):
     """A way into a session. `fill` and `run` may be called from different threads."""
 
     def fill(self, images: Sequence[NDArray[np.uint8]], rows: int) -> Slot:
-        """Lay `images` (uint8 [S, S, 3]) into a free slot of `rows` of them, the surplus white."""
+        """Lay `images` (as preprocess.prepare makes them) into a free slot of `rows` of them, the surplus white."""
 
     def run(self, slot: Slot, options: Any) -> NDArray[np.float32]:
         """The model's output for a slot, which is free again."""
@@ -62,10 +64,15 @@ class PlainFeed:
 
     def __init__(self, session: Any, wanted: ModelInput, output: str) -> None:
         self._session, self._wanted, self._output = session, wanted, output
-        self._input = session.get_inputs()[0].name
         form, size = wanted.form, wanted.size
+        self._input = next(item.name for item in session.get_inputs() if item.name != form.mask)
         square = (size, size, 3) if form.layout == "NHWC" else (3, size, size)
-        self._slots = _Slots(lambda rows: Slot(np.empty((rows, *square), np.float32)))
+        is_masked = form.mask is not None
+        self._slots = _Slots(
+            lambda rows: Slot(
+                np.empty((rows, *square), np.float32), np.zeros((rows, size, size), np.bool_) if is_masked else None
+            )
+        )
         per_channel = (-1,) if form.layout == "NHWC" else (-1, 1, 1)
         is_scaled = any(scale != 1 for scale in form.scale)
         self._scale = np.array(form.scale, np.float32).reshape(per_channel) if is_scaled else None
@@ -76,8 +83,13 @@ class PlainFeed:
         feed = slot.host
         is_planar = self._wanted.form.layout == "NCHW"
         for row, pixels in enumerate(images):
+            if slot.mask is not None:
+                slot.mask[row] = pixels[:, :, 3]
+                pixels = pixels[:, :, :3]
             feed[row] = pixels.transpose(2, 0, 1) if is_planar else pixels
         feed[len(images) :] = 255
+        if slot.mask is not None:
+            slot.mask[len(images) :] = False
         if self._scale is not None:
             feed /= self._scale
         if self._shift is not None:
@@ -86,7 +98,8 @@ class PlainFeed:
 
     def run(self, slot: Slot, options: Any) -> NDArray[np.float32]:
         try:
-            (scores,) = self._session.run([self._output], {self._input: slot.host}, options)
+            inputs = {self._input: slot.host} | ({} if slot.mask is None else {self._wanted.form.mask: slot.mask})
+            (scores,) = self._session.run([self._output], inputs, options)
         finally:
             self._slots.give_back(slot)
         return np.asarray(scores, np.float32)
@@ -146,7 +159,7 @@ class BoundFeed:
         head.bind_ortvalue_output(PREFIX_OUTPUT, self._pixels)
         body.bind_ortvalue_input(self._input, self._pixels)
         body.bind_output(self._output, "cpu")
-        return Slot(host, device, (head, body))
+        return Slot(host, None, device, (head, body))
 
 
 def lock_pages(array: NDArray[Any], library: Any = None) -> bool:

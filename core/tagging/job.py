@@ -62,7 +62,7 @@ def _keep_freed_memory() -> None:
     with contextlib.suppress(OSError, AttributeError):  # another C library: nothing is lost but that fifth
         mallopt = ctypes.CDLL(None).mallopt
         mallopt(mmap_threshold, 15 << 20)  # Pillow keeps large pictures in blocks of 16 MiB, which do go back
-        mallopt(trim_threshold, 64 << 20)
+        mallopt(trim_threshold, 24 << 20)
         mallopt(arena_max, 2)
 
 

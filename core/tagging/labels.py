@@ -38,6 +38,8 @@ _WORDS: Mapping[str, Category] = {category.word: category for category in Catego
 _REMEDY = "Download the model again: add --force_download."
 _MOST = 1_000_000
 """Outputs; the largest taggers have about 110,000."""
+_PLACEHOLDERS = frozenset({"<PAD>", "<UNK>"})
+"""Outputs that are no tags (OppaiOracle)."""
 _UNFIT = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 """Characters that would break a caption file: controls, line ends of any kind, halves of a character."""
 
@@ -86,12 +88,16 @@ def _labels(
     rows: Iterable[tuple[str, str]], meanings: Mapping[str, str], thresholds: tuple[float | None, ...] | None = None
 ) -> LabelSet:
     listed = list(rows)
-    names = tuple(_UNFIT.sub(" ", name).strip() for name, _ in listed)
+    names = tuple("" if name in _PLACEHOLDERS else _UNFIT.sub(" ", name).strip() for name, _ in listed)
     kinds: dict[str, Category] = {}
     for _, word in listed:
         if word not in kinds:
             kinds[word] = _category(meanings.get(word.strip().lower(), word))
-    return LabelSet(names, tuple(kinds[word] for _, word in listed), thresholds)
+    found = tuple(
+        Category.RATING if kinds[word] is Category.GENERAL and name.startswith("rating:") else kinds[word]
+        for name, word in listed
+    )
+    return LabelSet(names, found, thresholds)
 
 
 def _from_csv(text: str, path: Path, meanings: Mapping[str, str]) -> LabelSet:

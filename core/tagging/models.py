@@ -154,7 +154,8 @@ def score_key(model: TaggerModel) -> str:
     """
     import hashlib
 
-    digest = hashlib.blake2b(repr((PIXELS, replace(model.format, by_probability=False))).encode(), digest_size=12)
+    prepared = repr((PIXELS, replace(model.format, by_probability=False))).replace(", mask=None", "")
+    digest = hashlib.blake2b(prepared.encode(), digest_size=12)
     for path in model.paths:
         digest.update(fingerprint(path).encode())
     return digest.hexdigest()

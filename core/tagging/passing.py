@@ -69,7 +69,7 @@ class Pass:
             self.stop.is_tagging = True
             rest = list(job.images)
             if not job.options.get("fresh") and table is None:
-                rest = self._from_tables(rest, models, captioner, recorder)
+                rest = self._from_tables(rest, models, captioner, recorder, stores)
             if rest and not self.stop.asked():
                 if job.options.get("from_scores"):
                     self._without_model(rest, captioner, recorder, stores)
@@ -147,7 +147,12 @@ class Pass:
         return Recorder(output, self.results, options.caption_separator, self.say), table, group
 
     def _from_tables(
-        self, images: list[Path], models: list[TaggerModel], captioner: PassCaptioner, recorder: Recorder
+        self,
+        images: list[Path],
+        models: list[TaggerModel],
+        captioner: PassCaptioner,
+        recorder: Recorder,
+        stores: Stores,
     ) -> list[Path]:
         """Tag the images that did not change since their scores were stored; returns the others.
 
@@ -171,6 +176,8 @@ class Pass:
             rest += [image for image in some if image not in common]
             if not here:
                 continue
+            for image in stores.turned_of(here):
+                recorder.turned(image)
             pairs = zip(here, captioner.each([table.of(here) for table in known]), strict=True)
             while group := list(islice(pairs, _TOGETHER if self.pause <= 0 else 1)):
                 with recorder.together():

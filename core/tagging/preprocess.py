@@ -7,7 +7,7 @@ rotation is not applied: the trainer does not apply it either, so tags and train
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
 from io import BytesIO
 from pathlib import Path
@@ -46,11 +46,12 @@ def open_image(path: Path, data: bytes | None = None) -> Image.Image:
 
 
 Pixels = Image.Image | NDArray[np.uint8]
-"""An RGB picture: Pillow's, or uint8 [height, width, 3]."""
+"""A picture: Pillow's (a large one as it is in the file, else RGB), or uint8 [height, width, 3]."""
 
 
 def decode(image: Image.Image, path: Path, *, clip_16_bit: bool = False, data: bytes | None = None) -> Pixels:
-    """The first frame as RGB on white. `path` only names the file in the UserError of a broken one.
+    """The first frame as RGB on white (a large one becomes that in `prepare`). `path` only names the file in the
+    UserError of a broken one.
 
     Pictures of 16 bits per pixel are scaled to 8 bits; `clip_16_bit` cuts them off at 255 as sd-scripts does (they
     turn white). With the file's content in `data`, imagecodecs decodes where it is installed and gives the same pixels.
@@ -61,17 +62,53 @@ def decode(image: Image.Image, path: Path, *, clip_16_bit: bool = False, data: b
             if pixels is not None:
                 return pixels
         image.load()
+        if _stays(image):
+            return image
         return _on_white(image if clip_16_bit else _eight_bits(image))
     except (OSError, ValueError, SyntaxError, EOFError, MemoryError, Image.DecompressionBombError) as error:
         raise unreadable(path, error) from error
 
 
-def decoding_bytes(image: Image.Image) -> int:
-    """Most memory that `decode` and `prepare` take for the pixels of an opened image, as far as its header tells."""
-    copies = 1 if image.mode == "RGB" and "transparency" not in image.info else 2
-    # Pillow keeps four bytes for a pixel of colour; a small picture is copied to numpy, through a list of its pieces.
-    each = 4 * copies if image.width * image.height > _LARGE else max(10, 4 * copies)
-    return image.width * image.height * each
+_SOURCE: Mapping[str, int] = {
+    # Bytes of a pixel as Pillow keeps it, in modes that turn into RGB pixel by pixel.
+    **dict.fromkeys(("1", "L", "P"), 1),
+    **dict.fromkeys(("LA", "PA", "RGB", "RGBA", "CMYK", "YCbCr"), 4),
+}
+_HELD: Mapping[str, int] = {
+    # As Pillow keeps it, and the RGB that is made of it: four bytes a pixel of colour, one of grey.
+    **dict.fromkeys(("1", "L", "P"), 5),
+    **dict.fromkeys(("RGBA", "CMYK", "YCbCr", "LAB", "HSV"), 8),
+    **dict.fromkeys(("LA", "PA"), 12),
+    "RGB": 4,
+    "I;16": 14,  # scaled by numpy, which copies
+    "I": 22,
+    "F": 22,
+}
+
+
+def decoding_bytes(image: Image.Image, forms: Iterable[tuple[InputFormat, int]] = ()) -> int:
+    """Most memory that `decode` takes, and `prepare` for each of `forms` (with its size) after it, for the pixels of an
+    opened image, as far as its header tells.
+    """
+    pixels, side = image.width * image.height, max(image.size)
+    each = _HELD.get(image.mode, 14)
+    if "transparency" in image.info:
+        each += 8 if image.mode == "RGB" else 4
+    if _stays(image):
+        needs = [pixels * _SOURCE[image.mode]]
+    else:  # a small picture is copied to numpy, through a list of its pieces
+        needs = [pixels * max(each, 4 if pixels > _LARGE else 10)]
+    for form, size in forms:
+        if form.fit == "pad" and form.resample == "area" and side >= size and form.align is None:
+            continue
+        canvas = side * side if form.fit == "pad" and side * side <= _CANVAS else 0
+        needs.append(pixels * each + 4 * canvas)
+    return max(needs)
+
+
+def _stays(image: Image.Image) -> bool:
+    """Whether a picture is too large to be turned into RGB as a whole: that is done strip by strip."""
+    return image.mode in _SOURCE and image.width * image.height > _LARGE
 
 
 def load_image(path: Path, *, clip_16_bit: bool = False) -> Image.Image:
@@ -82,13 +119,13 @@ def load_image(path: Path, *, clip_16_bit: bool = False) -> Image.Image:
 
 
 def as_image(pixels: Pixels) -> Image.Image:
-    """As Pillow's image; an array is copied."""
-    return pixels if isinstance(pixels, Image.Image) else Image.fromarray(pixels)
+    """As Pillow's RGB image on white; an array is copied."""
+    return _on_white(pixels) if isinstance(pixels, Image.Image) else Image.fromarray(pixels)
 
 
 def prepare(image: Pixels, form: InputFormat, size: int) -> NDArray[np.uint8]:
     """An RGB picture as uint8 [size, size, 3] in the model's own channel order (`form.channels`), fitted as its author
-    does; scale and shift are the session's.
+    does; scale and shift are the session's. With `form.mask` a fourth channel: 255 where there is padding.
     """
     if form.align is not None:
         image = _aligned(as_image(image), *form.align, form.pad)
@@ -97,7 +134,14 @@ def prepare(image: Pixels, form: InputFormat, size: int) -> NDArray[np.uint8]:
         square = shrink_to_square(_rows_of(image), height, width, size, form.pad)
     else:
         square = _FITS[form.fit](as_image(image), form, size)
-    return np.ascontiguousarray(square[:, :, ::-1] if form.channels == "BGR" else square)
+    square = square[:, :, ::-1] if form.channels == "BGR" else square
+    if form.mask is not None:
+        padding = np.full((size, size, 1), 255, np.uint8)
+        across, down = _letterbox((width, height), size)
+        left, top = (size - across) // 2, (size - down) // 2
+        padding[top : top + down, left : left + across] = 0
+        square = np.concatenate([square, padding], axis=2)
+    return np.ascontiguousarray(square)
 
 
 def _padded(image: Image.Image, form: InputFormat, size: int) -> NDArray[np.uint8]:
@@ -119,6 +163,19 @@ def _padded_after(image: Image.Image, form: InputFormat, size: int) -> NDArray[n
     fitted = (size, max(1, int(size / ratio))) if ratio > 1 else (max(1, int(size * ratio)), size)
     small = image if image.size == fitted else image.resize(fitted, _filter(form))
     return np.asarray(_centred(small, size, form.pad))
+
+
+def _letterboxed(image: Image.Image, form: InputFormat, size: int) -> NDArray[np.uint8]:
+    """The longer side to `size`, the other rounded, then to a square."""
+    fitted = _letterbox(image.size, size)
+    small = image if image.size == fitted else image.resize(fitted, _filter(form))
+    return np.asarray(_centred(small, size, form.pad))
+
+
+def _letterbox(picture: tuple[int, int], size: int) -> tuple[int, int]:
+    """Width and height of a picture inside the square of its `letterbox`."""
+    ratio = min(size / picture[0], size / picture[1])
+    return max(1, round(picture[0] * ratio)), max(1, round(picture[1] * ratio))
 
 
 def _cropped(image: Image.Image, form: InputFormat, size: int) -> NDArray[np.uint8]:
@@ -144,6 +201,7 @@ _FITS: Mapping[str, Callable[[Image.Image, InputFormat, int], NDArray[np.uint8]]
     "pad": _padded,
     "squash": _squashed,
     "pad-after": _padded_after,
+    "letterbox": _letterboxed,
     "crop": _cropped,
 }
 
@@ -182,7 +240,7 @@ def _rows_of(image: Pixels) -> Callable[[int, int], NDArray[np.uint8]]:
     time.
     """
     if isinstance(image, Image.Image) and image.width * image.height > _LARGE:
-        return lambda start, stop: np.asarray(image.crop((0, start, image.width, stop)))
+        return lambda start, stop: np.asarray(_on_white(image.crop((0, start, image.width, stop))))
     pixels = np.asarray(image)
     return lambda start, stop: pixels[start:stop]
 

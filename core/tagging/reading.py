@@ -24,6 +24,8 @@ DECODE_BYTES = 128_000_000
 """Memory for the pictures that are decoded at once, however many threads there are: five of 1.5 megapixels."""
 _WHOLE = 8_000_000
 """A larger file is hashed piece by piece and decoded from the disk: 16 threads shall not hold 16 of them."""
+_LIGHT = 2_000_000
+"""A smaller file is kept while its picture waits for memory."""
 _SHRINKING = 8_000_000
 """Bytes that resizing takes beside the picture, whatever its size."""
 
@@ -73,6 +75,11 @@ class MemoryGate:
             self._limit += by
             self._condition.notify_all()
 
+    def has_room(self, amount: int) -> bool:
+        """Whether `admit` would not wait just now."""
+        with self._condition:
+            return self._used == 0 or self._used + amount <= self._limit
+
     @contextlib.contextmanager
     def admit(self, amount: int) -> Iterator[None]:
         with self._condition:
@@ -90,18 +97,18 @@ class Stopped(Exception):
     """Raised by the `inputs` of `read_picture`: the pass is over, nobody waits for this picture."""
 
 
-def read_content(path: Path) -> tuple[str, bytes | None, int]:
-    """The name of a file's content (`scores.content_of`), its bytes (None for a large one, which is not kept in
-    memory), and its size.
+def read_content(path: Path, keep: int | None = None) -> tuple[str, bytes | None, int]:
+    """The name of a file's content (`scores.content_of`), its bytes (None for one of more than `keep`, by
+    default 8 MB, which is not kept in memory), and its size.
 
     Raises UserError when it cannot be read.
     """
     try:
         with path.open("rb", buffering=0) as stream:
-            if os.fstat(stream.fileno()).st_size <= _WHOLE:
+            if os.fstat(stream.fileno()).st_size <= (_WHOLE if keep is None else keep):
                 data = stream.readall()
                 return content_of((data,)), data, len(data)
-            return content_of(iter(partial(stream.read, 1 << 20), b"")), None, stream.tell()
+            return content_of(iter(partial(stream.read, 1 << 18), b"")), None, stream.tell()
     except OSError as error:
         raise unreadable(path, error) from error
 
@@ -121,26 +128,35 @@ def read_picture(
     """
     content, length = "", 0
     try:
-        content, data, length = read_content(path)
+        # Sixteen threads that wait for their turn to decode would hold sixteen files: theirs are read again then.
+        content, data, length = read_content(path, _WHOLE if gate.has_room(_WHOLE) else _LIGHT)
         rows = None if lookup is None else lookup(content)
-        with contextlib.closing(open_image(path, data)) as image:
-            size = image.size
+        with contextlib.ExitStack() as closing:
+            image = closing.enter_context(contextlib.closing(open_image(path, data)))
             if rows is not None:
-                return Picture(path, content, length, size, rows=rows, is_turned=is_turned(image))
-            with gate.admit(decoding_bytes(image) + _SHRINKING):
+                return Picture(path, content, length, image.size, rows=rows, is_turned=is_turned(image))
+            keys = [item.pixels for item in inputs()]
+            amount = decoding_bytes(image, [(key.form, key.size) for key in keys]) + _SHRINKING
+            amount += len(data or b"")
+            if data is not None and len(data) > _LIGHT and not gate.has_room(amount):
+                data = None
+                image.close()
+            with gate.admit(amount):
+                if data is None and length <= _WHOLE:
+                    content, data, length = read_content(path)
+                    image = closing.enter_context(contextlib.closing(open_image(path, data)))
+                size = image.size
                 rgb = decode(image, path, clip_16_bit=clip_16_bit, data=data)
                 del data
                 turned = is_turned(image)
                 if rgb is not image:
                     image.close()
                 made: dict[ModelInput, NDArray[np.uint8]] = {}
-                wanted = inputs()
-                keys = [item.pixels for item in wanted]
                 for key in keys:
                     if key not in made:
                         made[key] = prepare(rgb, key.form, key.size)
-            pixels = tuple(made[key] for key in keys)
-            return Picture(path, content, length, size, pixels, is_turned=turned)
+                del rgb
+        return Picture(path, content, length, size, tuple(made[key] for key in keys), is_turned=turned)
     except Stopped:
         raise
     except UserError as error:

@@ -61,6 +61,8 @@ class Stores:
             for store, row in zip(self._stores, item.scores, strict=True):
                 if not item.is_known:
                     store.add(item.content, row)
+                if item.is_turned:
+                    store.turned(item.content)
             self.place(item.path, item.content)
         for store in self._stores:
             store.save()
@@ -70,6 +72,10 @@ class Stores:
         if stamp := self._stamps.get(image):
             for store in self._stores:
                 store.place(image, stamp, content)
+
+    def turned_of(self, images: Iterable[Path]) -> list[Path]:
+        """Those of `images` that viewers turn, as far as it was seen when they were looked at."""
+        return self._stores[0].turned_of(images)
 
     @property
     def failure(self) -> str | None:

@@ -116,6 +116,7 @@ class ScoreStore:
                 "CREATE TABLE IF NOT EXISTS places(path TEXT PRIMARY KEY, name TEXT, stamp TEXT, content TEXT)"
             )
             database.execute("CREATE INDEX IF NOT EXISTS stamps ON places(stamp)")
+            database.execute("CREATE TABLE IF NOT EXISTS turned(content TEXT PRIMARY KEY)")
             database.executemany("INSERT OR REPLACE INTO model VALUES(?, ?)", described.items())
             database.commit()
         except BaseException:
@@ -136,6 +137,26 @@ class ScoreStore:
             if database is not None:
                 row = (_key(image), _plain(image.name), stamp, content)
                 database.execute("INSERT OR REPLACE INTO places VALUES(?, ?, ?, ?)", row)
+
+    def turned(self, content: str) -> None:
+        """Remember that viewers turn this picture by its EXIF data."""
+        with self._told() as database:
+            if database is not None:
+                database.execute("INSERT OR IGNORE INTO turned VALUES(?)", (content,))
+
+    def turned_of(self, images: Iterable[Path]) -> list[Path]:
+        """Those of `images` that are, unchanged, pictures which viewers turn: known without opening them."""
+        found: list[tuple[str, str]] = []
+        with self._told() as database:
+            if database is not None:
+                query = "SELECT name, stamp FROM places JOIN turned USING(content)"
+                found = database.execute(query).fetchall()
+        stamps: dict[str, set[str]] = {}
+        for name, stamp in found:
+            stamps.setdefault(name, set()).add(stamp)
+        if not stamps:
+            return []
+        return [image for image in images if stamp_of(image) in stamps.get(_plain(image.name), ())]
 
     def get(self, content: str) -> NDArray[np.float32] | None:
         """float32 [labels]: the stored scores of a picture, 0 where they lie under the floor; None when there are

@@ -240,7 +240,7 @@ def open_session(
         made = create(runtime, model, threads, PROVIDERS[CPU], {}, None, cancel)
     really = provider_named(made.get_providers()[0])
     session = _checked(runtime, made, halved, really, fallback, device)
-    if really.word == CUDA:
+    if really.word == CUDA and model.format.mask is None:
         session._unproven = _bound_feed(runtime, made, session, device or 0)
     if fp16 and not session.is_gpu:
         session.notes.append("--fp16 is for GPUs; on the CPU the model runs in full precision.")
@@ -364,14 +364,20 @@ def _bound_feed(runtime: Any, made: Any, session: TaggerSession, number: int) ->
 
 def _input_shape(model: TaggerModel, inputs: Any) -> tuple[int, int | None]:
     """Side of the input square and fixed batch size (None = any); refuses what the format does not describe."""
-    shape = inputs[0].shape if len(inputs) == 1 else []
+    mask = next((item for item in inputs if item.name == model.format.mask), None)
+    pictures = [item for item in inputs if item is not mask]
+    is_whole = len(pictures) == 1 and (mask is not None) == (model.format.mask is not None)
+    is_whole = is_whole and (mask is None or (mask.type == "tensor(bool)" and len(mask.shape) == 3))
+    shape = pictures[0].shape if is_whole else []
     planar = model.format.layout == "NCHW"
     sides = shape[2:4] if planar else shape[1:3]
     depth = (shape[1] if planar else shape[3]) if len(shape) == 4 else None
     is_square = len({side for side in sides if isinstance(side, int)}) < 2  # a side that is left open has a name
-    if len(shape) != 4 or depth != 3 or inputs[0].type != "tensor(float)" or not is_square:
+    if len(shape) != 4 or depth != 3 or pictures[0].type != "tensor(float)" or not is_square:
         found = ", ".join(f"{item.type} {item.shape}" for item in inputs)
         wanted = "[N, 3, S, S]" if planar else "[N, S, S, 3]"
+        if model.format.mask is not None:
+            wanted += f" and tensor(bool) {model.format.mask} [N, S, S]"
         raise UserError(
             f"The model {model.name} takes {found}; a model with these labels takes one tensor(float) {wanted}",
             "It is of another kind than its label file says: download it again, or name another model.",

@@ -413,4 +413,6 @@ def test_the_command_tells_frequencies_and_warnings(cli: Cli, demo: Workspace) -
     numbers = [int(number) for _, _, number in counts]
     assert numbers == sorted(numbers, reverse=True)
     assert "turned.jpg" in answer.err and "kohya-tui" in answer.err and "upright" in answer.err
+    again = cli("tag", "mika", "--thresh", "0.5", "--json")  # not opened this time
+    assert again.json["known"] == 13 and "turned.jpg" in again.err
     assert cli("tag", "mika", "--frequency_tags", "--json").json["frequencies"]["1girl"] == 13

@@ -274,6 +274,28 @@ def test_a_network_with_other_inputs_is_refused(tmp_path: Path, network: dict[st
     assert "\n" not in caught.value.message and caught.value.hint
 
 
+def test_a_model_may_ask_where_the_padding_is(tmp_path: Path) -> None:
+    """OppaiOracle's second input: true around the picture, false in it; without its name the model is refused."""
+    count = WIDTH + SIDE * SIDE
+    rows = "".join(f"{number},tag_{number},0,1\n" for number in range(count))
+    folder = folder_of(tmp_path / "m", text=f"tag_id,name,category,count\n{rows}", shape=NCHW, mask="padding_mask")
+    form = (
+        '{ layout = "NCHW", channels = "RGB", scale = 255, fit = "letterbox", resample = "bicubic", pad = [114, 0, 0]'
+    )
+    (folder / "tagger.toml").write_text(f'input = {form}, mask = "padding_mask" }}\n', "utf-8")
+    session = open_session(find_model(str(folder), None, Settings()), "cpu")
+    pixels = prepare(Image.new("RGB", (SIDE * 2, 21), (255, 255, 255)), session.model.format, SIDE)
+    assert pixels.shape == (SIDE, SIDE, 4)
+    (scores,) = session.run([pixels])
+    picture, padding = scores[:WIDTH].reshape(3, SIDE, SIDE), scores[WIDTH:].reshape(SIDE, SIDE)
+    inside = padding[:, 0] == 0
+    assert inside.sum() == round(21 / 2) and inside[(SIDE - 10) // 2] and not inside[0]
+    assert (picture[:, inside] == 1).all() and picture[0, ~inside] == pytest.approx(114 / 255)
+    (folder / "tagger.toml").write_text(f"input = {form} }}\n", "utf-8")
+    with pytest.raises(UserError, match="takes tensor"):
+        open_session(find_model(str(folder), None, Settings()), "cpu")
+
+
 def test_an_output_that_is_not_there_is_refused(tmp_path: Path) -> None:
     """The descriptor names `logits`, the model has others: told, instead of taking the first."""
     folder = folder_of(tmp_path / "m", shape=NCHW, outputs=("embedding", "scores"))
