@@ -215,7 +215,10 @@ class _Wait:
         names = {str(index): slot for index, slot, _ in (self.gpus or {}).get("gpus", ())}
         wanted = [names.get(word, word) for word in named] or slots
         holders = [name for slot in wanted for name in order.holders(self.folder, slot)]
-        return f"{os.path.basename(holders[0])} is under way." if holders else ""  # noqa: PTH119
+        if not holders:
+            return ""
+        spec = proc.read_json(f"{holders[0]}/spec.json") or {}
+        return f"{spec.get('name') or os.path.basename(holders[0])} is under way."  # noqa: PTH119
 
     def _busy(self, mine: order.Entry, free: list[str]) -> str:
         _, named = order.wish_of(mine)

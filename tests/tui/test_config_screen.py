@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from textual.pilot import Pilot
 from textual.screen import Screen
-from textual.widgets import Input
+from textual.widgets import Input, Static
 
 from core.config.documents import Config
 from core.config.presets import draft, write_new
@@ -17,6 +17,7 @@ from core.demo.trainer.base import write_base
 from core.problems import Problem
 from core.runs.store import list_runs
 from core.workspace import Workspace
+from tests.core.cli_kit import end_runs
 from tests.core.config_kit import SHAPES, checkpoint
 from tests.tui.kit import app_on, make_dataset, toasts, until
 from tui.app import KohyaApp
@@ -539,6 +540,32 @@ async def test_r_trains_and_the_monitor_opens(ready_workspace: Workspace) -> Non
         assert "max_train_epochs = 1" in (run.dir / "train.toml").read_text("utf-8")
         assert on_disk(ready_workspace).get("train", "max_train_epochs") == 1
         await until(pilot, lambda: not list_runs(ready_workspace)[0].live, 60)
+
+
+async def test_a_sweep_is_asked_for_and_queued(ready_workspace: Workspace) -> None:
+    """Sweep … in the start dialog: the values, the plan, and two runs that wait for each other."""
+    app = app_on(ready_workspace, **SETTINGS)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await opened(pilot, app)
+        await pilot.press("R")
+        await until(pilot, lambda: isinstance(app.screen, Start) and app.screen._settled)
+        dialog = app.screen
+        assert isinstance(dialog, Start)
+        dialog.choice.move(next(index for index, way in enumerate(dialog._ways) if way.asks_values))
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(app.screen, Ask))
+        app.screen.query_one(Input).value = "lerning_rate=1,2"
+        await pilot.press("enter")
+        await until(pilot, lambda: "no option lerning_rate" in str(app.screen.query_one("#wrong", Static).content))
+        app.screen.query_one(Input).value = "learning_rate=1e-3,2e-3 max_train_epochs=1"
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(app.screen, Choose))
+        await pilot.press("enter")
+        await until(pilot, lambda: len(list_runs(ready_workspace)) == 2, 20)
+        await until(pilot, lambda: app.current_mode == "monitor", 20)
+    labels = {run.spec.group["label"] for run in list_runs(ready_workspace) if run.spec.group}
+    assert labels == {"lr1e-3-epochs1", "lr2e-3-epochs1"}
+    end_runs(ready_workspace)
 
 
 async def test_errors_refuse_the_start_and_lead_to_the_field(ready_workspace: Workspace) -> None:

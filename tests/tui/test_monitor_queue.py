@@ -133,12 +133,13 @@ def test_the_ways_to_begin() -> None:
         "Queue it for GPU 1",
         "Queue it for a time …",
         "Queue it, held",
+        "Sweep …",
         "Launcher: local",
     ]
     assert "3 runs wait before it" in found[2].why
     taken = Problem(Severity.ERROR, "KT411", "rinni", "has GPU 0")
     assert [way.label for way in ways(Machine(), [taken], "local")][:1] == ["Queue it"]
-    assert [way.label for way in ways(two, [], "slurm")] == ["Hand it to Slurm", "Launcher: slurm"]
+    assert [way.label for way in ways(two, [], "slurm")] == ["Hand it to Slurm", "Sweep …", "Launcher: slurm"]
     assert ways(two, [], "slurm")[0].launcher == "slurm"
     assert ways(two, [Problem(Severity.ERROR, "KT206", "x", "no model")], "local") == []
 

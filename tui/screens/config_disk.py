@@ -12,7 +12,8 @@ from tui.screens.config_form import key_of
 from tui.screens.config_open import OpenConfig, Texts, check, mend
 
 if TYPE_CHECKING:
-    from core.config.documents import FileName
+    from core.config.documents import Config, FileName
+    from core.settings import Settings
     from tui.app import KohyaApp
 
 EMPTY = "No config yet. ctrl+n makes one from a preset, i imports a guide, settings of kohya_ss, or a script."
@@ -254,7 +255,7 @@ class ConfigFiles:
         The dialog opens before the trainer was looked at, which takes a second.
         """
         from tui.screens.config_start import Start, look
-        from tui.screens.start_ways import Way, begin, with_time
+        from tui.screens.start_ways import Way, begin, with_launcher, with_time
 
         workspace, settings, copied = self._app.workspace, self._app.settings, opened.copy()
         assert workspace is not None
@@ -268,9 +269,21 @@ class ConfigFiles:
         if isinstance(answer, Way) and answer.asks_time:
             answer = await with_time(self._app, answer)
         if isinstance(answer, Way) and (not opened.config.changed or await self.save()):
+            if answer.asks_values:
+                await self._sweep(opened.copy(), with_launcher(settings, answer))
+                return None
             run_id, said = await asyncio.to_thread(begin, workspace, opened.config.name, settings, answer)
             self._app.runs_changed.publish(run_id)
             if said:
                 self._app.notify(said, timeout=5, markup=False)
             await self._app.open_run(run_id)
         return answer if isinstance(answer, Problem) else None
+
+    async def _sweep(self, config: Config, settings: Settings) -> None:
+        from tui.screens.sweep_start import start_sweep
+
+        assert self._app.workspace is not None
+        run_id = await start_sweep(self._app, self._app.workspace, config, settings)
+        if run_id is not None:
+            self._app.runs_changed.publish(run_id)
+            await self._app.open_run(run_id)

@@ -28,6 +28,8 @@ class Way:
     queue: bool = False
     gpu: str | None = None
     asks_time: bool = False
+    asks_values: bool = False
+    """A sweep."""
     at: float | None = None
     held: bool = False
     launcher: str | None = None
@@ -54,7 +56,7 @@ def machine(settings: Settings) -> Machine:
     gpus = []
     for gpu in slots.visible(read_gpus()) if not demo else ():
         held = slots.holders([slots.name_of(gpu)])
-        used = f"{held[0].name} is under way" if held else slots.used_by_others(gpu)
+        used = "another run is under way" if held else slots.used_by_others(gpu)
         free = f"{human_gib(gpu.memory_total)} GiB, free" if gpu.memory_total else "free"
         gpus.append((gpu.index, f"{gpu.name or 'GPU'}: {used or free}"))
     others = () if demo else tuple(name for name in CHOICES["launcher"] if name != settings.launcher)
@@ -85,6 +87,7 @@ def ways(found: Machine, problems: Sequence[Problem], launcher: str) -> list[Way
             rows += [Way(f"Queue it for GPU {index}", "", queue=True, gpu=str(index)) for index, _ in found.gpus]
         rows.append(Way("Queue it for a time …", "not before then: 23:30, +2h", queue=True, asks_time=True))
         rows.append(Way("Queue it, held", "until Z in Monitor lets it go", queue=True, held=True))
+    rows.append(Way("Sweep …", "several values of a few keys, each as a run", queue=True, asks_values=True))
     if len(found.launchers) > 1:
         following = found.launchers[(found.launchers.index(launcher) + 1) % len(found.launchers)]
         rows.append(Way(f"Launcher: {launcher}", f"⏎ {following} instead", launcher=following, turns=True))
@@ -99,14 +102,18 @@ def begin(workspace: Workspace, config: str, settings: Settings, way: Way) -> tu
     from core.runs.model import RunState
     from core.runs.specs import recipe_of
 
-    if way.launcher is not None:
-        settings = replace(settings, launcher=way.launcher)
+    settings = with_launcher(settings, way)
     wish = queue.Wish(way.gpu or "any", way.at, held=way.held) if way.queue else None
     recipe = recipe_of(config, settings)
     run = queue.begin(workspace, recipe, settings, read_gpus(), gpu=way.gpu, wish=wish)
     if run.state is RunState.QUEUED and run.place is not None:
         return run.id, f"{printable(run.spec.name)} is queued as number {run.place.position}: {queue.said(run)}"
     return run.id, ""
+
+
+def with_launcher(settings: Settings, way: Way) -> Settings:
+    """The settings with the launcher that was chosen."""
+    return settings if way.launcher is None else replace(settings, launcher=way.launcher)
 
 
 async def with_time(app: KohyaApp, way: Way) -> Way | None:
