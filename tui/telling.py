@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _TITLE_777 = ("foot", "rxvt")
 """Terminals by TERM that know OSC 777 and not OSC 9."""
+_SHORT_SECONDS = 60.0
 _SECRET = {"webhook": "webhook address", "ntfy_token": "ntfy token"}
 
 
@@ -39,6 +40,9 @@ def news_of(run: Run, state: str, warning: str | None) -> News | None:
     reason = printable(run.status.reason or "")
     if now in ENDED_STATES and state not in ENDED_STATES:
         if now is RunState.FINISHED:
+            begun, ended = run.status.started, run.status.ended
+            if run.spec.kind == "tag" and begun and ended and ended - begun < _SHORT_SECONDS:
+                return None  # its own screen says so
             return News("finished", f"{name} is finished", reason)
         if now is RunState.STOPPED and reason.startswith(("Stopped on request", "Stopped after")):
             return None

@@ -30,6 +30,7 @@ LIMIT_SECONDS = 120
 """Then the child ends whatever it waits for."""
 PER_HOUR = 30
 """Messages of all runs of a user; a sweep whose forty runs fail at once is told, and then summed up."""
+SHORT_SECONDS = 60.0
 _BUSY_PERCENT = 5
 _LOOKS = 3
 
@@ -47,6 +48,8 @@ def main(argv: list[str]) -> int:
         print(f"notify: {problem.where}: {problem.message}", file=sys.stderr)
     if not out.names or event.get("kind") not in out.on:
         return 0
+    if event.get("kind") == "finished" and is_short_tagging(spec, read_json(run_dir / "state.json") or {}):
+        return 0
     message = describe(run_dir, event)
     held = budget(state_dir(), time.time())
     if held is not None:
@@ -58,6 +61,12 @@ def main(argv: list[str]) -> int:
         if not one.ok:
             print(f"notify: {one.way}: {one.detail}", file=sys.stderr)
     return 0 if all(one.ok for one in sent) else 1
+
+
+def is_short_tagging(spec: Mapping[str, Any], state: Mapping[str, Any]) -> bool:
+    """Whether it is a tag run of less than a minute: whoever started it still sits there."""
+    begun, ended = state.get("started"), state.get("ended")
+    return spec.get("kind") == "tag" and bool(begun and ended) and float(ended or 0) - float(begun or 0) < SHORT_SECONDS
 
 
 def describe(run_dir: Path, event: Mapping[str, Any]) -> notify.Message:

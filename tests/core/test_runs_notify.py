@@ -318,3 +318,11 @@ def test_the_command_sets_up_and_tries(server: Server, bare: Cli, monkeypatch: p
     bare("notify", "unset", "webhook")
     bare("notify", "unset", "on")
     assert bare("notify", "--json").json["ways"] == ["ntfy"]
+
+
+def test_a_short_tag_run_is_not_told() -> None:
+    """Whoever tags twelve pictures sits in front of them; an hour of tagging, and any training, is told."""
+    tag = {"kind": "tag"}
+    assert tell.is_short_tagging(tag, {"started": 100.0, "ended": 130.0})
+    assert not tell.is_short_tagging(tag, {"started": 100.0, "ended": 3700.0})
+    assert not tell.is_short_tagging({"kind": "train"}, {"started": 100.0, "ended": 130.0})
