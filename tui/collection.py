@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
 from core.dataset import chunks, scan
@@ -240,7 +240,7 @@ class Collection:
             return array("I")
         import numpy as np
 
-        numbers = np.array(self._shown.numbers, np.uint32)
+        numbers = _array_of(self._shown.numbers).astype(np.uint32)
         return array("I", numbers[np.frombuffer(bytes(self.marked), np.bool_)[numbers]].tobytes())
 
     def marked_rows(self) -> list[Row]:
@@ -256,7 +256,7 @@ class Collection:
             return
         import numpy as np
 
-        numbers = np.array(shown, np.uint32)[np.array(places, np.int64)]
+        numbers = _array_of(shown)[_array_of(places)]
         marked = np.frombuffer(self.marked, np.uint8)
         marked[numbers] = not marked[numbers].all() if on is None else on
 
@@ -300,8 +300,17 @@ class Collection:
 
         stays = np.ones(len(self.index), np.bool_)
         stays[list(self._gone)] = False
-        numbers = np.array(order.numbers, np.uint32)
+        numbers = _array_of(order.numbers).astype(np.uint32)
         return Order(array("I", numbers[stays[numbers]].tobytes()))
+
+
+def _array_of(numbers: Sequence[int]) -> Any:
+    """int64 or uint32 [n]; a range without going through it."""
+    import numpy as np
+
+    if isinstance(numbers, range):
+        return np.arange(numbers.start, numbers.stop, numbers.step)
+    return np.array(numbers, np.uint32 if isinstance(numbers, array) else np.int64)
 
 
 def _set_in(states: bytearray) -> Iterator[int]:

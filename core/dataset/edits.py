@@ -7,6 +7,7 @@ is kept as far as it went, undoable.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -309,7 +310,7 @@ class Journal:
             record.release()
 
     def _run(self, head: Head, record: Record, all_changes: Sequence[Change], way: str) -> Stepwise[UndoResult]:
-        changed: dict[Path, None] = {}
+        changed: dict[str, Path] = {}
         conflicts: dict[Path, Conflict] = {}
         trash, backwards = self.trash(head.id), way == "undo"
         total, reached = len(all_changes), 0
@@ -319,7 +320,7 @@ class Journal:
                 if isinstance(outcome, Conflict):
                     conflicts.setdefault(outcome.path, outcome)
                 elif outcome:
-                    changed.update(dict.fromkeys(_shown(all_changes[at], way)))
+                    changed.update((os.fspath(path), path) for path in _shown(all_changes[at], way))
                 if count % STEP == 0:
                     yield Step(count, total)
         except BaseException:  # closed, or interrupted in the midst of a change: as it was before this undo or redo
@@ -340,7 +341,7 @@ class Journal:
         record.mark("undone" if state == "undone" else "redone", files)
         record.close()
         group = group_of(head, head.id, files, state)
-        return UndoResult(group, tuple(changed), tuple(conflicts.values()))
+        return UndoResult(group, tuple(changed.values()), tuple(conflicts.values()))
 
     def _newest_done(self) -> tuple[EditGroup, Path]:
         for _, path in reversed(listing(self.folder)):
@@ -387,4 +388,6 @@ def _with_folders(edits: Iterable[Change]) -> Iterable[Change]:
 
 
 def _shown(change: Change, way: str) -> tuple[Path, ...]:
+    if isinstance(change, Edit):
+        return (change.path,)
     return (change.source,) if isinstance(change, Move) and way == "undo" else tuple(shown_paths([change]))

@@ -30,8 +30,9 @@ def check_places(changes: Iterable[Change], journal: Path, root: Path) -> None:
     folders: dict[Path, bool] = {}
     stems: dict[Path, set[str]] = {}
     for change in changes:
-        if isinstance(change, Edit) and change.path.name.endswith(_CAPTIONS) and not change.path.is_symlink():
-            continue  # the usual case, 100,000 times
+        is_caption = isinstance(change, Edit) and os.fspath(change.path).endswith(_CAPTIONS)
+        if is_caption and not os.path.islink(change.path):  # type: ignore[union-attr]  # noqa: PTH114 (100,000 times)
+            continue
         if isinstance(change, Folder) or _is_renamed_subset(change, root):
             continue
         for path in (change.source, change.target) if isinstance(change, Move) else (change.path,):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Sequence
 
 from textual import getters, on, work
@@ -299,7 +300,8 @@ class ReviewScreen(ModeScreen):
         collection, row, place = self.app.collection, self._row, self.tags.place
         if collection is None or row is None:
             return
-        known = [tag for tag, _ in collection.tag_counts().most_common(5000)]
+        counts = await asyncio.to_thread(collection.tag_counts)  # 60 ms for 100,000 images
+        known = [tag for tag, _ in counts.most_common(5000)]
         here = row.tags[place] if place is not None and place < len(row.tags) else ""
         label = f"The tag to check on {count_of(len(collection.shown), 'image')}"
         answer = await self.app.push_screen_wait(Ask("Visual checker", label, here, known))
