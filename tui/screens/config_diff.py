@@ -15,6 +15,7 @@ from core.config.documents import FILES, FileName
 from core.config.values import shown
 from core.problems import UserError
 from core.text import human_age, printable
+from tui.screens.config_parts import wrapped
 from tui.screens.dialogs import Choose, Dialog
 from tui.theme import Cells, fit
 from tui.widgets.item_list import ItemList, Texts
@@ -133,7 +134,7 @@ def line_rows(files: dict[FileName, list[LinePair]], names: tuple[str, str], wid
                 skipped = True
                 continue
             skipped = False
-            lines += _beside(pair, half) if width >= BESIDE else _below(pair)
+            lines += _beside(pair, half) if width >= BESIDE else wrapped(_below(pair), width)
     return lines
 
 

@@ -228,7 +228,7 @@ def note(config: Config, name: str, value: Any, seen: Seen) -> str:
     if name in {"image_dir", "num_repeats"}:
         count = sum(node.level == "subsets" for node in tree(config))
         if count > 1:
-            return f"first of {count} folders; w shows all"
+            return f"first of {count}: w"
     return effect(name, value, seen)
 
 

@@ -30,7 +30,7 @@ class Pairs(Dialog[list[str]]):
         self._key, self._known, self._items = key, known, list(items)
 
     def compose_dialog(self) -> Iterable[Widget]:
-        yield Form(label_width=20)
+        yield Form(label_width=20, value_width=12, on="surface")
 
     def on_mount(self) -> None:
         form = self.query_one(Form)

@@ -16,6 +16,7 @@ from tui.widgets.sheet import Sheet, SheetRows
 from tui.wiring import OurApp
 
 _STEP = {"w": 64, "h": 64, "d": 1, "s": 1, "l": 0.5, "g": 0.5}
+_NONE = "No prompts yet: a adds one."
 _USUAL = ("n", "w", "h", "d", "s", "l")
 
 
@@ -42,14 +43,14 @@ class PromptRows:
             (f"{drawn['sample_steps']:>6}", _role(given, "sample_steps")),
             (f"{drawn['scale']:>6g}", _role(given, "scale")),
         ]
-        room = width - 4 - 32
+        room = width - 4 - 33
         text = fit(printable(given["prompt"]), max(8, room))
         wrong = prompts.complaint(line)
         return [(f"{number:>3} ", "caution" if wrong else "muted"), (text, "text"), *(tail if room >= 12 else [])]
 
 
 def _head(width: int) -> str:
-    room = width - 4 - 32
+    room = width - 4 - 33
     return f"    {fit('prompt', max(8, room))}" + (
         f"{'size':>9}   {'seed':>8}{'steps':>6}{'cfg':>6}" if room >= 12 else ""
     )
@@ -71,13 +72,19 @@ class PromptSheet(Sheet):
             super().__init__()
             self.text, self.key = text, key
 
-    def __init__(self, *, id: str | None = None) -> None:
-        super().__init__(label_width=10, empty="No prompts yet: a adds one.", id=id)
+    def __init__(self, *, on: str = "background", id: str | None = None) -> None:
+        super().__init__(label_width=10, empty=_NONE, on=on, id=id)
         self._text, self._script = "", ""
 
-    def tell(self, text: str, script: str, key: str | None = None) -> None:
-        """Show these prompts; the cursor goes to the line of `key`, or stays."""
+    def tell(self, text: str, script: str, key: str | None = None, *, named: str | None = None) -> None:
+        """Show these prompts; the cursor goes to the line of `key`, or stays.
+
+        `named` is another file that the trainer reads instead while these are empty: one of TOML or JSON.
+        """
         now = self.line_at
+        self.table.empty = (
+            f"{named} is read: it is changed in an editor. a makes a prompts.txt instead." if named else _NONE
+        )
         self._text, self._script = text, script
         rows = PromptRows(text, script)
         line, _ = split(key) if key is not None else (now, "")

@@ -68,7 +68,7 @@ class ConfigView(Horizontal):
     def compose(self) -> ComposeResult:
         yield Groups(id="config-groups")
         with Vertical(id="config-left"):
-            yield Form(label_width=20, value_width=12, id="config-form")
+            yield Form(label_width=20, value_width=8, id="config-form")
             yield Lines(id="config-empty")
             yield Lines(id="config-about")
         yield Side(id="config-side")
@@ -110,7 +110,10 @@ class ConfigView(Horizontal):
             counts = opened.findings.counts if opened.findings is not None else {}
             self.folders.tell(config, counts, marks_of(opened.worst), key or None)
         elif page == "prompts":
-            self.prompts.tell(config.prompts, config.script, key if key and key.startswith("prompt:") else None)
+            named = config.get("train", "sample_prompts")
+            other = printable(named) if isinstance(named, str) and named.endswith((".toml", ".json")) else None
+            at = key if key and key.startswith("prompt:") else None
+            self.prompts.tell(config.prompts, config.script, at, named=other)
         self.show_about()
         self.show_side()
 

@@ -41,7 +41,7 @@ class RunPrompts(Dialog[str]):
         self._future: list[tuple[str, str]] = []
 
     def compose_dialog(self) -> Iterable[Widget]:
-        yield PromptSheet()
+        yield PromptSheet(on="surface")
 
     def on_mount(self) -> None:
         self.query_one("#dialog").styles.width = min(120, self.app.size.width - 2)

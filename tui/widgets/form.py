@@ -79,7 +79,10 @@ class FieldRows:
         cells: Cells = [*name, *field.value]
         if field.note:
             length = sum(cell_len(text) for text, _ in field.value)
-            cells.append((" " * max(3, self._value_width - length) + field.note, "muted"))
+            gap = max(3, self._value_width - length)
+            room = width - sum(cell_len(text) for text, _ in cells) - gap
+            if room >= min(cell_len(field.note), 12):  # "f…" would say nothing
+                cells.append((" " * gap + field.note, "muted"))
         if field.problem is not None:
             glyph, role, sentence = field.problem
             cells[: len(name)] = [(glyph, role), (f"{label}  ", "text")]
@@ -175,20 +178,22 @@ class Form(Container):
         def can_replace(self, message: Message) -> bool:
             return isinstance(message, Form.Typing)
 
-    def __init__(self, *, label_width: int = 14, value_width: int = 0, id: str | None = None) -> None:
+    def __init__(
+        self, *, label_width: int = 14, value_width: int = 0, on: str = "background", id: str | None = None
+    ) -> None:
         """The labels' column has `label_width` cells, or what the longest one needs, up to three fifths of the form.
 
         What is said beside a value begins `value_width` cells behind its start, or three behind its end.
         """
         super().__init__(id=id)
-        self._value_width = value_width
+        self._value_width, self._on = value_width, on
         self._least = self._label_width = label_width
         self.root = Path()
         """Where the paths that are typed begin."""
         self._fields: Sequence[Field] = ()
 
     def compose(self) -> ComposeResult:
-        yield FieldList(FieldRows((), self._label_width, self._value_width), id="form-rows")
+        yield FieldList(FieldRows((), self._label_width, self._value_width), on=self._on, id="form-rows")
         yield PathInput(id="form-input")  # selected, so that typing replaces it
 
     @property

@@ -58,16 +58,18 @@ class Sheet(Vertical):
     table = getters.query_one(SheetRows)
     form = getters.query_one(Form)
 
-    def __init__(self, *, label_width: int = 18, empty: str = "", id: str | None = None) -> None:
+    def __init__(
+        self, *, label_width: int = 18, empty: str = "", on: str = "background", id: str | None = None
+    ) -> None:
         super().__init__(id=id)
-        self._label_width, self._empty = label_width, empty
+        self._label_width, self._empty, self._on = label_width, empty, on
         self._head: Callable[[int], str] = lambda width: ""
 
     def compose(self) -> ComposeResult:
-        yield Lines(classes="sheet-head")
-        yield SheetRows(empty=self._empty)
-        yield Lines(classes="sheet-rule")
-        yield Form(label_width=self._label_width, value_width=12)
+        yield Lines(on=self._on, classes="sheet-head")
+        yield SheetRows(empty=self._empty, on=self._on)
+        yield Lines(on=self._on, classes="sheet-rule")
+        yield Form(label_width=self._label_width, value_width=10, on=self._on)
 
     @property
     def is_composed(self) -> bool:
