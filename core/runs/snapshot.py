@@ -58,6 +58,8 @@ class RunSnapshot:
     """While it goes: since when nothing new came, neither into the log nor into the events."""
     loading: bool = False
     """The history is long and still being read: `series` hold its end only. Poll again at once."""
+    peak_vram: int | None = None
+    """The most GPU memory that the run was seen to hold, in bytes."""
     log_begin: int = 0
     """The byte of the log at which the lines of the first poll began; what is before was not read."""
     log_end: int = 0
@@ -81,6 +83,7 @@ class RunSnapshot:
             "rate": _finite(self.rate),
             "eta_seconds": _finite(self.eta_seconds),
             "quiet_seconds": self.quiet_seconds,
+            "peak_vram": self.peak_vram,
             "gpu": run.gpu,
             "reason": self.reason,
             **_waits(run),

@@ -39,6 +39,11 @@ def main(argv: list[str]) -> int:
     """Send what the event says by the ways that the user has set up."""
     signal.alarm(LIMIT_SECONDS)
     run_dir, event = Path(argv[0]), json.loads(argv[1])
+    if event.get("kind") == "peak":
+        from core.runs.peak import note_peak
+
+        note_peak(run_dir)
+        return 0
     if event.get("kind") == "stalled" and not event.get("sure") and device_works(run_dir):
         return STILL_WORKS
     spec = read_json(run_dir / "spec.json") or {}

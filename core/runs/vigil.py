@@ -20,6 +20,10 @@ _CHUNK = 64 * 1024
 _AGAIN = 1.25
 """A disk is told about once more when it had this much more than the limit in between."""
 
+PEAK_SECONDS = 30.0
+"""When the GPU's memory is looked at for the first time; then ever more seldom, twice an hour at last."""
+_PEAK_MOST = 1800.0
+
 Event = dict[str, Any]
 
 
@@ -38,6 +42,8 @@ class Vigil:
         self._size = 0
         self._grown = self._suspected = time.monotonic()
         self._next = self._next_disk = 0.0
+        self._began = time.monotonic()
+        self._next_peak = self._began + float(limits.get("peak_seconds", PEAK_SECONDS))
         self._wrong: dict[str, str] = {}
 
     @property
@@ -46,7 +52,10 @@ class Vigil:
         return " ".join(self._wrong.values()) or None
 
     def look(self) -> list[Event]:
-        """What has gone wrong since the last look: `{"kind": "nan" | "stalled" | "disk", …}`."""
+        """What has gone wrong since the last look: `{"kind": "nan" | "stalled" | "disk", …}`.
+
+        `peak` among them is nothing wrong: it is time to look how much memory of its GPU the run holds.
+        """
         now = time.monotonic()
         if now < self._next:
             return []
@@ -60,6 +69,9 @@ class Vigil:
         if self._disk > 0 and now >= self._next_disk:
             self._next_disk = now + min(_DISK_SECONDS, 6 * self._every)
             found += self._look_at_disk()
+        if now >= self._next_peak:
+            self._next_peak = now + min(_PEAK_MOST, 2 * (now - self._began))
+            found.append({"kind": "peak"})
         return found
 
     def still_works(self) -> None:

@@ -19,6 +19,7 @@ from core.runs import store
 from core.runs.artifacts import Checkpoint, SampleImage, checkpoints, samples
 from core.runs.model import LIVE_STATES, Run, RunKind
 from core.runs.pace import first_epoch, step_rate, steps_before
+from core.runs.peak import peak_of
 from core.runs.progress import LogLine, LogReader, ProgressReader
 from core.runs.scalars import MAX_POINTS as MAX_POINTS
 from core.runs.scalars import Scalars, Series
@@ -29,6 +30,7 @@ from core.tagging.results import ResultsReader
 
 LOG_BYTES = 256 * 1024
 """How much of the end of a long log is shown at once."""
+_PEAK_SECONDS = 15.0
 _HEAD_BYTES = 128 << 10
 """How much of its beginning: there are the totals."""
 _LOG_CHUNK = 1 << 20
@@ -59,6 +61,8 @@ class RunWatch:
         self._samples: tuple[SampleImage, ...] = ()
         self._folders: tuple[int, int] = (-1, -1)
         self._output_seen = False
+        self._peak: int | None = None
+        self._peak_at = -math.inf
 
     @property
     def series(self) -> Mapping[str, Series]:
@@ -116,6 +120,7 @@ class RunWatch:
             part=state.part if going else None,
             quiet_seconds=self._quiet(run) if going else None,
             loading=scalars.loading,
+            peak_vram=self._peak_vram(),
             log_begin=self._log_begin,
             log_end=self._log_offset or 0,
         )
@@ -156,6 +161,11 @@ class RunWatch:
                 changed = _mtime(run.log_file) / 1e9 if _mtime(run.log_file) > 0 else run.status.started or time.time()
                 self._lived = now - max(0.0, time.time() - changed)
         return now - self._lived
+
+    def _peak_vram(self) -> int | None:
+        if time.monotonic() - self._peak_at > _PEAK_SECONDS:
+            self._peak, self._peak_at = peak_of(self.dir), time.monotonic()
+        return self._peak
 
     def _lost_output(self, run: Run) -> bool:
         """Whether the folder of the checkpoints was there and is gone while the training goes on."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from core.problems import Problem, Severity
 from core.runs.costs import steps_per_epoch
 from core.runs.pace import has_stalled
-from core.text import human_age, human_bytes, human_seconds, printable
+from core.text import human_age, human_bytes, human_gib, human_seconds, printable
 from tui.theme import Cells
 from tui.widgets.chart import Marks
 from tui.widgets.gauges import wrapped
@@ -108,6 +108,8 @@ def head_line(snapshot: RunSnapshot, width: int, now: float, failed: int = 0, *,
         seconds = lasted(run, now)
         if seconds is not None:
             parts.append((4, [("took ", "muted"), (human_seconds(seconds), "text")]))
+        if snapshot.peak_vram:
+            parts.append((6, [("VRAM ", "muted"), (f"{human_gib(snapshot.peak_vram)}G", "text")]))
         if run.status.ended is not None:
             parts.append((5, [(human_age(max(0.0, now - run.status.ended)), "muted")]))
     elif (left := snapshot.eta_seconds) is not None and state != "stopping" and snapshot.phase != "sampling":
