@@ -70,6 +70,14 @@ def test_status_watch_ends_with_the_run(trained: Cli) -> None:
     assert len(trained("status", "--watch").lines) == 1
 
 
+def test_status_line_is_one_short_line(trained: Cli) -> None:
+    """For tmux's status bar: the name, how far, how it ended; nothing else on the line, and no table."""
+    (line,) = trained("status", "--line").lines
+    assert line.startswith("✓ rinni 100%")
+    assert line.endswith("finished")
+    assert len(line) < 60
+
+
 def test_log_prints_lines(trained: Cli) -> None:
     """No carriage return, no escape sequence, one line for the whole progress bar; -n counts from the end."""
     text = trained("log", "-n", 100_000).out

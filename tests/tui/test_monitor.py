@@ -279,6 +279,26 @@ async def test_all_samples_are_a_grid_of_prompts_and_epochs(workspace: Workspace
         assert isinstance(pilot.app.screen, MonitorScreen)
 
 
+async def test_samples_that_are_drawn_meanwhile_join_the_grid(workspace: Workspace, live: Runs) -> None:
+    """The grid is open while the next epoch is drawn: its column appears, and the cursor goes on to it."""
+    folder = live.out / "sample"
+    folder.mkdir(parents=True)
+    run = live.start("time.sleep(60)", name="rinni")
+
+    def draw(epoch: int) -> None:
+        Image.new("RGB", (64, 64), (40 * epoch, 80, 90)).save(folder / f"lora_e{epoch:06}_00_20261122102943_1.png")
+
+    draw(1)
+    async with app_for(workspace).run_test(size=(120, 40)) as pilot:
+        screen = await monitor(pilot, run.id)
+        await until(pilot, lambda: screen.news is not None and bool(screen.news.snapshot.samples))
+        await pilot.press("S")
+        samples = pilot.app.screen
+        assert isinstance(samples, SamplesScreen)
+        draw(2)
+        await until(pilot, lambda: samples.current is not None and samples.current.epoch == 2)
+
+
 @pytest.mark.parametrize("size", [(40, 12), (80, 24), (120, 40)])
 async def test_enter_lists_the_checkpoints_with_their_pictures_and_y_copies_the_path(
     workspace: Workspace, finished: str, size: tuple[int, int]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from textual import getters
+from textual import getters, work
 from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Vertical
@@ -23,6 +23,9 @@ from tui.wiring import OurApp
 if TYPE_CHECKING:
     from core.runs.artifacts import SampleImage
     from core.runs.watch import RunSnapshot
+
+
+LOOK_SECONDS = 2.0
 
 
 class SamplesScreen(ModalScreen[None]):
@@ -47,18 +50,22 @@ class SamplesScreen(ModalScreen[None]):
         from core.runs.watch import prompts_of
 
         super().__init__()
+        self._run = snapshot.run
         self._name_of_run = printable(snapshot.run.spec.name)
         self._prompts = prompts_of(snapshot.run.dir)
         self._at = at
+        self._samples = snapshot.samples
+        self._arrange()
+
+    def _arrange(self) -> None:
         self._columns: list[str] = []
-        cells: dict[tuple[int, str], SampleImage] = {}
-        for sample in snapshot.samples:
+        self._cells: dict[tuple[int, str], SampleImage] = {}
+        for sample in self._samples:
             label = sample_label(sample)
             if label not in self._columns:
                 self._columns.append(label)
-            cells[sample.prompt_index, label] = sample
-        self._indices = sorted({index for index, _ in cells})
-        self._cells = cells
+            self._cells[sample.prompt_index, label] = sample
+        self._indices = sorted({index for index, _ in self._cells})
 
     def compose(self) -> ComposeResult:
         with Vertical(id="samples"):
@@ -71,15 +78,40 @@ class SamplesScreen(ModalScreen[None]):
         yield LiveLines(id="prompt")
 
     def on_mount(self) -> None:
-        self.grid.set_tiles(
-            self._columns,
-            [[self._tile(index, label) for label in self._columns] for index in self._indices],
-        )
+        self._fill()
+        if self._run.live:
+            self.set_interval(LOOK_SECONDS, self._look)
         if self._at is not None:
             self.grid.move(self._indices.index(self._at.prompt_index), self._columns.index(sample_label(self._at)))
         else:
             self.grid.move(0, len(self._columns) - 1)
         self.call_after_refresh(self._tell)
+
+    def _fill(self) -> None:
+        tiles = [[self._tile(index, label) for label in self._columns] for index in self._indices]
+        self.grid.set_tiles(self._columns, tiles)
+
+    @work(thread=True, exclusive=True, group="samples", exit_on_error=False, description="look for samples")
+    def _look(self) -> None:
+        """Pictures that were drawn meanwhile."""
+        from core.runs.artifacts import samples
+
+        found = samples(self._run)
+        if found != self._samples:
+            self.app.call_from_thread(self._take, found)
+
+    def _take(self, found: tuple[SampleImage, ...]) -> None:
+        """The cursor stays on its picture, or goes on with the newest when it was there."""
+        if not self.is_attached or not found:
+            return
+        row, column = self.grid.cursor or (0, 0)
+        newest = column >= len(self._columns) - 1
+        self._samples = found
+        self._arrange()
+        self._fill()
+        if newest and not self.has_class("-zoomed"):
+            self.grid.move(row, len(self._columns) - 1)
+        self._tell()
 
     def on_resize(self) -> None:
         rows, columns = min(2, len(self._indices) or 1), min(4, len(self._columns) or 1)
