@@ -13,7 +13,7 @@ from textual.widgets import Input
 
 from core.dataset.captions import split
 from core.dataset.marks import mark_reviewed
-from core.runs.model import LIVE_STATES, RunKind
+from core.runs.model import ENDED_STATES, RunKind
 from core.runs.store import list_runs
 from core.tagging.options import TagRequest
 from core.tagging.probe import Probe
@@ -44,8 +44,9 @@ async def opened(pilot: Pilot[None], app: KohyaApp) -> TagScreen:
 
 async def over(pilot: Pilot[None], screen: TagScreen, workspace: Workspace) -> None:
     """The run that was started has ended, and the screen knows it."""
-    await until(pilot, lambda: list_runs(workspace) and screen.run.seen is not None and not screen.run.is_live, 60)
-    await until(pilot, lambda: list_runs(workspace)[0].status.state not in LIVE_STATES)
+    await until(pilot, lambda: list_runs(workspace) and list_runs(workspace)[0].status.state in ENDED_STATES, 60)
+    newest = list_runs(workspace)[0].id
+    await until(pilot, lambda: (seen := screen.run.seen) and seen[0].run.id == newest and not screen.run.is_live, 60)
 
 
 async def go_to(pilot: Pilot[None], screen: TagScreen, key: str) -> None:
