@@ -71,6 +71,15 @@ def diagnose(log: str, returncode: int | None, *, oom_killed: bool = False) -> s
     return None if cause is None else str(cause)
 
 
+def last_complaint(log: str) -> str | None:
+    """What the trainer's last ERROR line says, for an end without an exception."""
+    lines = [line.rstrip() for line in re.split(r"[\r\n]+", strip_escapes(log)[-65536:])]
+    for at in range(len(lines) - 1, -1, -1):
+        if re.match(r"^\[?[\d/: -]{0,24}\]?\s*ERROR\s", lines[at]):
+            return _shown(_joined(lines, at)) or None
+    return None
+
+
 def find_cause(log: str, returncode: int | None, *, oom_killed: bool = False) -> Cause | None:
     """The cause of an end, from the end of the output (256 KiB are plenty) and the exit code (None = unknown)."""
     text = _RANK.sub("", strip_escapes(log).replace("\r", "\n"))

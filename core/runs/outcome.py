@@ -17,7 +17,7 @@ from typing import Any
 
 from core.files import read_json
 from core.runs import artifacts
-from core.runs.diagnose import diagnose
+from core.runs.diagnose import diagnose, last_complaint
 from core.runs.model import RunState
 from core.text import printable
 
@@ -56,9 +56,14 @@ def judge(
         target = spec.get("output_dir") or "the output folder"
         return (
             RunState.FAILED,
-            f"The trainer ended without an error and without its final file in {target}. Read the end of the log.",
+            f"The trainer ended without an exception and without its final file in {target}. {_said(log)}",
         )
     return RunState.FAILED, f"The trainer ended with code {returncode}. Read the end of the log."
+
+
+def _said(log: str) -> str:
+    complaint = last_complaint(log)
+    return f"It said: {complaint}." if complaint else "Read the end of the log."
 
 
 def _lost(cause: str | None) -> str:

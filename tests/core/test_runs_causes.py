@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from core.runs.causes import RULES
-from core.runs.diagnose import diagnose, find_cause
+from core.runs.diagnose import diagnose, find_cause, last_complaint
 
 FAILURES = Path(__file__).parents[1] / "data" / "failures"
 
@@ -325,3 +325,14 @@ def test_rules_have_a_remedy_and_are_quick() -> None:
     begun = time.process_time()
     find_cause(log[-262144:], 1)
     assert time.process_time() - begun < 1.0
+
+
+def test_an_end_without_an_exception_has_its_last_complaint() -> None:
+    """rc 0, no file, and one line of ERROR that rich wrapped."""
+    log = (
+        "2026-11-22 10:15:28 ERROR    Config file already exists.     train_util.py:4709\n"
+        "                             Aborting... / 出力先の設定ファイルが既に存在します: \n"
+        "                             /data/out.toml\nepoch 1/2\n"
+    )
+    assert last_complaint(log) == "Config file already exists. Aborting...: /data/out.toml"
+    assert last_complaint("INFO nothing\n") is None
