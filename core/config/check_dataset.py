@@ -55,9 +55,13 @@ def _schema(data: Mapping[str, Any]) -> Iterator[Problem]:
         place = f"datasets[{index}]"
         yield from _level(dataset, "datasets", place)
         subsets = dataset.get("subsets", []) if isinstance(dataset, dict) else []
+        if not isinstance(subsets, list):
+            hint = "Write [[datasets.subsets]] with two brackets."
+            yield error("KT208", f"{DATASET}: {place}.subsets", "must be a list of tables", hint)
+            continue
         if not subsets:
             yield error("KT207", f"{DATASET}: {place}", "has no [[datasets.subsets]]", 'Add one with image_dir = "…".')
-        for number, subset in enumerate(subsets if isinstance(subsets, list) else []):
+        for number, subset in enumerate(subsets):
             spot = f"{place}.subsets[{number}]"
             yield from _level(subset, "subsets", spot)
             if isinstance(subset, dict) and "image_dir" not in subset and "metadata_file" not in subset:
@@ -130,6 +134,11 @@ def _dataset(dataset: ResolvedDataset, train: Mapping[str, Any], script: str) ->
             hint = f"Remove {changing[0]}, or cache_text_encoder_outputs in train.toml."
             yield error("KT219", spot, f"{', '.join(changing)} cannot go with cached text encoder outputs", hint)
         yield from _caption_options(spot, subset.values)
+        if subset.values.get("conditioning_data_dir") and not train.get("masked_loss"):
+            # train_network.py: ConfigSanitizer(…, support_controlnet=args.masked_loss)
+            message = "is refused without masked_loss, whose masks lie there"
+            hint = "Set masked_loss = true in train.toml, or remove it."
+            yield error("KT208", f"{spot}.conditioning_data_dir", message, hint)
 
 
 def _no_text_cache(script: str) -> tuple[str, ...]:

@@ -78,6 +78,10 @@ def _repeats_in_the_name(config: Config, subset: ResolvedSubset) -> Iterator[Pro
 
 def _folder(subset: ResolvedSubset, facts: FolderFacts | None, workspace: Workspace) -> Iterator[Problem]:
     where = f"{DATASET}: {subset.where}"
+    listed = subset.values.get("metadata_file")
+    if isinstance(listed, str) and listed and not (workspace.root / Path(listed).expanduser()).is_file():
+        hint = f"Paths are relative to {workspace.root}; without it, pictures and captions of image_dir are read."
+        yield error("KT206", f"{where}.metadata_file", f"there is no {listed}: the trainer stops", hint)
     if subset.folder is None:
         return
     place = workspace.key_of(subset.folder)

@@ -156,6 +156,10 @@ def _value(field: Field, value: Any) -> Iterator[Problem]:
     if field.type == "bool" and value in (0, 1) and not isinstance(value, bool | float):
         yield warning("KT203", where, f"must be true or false, not {value}", f"Write {'true' if value else 'false'}.")
         return
+    if field.name == "max_token_length" and isinstance(value, int) and value > 225 and value % 75 == 0:
+        message = f"{value} is no usual length: the trainer takes it from a file, and not on its command line"
+        yield warning("KT203", where, message, "225 is the most that is usual.")
+        return
     if field.name == "max_token_length" and value == 75:
         yield info("KT203", where, "75 is what the trainer takes without this key", "Remove it.", fixable=True)
         return
@@ -217,6 +221,9 @@ def _required(train: Mapping[str, Any], *, is_lora: bool) -> Iterator[Problem]:
 
 def _together(train: Mapping[str, Any], script: str) -> Iterator[Problem]:
     on = {key for key, value in train.items() if value is True}
+    if "debug_dataset" in on:
+        message = "shows the pictures one by one and ends without training"
+        yield error("KT262", f"{TRAIN}: debug_dataset", message, "Remove it.", fixable=True)
     if "persistent_data_loader_workers" in on and train.get("max_data_loader_n_workers") == 0:
         yield error(
             "KT213",

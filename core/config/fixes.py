@@ -234,6 +234,7 @@ _FIXES: dict[str, Fix] = {
     "KT251": _nearest(lambda: (*optimizers(), *torch_optimizers())),
     "KT253": _conflict,
     "KT254": _module,
+    "KT262": _remove,
     "KT301": _remove,
     "KT303": _remove,
     "KT309": _remove,

@@ -303,9 +303,10 @@ def _sizes(
     for subset in dataset.subsets:
         if subset.folder is None or subset.folder in seen:
             continue  # sd-scripts drops a folder that comes twice
-        seen.add(subset.folder)
         facts = survey.folder(subset.folder)
         sizes = facts.sizes() if facts is not None else []
+        if sizes and subset.repeats >= 1:  # one that was left out is not remembered (DreamBoothDataset.__init__)
+            seen.add(subset.folder)
         if facts is not None:
             problems.extend(unread(facts, workspace))
         large = _first_larger(facts, resolution) if facts is not None and uncropped else None

@@ -130,11 +130,14 @@ def _check(
         yield from check_gpus(config, settings, live_runs, gpus, gpu, environment)
     if "dataset" in config.broken:
         return
-    yield from check_dataset_file(config, workspace, script)
+    schema = list(check_dataset_file(config, workspace, script))
+    yield from schema
     folders = list(check_folders(config, workspace, settings.trigger, script, survey))
     yield from folders
     planned = planned if planned is not None else plan(config, workspace, survey=survey)
     codes = {"KT133", "KT236"} | (set() if any(problem.code == "KT120" for problem in folders) else {"KT233"})
+    if not any(problem.code in {"KT120", "KT207"} for problem in [*folders, *schema]):
+        codes |= {"KT207"}  # pictures are there, and none is left to train on: all are held back for validation
     yield from (problem for problem in planned.problems if problem.code in codes)
     yield from check_output(config, workspace, planned)
     datasets, train = resolve(config, workspace), config.effective()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -105,8 +106,12 @@ def dataset_values(config: Config, workspace: Workspace) -> dict[str, Any]:
     if config.text("dataset").strip() or not isinstance(named, str):
         return config.plain("dataset")
     try:
-        return read_toml((workspace.root / named).read_text("utf-8"), named)
-    except (OSError, ValueError, UserError):
+        text = (workspace.root / named).read_text("utf-8")
+        if named.lower().endswith(".json"):  # config_util.py, load_user_config
+            data = json.loads(text)
+            return data if isinstance(data, dict) else {}
+        return read_toml(text, named)
+    except (OSError, ValueError, UserError, RecursionError):
         return {}
 
 

@@ -123,6 +123,8 @@ def complaint(value: Any, field: Field, *, strict: bool = False) -> str | None:
         if field.type == "int" and isinstance(value, float):
             return f"must be a whole number, not {shown(value)}"
         return None
+    if strict and field.type == "pair" and isinstance(value, list) and any(type(item) is int for item in value):
+        return f"must be two numbers with a point: {[float(item) for item in value if isinstance(item, int | float)]}"
     if strict and field.type in {"int", "float"}:
         wanted = int if field.type == "int" else float
         if isinstance(value, bool) or not isinstance(value, wanted):

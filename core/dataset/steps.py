@@ -11,7 +11,16 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from core.dataset.buckets import BucketChoice, BucketError, BucketSettings, Size, adjusted_limits, assign, check_step
+from core.dataset.buckets import (
+    BucketChoice,
+    BucketError,
+    BucketSettings,
+    Size,
+    adjusted_limits,
+    assign,
+    bucket_list,
+    check_step,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,6 +221,7 @@ def _plan(dataset: DatasetSizes, share: Share) -> DatasetPlan:
     counts: Counter[Size] = Counter()
     images: list[tuple[Placed | None, ...]] = []
     placed: dict[tuple[Size, int | None], Placed] = {}
+    bucket_list(dataset.settings)  # made, and failed at, without a picture too
     for at, subset in enumerate(dataset.subsets):
         if not share:
             images.append((None,) * len(subset.sizes))

@@ -210,3 +210,38 @@ def test_a_dataset_file_elsewhere_counts_when_the_config_has_none(workspace: Wor
     )
     config = Config(workspace.configs / "x", {"train": 'dataset_config = "mine.toml"\nmax_train_epochs = 1\n'})
     assert plan(config, workspace).total_steps == 4
+
+
+def test_an_empty_dataset_still_makes_its_buckets(workspace: Workspace) -> None:
+    """sd-scripts divides by a smallest side that rounds to 0, whether or not there is a picture to sort."""
+    picture(workspace.root / "b" / "a.png", 64, 64)
+    (workspace.root / "empty").mkdir()
+    text = """
+[[datasets]]
+resolution = 100
+enable_bucket = true
+min_bucket_reso = 100
+bucket_reso_steps = 128
+[[datasets.subsets]]
+image_dir = "empty"
+[[datasets]]
+resolution = 64
+[[datasets.subsets]]
+image_dir = "b"
+"""
+    config = Config(workspace.configs / "x", {"train": "max_train_epochs = 1\n", "dataset": text})
+    found = plan(config, workspace)
+    assert found.total_steps == 0
+    assert [problem.severity for problem in found.problems] == [Severity.ERROR]
+
+
+def test_a_folder_that_was_left_out_may_come_again(workspace: Workspace) -> None:
+    """Without repeats it is left out, and its second mention is no repetition: that one counts."""
+    for name in ("a", "b", "c"):
+        picture(workspace.root / "b" / f"{name}.png", 64, 64)
+    subsets = "".join(f'[[datasets.subsets]]\nimage_dir = "b"\nnum_repeats = {repeats}\n' for repeats in (0, 2, 5))
+    config = Config(
+        workspace.configs / "x",
+        {"train": "max_train_epochs = 1\n", "dataset": f"[[datasets]]\nresolution = 64\n{subsets}"},
+    )
+    assert plan(config, workspace).repeats == 6
