@@ -66,7 +66,9 @@ _SUBSET: Mapping[str, _Limit] = {
 }
 _DATASET: Mapping[str, _Limit] = {
     "batch_size": _TRAIN["train_batch_size"],
-    "validation_split": _Limit(0, None, _OTHERWISE, "the trainer then splits nothing off", _SHARE),
+    "validation_split": _Limit(
+        0, 1, _OTHERWISE, "there is no validation part then, and above 1 less is trained", _SHARE
+    ),
 }
 _WHOLE = re.compile(r"\s*\d+\s*")
 
