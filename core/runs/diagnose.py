@@ -337,7 +337,9 @@ def _usage(message: str, line: str) -> Cause:
 
 
 def _spawn_failure(lines: list[str]) -> Cause | None:
-    for line in reversed(lines):
+    """An end without an exception: the program, the script or the config was not there."""
+    for at in range(len(lines) - 1, -1, -1):
+        line = lines[at]
         if line.startswith("kohya-tui: "):
             return Cause("start", printable(line.removeprefix("kohya-tui: ")), None, printable(line))
         if "can't open file" in line:
@@ -346,6 +348,14 @@ def _spawn_failure(lines: list[str]) -> Cause | None:
                 f"Python did not find the script: {printable(line.strip())}.",
                 "Check the path of sd-scripts: kohya-tui doctor",
                 printable(line),
+            )
+        # sd-scripts train_util.py, read_config_from_file: an INFO line and code 1
+        if match := re.match(r"(\S+) not found\.?$", _joined(lines, at)):
+            return Cause(
+                "config-missing",
+                f"The trainer did not find its config file {printable(match[1])}.",
+                "Was the run's folder moved? Start it again.",
+                printable(line.strip()),
             )
     return None
 

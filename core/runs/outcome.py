@@ -58,7 +58,7 @@ def judge(
             RunState.FAILED,
             f"The trainer ended without an exception and without its final file in {target}. {_said(log)}",
         )
-    return RunState.FAILED, f"The trainer ended with code {returncode}. Read the end of the log."
+    return RunState.FAILED, f"The trainer ended with code {returncode}. {_said(log)}"
 
 
 def _said(log: str) -> str:

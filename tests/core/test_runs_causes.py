@@ -336,3 +336,16 @@ def test_an_end_without_an_exception_has_its_last_complaint() -> None:
     )
     assert last_complaint(log) == "Config file already exists. Aborting...: /data/out.toml"
     assert last_complaint("INFO nothing\n") is None
+
+
+def test_a_config_that_is_gone_is_named() -> None:
+    """sd-scripts only says so in an INFO line, and ends with 1."""
+    log = (
+        "2026-11-22 10:15:28 INFO     Loading settings from            train_util.py:4744\n"
+        "                             /data/runs/a/train.toml...\n"
+        "                    INFO     /data/runs/a/train.toml not      train_util.py:4747\n"
+        "                             found.\n"
+    )
+    cause = find_cause(log, 1)
+    assert cause is not None
+    assert (cause.kind, "/data/runs/a/train.toml" in cause.sentence) == ("config-missing", True)
