@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from core.runs import launch, store
+from core.hardware import GpuReading
+from core.runs import launch, queue, store
 from core.runs.events import EventFile, find_events
 from core.runs.watch import RunWatch
 from tests.benchmarks.conftest import Note
-from tests.core.runs_kit import RECORDINGS, Runs
+from tests.core.runs_kit import RECORDINGS, Runs, wait_for
 
 pytest_plugins = ("tests.core.runs_fixtures",)
 pytestmark = pytest.mark.benchmark
@@ -41,6 +42,29 @@ def test_supervisor_weight(runs: Runs, note: Note) -> None:
     rss, pss = (int(rollup[name].split()[0]) / 1024 for name in ("Rss", "Pss"))
     print(f"\nsupervisor: RSS {rss:.1f} MiB, PSS {pss:.1f} MiB")
     note(supervisor_rss_mib=rss, supervisor_pss_mib=pss)
+    assert rss <= 15
+
+
+def test_waiting_weight(runs: Runs, note: Note) -> None:
+    """Ten queued runs that wait behind one another: memory and CPU of each, over ten seconds."""
+    machine = GpuReading(message="No NVIDIA driver was found on this machine.")
+    made = [
+        queue.add(runs.folder, runs.spec("time.sleep(600)", name=f"w{number}"), {}, queue.Wish(), machine)
+        for number in range(11)
+    ]
+    wait_for(lambda: all(store.observe(run.dir).status.waits_for for run in made[1:]))
+    pids = [store.observe(run.dir).status.supervisor_pid for run in made[1:]]
+
+    def used() -> list[int]:
+        return [int(Path(f"/proc/{pid}/schedstat").read_text().split()[0]) for pid in pids]
+
+    before, begun = used(), time.monotonic()
+    wait_for(lambda: time.monotonic() > begun + 10)
+    share = [(after - old) / 1e9 / (time.monotonic() - begun) for old, after in zip(before, used(), strict=True)]
+    rows = Path(f"/proc/{pids[-1]}/smaps_rollup").read_text().splitlines()
+    rss = next(int(row.split()[1]) for row in rows if row.startswith("Rss:")) / 1024
+    print(f"\nwaiting in the queue: RSS {rss:.1f} MiB, CPU {statistics.median(share):.3%} (most {max(share):.3%})")
+    note(waiting_rss_mib=rss, waiting_cpu=statistics.median(share))
     assert rss <= 15
 
 

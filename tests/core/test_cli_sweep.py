@@ -104,3 +104,19 @@ def test_all_of_a_sweep_or_nothing(demo: Workspace, monkeypatch: pytest.MonkeyPa
     until(lambda: all(run.state is RunState.STOPPED for run in store.list_runs(demo)))
     assert len(store.list_runs(demo)) == 1
     assert json.loads((store.list_runs(demo)[0].dir / "spec.json").read_text())["group"]["label"] == "seed1"
+
+
+def test_on_a_cluster_a_sweep_is_one_array(demo: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All its runs go to Slurm in one submission, and none into the queue of this machine."""
+    from core.hardware import GpuReading
+    from core.runs import queue, slurm
+    from core.runs.queue import Wish
+
+    handed: list[list[str]] = []
+    monkeypatch.setattr(slurm, "submit", lambda runs: handed.append([run.id for run in runs]))
+    settings = Settings(trainer="demo", launcher="slurm")
+    planned = sweep.plan(demo, "rinni", [sweep.axis(open_config(demo, "rinni"), "seed=1,2")], settings)
+    _, runs = sweep.start(demo, planned, settings, GpuReading(), Wish())
+    assert handed == [[run.id for run in runs]]
+    assert [run.spec.launcher for run in runs] == ["slurm"] * 2
+    assert queue.waiting() == []
