@@ -135,7 +135,7 @@ def _share(noun: str) -> Callable[[Any, Seen], str]:
 
 def _repeats(value: Any, seen: Seen) -> str:
     plan = seen.plan
-    return f"{plan.repeats:,} pictures an epoch" if plan is not None and plan.repeats else ""
+    return f"{plan.repeats:,} an epoch" if plan is not None and plan.repeats else ""
 
 
 def _resolution(value: Any, seen: Seen) -> str:
