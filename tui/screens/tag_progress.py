@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from core.problems import UserError
@@ -60,7 +60,10 @@ def below(
         is_news = outlook.has_ended or (seen is not None and not seen[1].dry_run)
         if seen is not None and is_ours and is_news and outlook.is_run_shown:
             told = start_lines(request, known, outlook, width)[:1]
-            lines += [*run_lines(*seen, run, width, height - 1)[: height - 1], *told]
+            reading, results = seen
+            if known.machine is not None and known.machine.remedy(request.provider) is not None:
+                results = replace(results, fallback=None)  # `warnings` says it, with the remedy
+            lines += [*run_lines(reading, results, run, width, height - 1)[: height - 1], *told]
             is_told = True
         else:
             lines += start_lines(request, known, outlook, width)
