@@ -80,9 +80,9 @@ def test_the_app_on_a_long_run(long_run: tuple[int, Path], note: Note) -> None:
             waits.append(time.perf_counter() - begun)
         program.quiet(1.0)
         peak = program.peak_mib()
-        program.key("g")
         begun = time.perf_counter()
-        program.wait(rb"num epochs")
+        program.press("g")
+        program.wait_new(rb"num epochs")
         first_line = time.perf_counter() - begun
     print(
         f"\napp on {steps:,} points: loss on the screen after {seen:.2f} s, slowest key meanwhile {max(waits):.2f} s, "
