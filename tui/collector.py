@@ -2,7 +2,8 @@
 
 A full collection looks at every object there is: 280 ms with what a large dataset brings, in the midst of a key. So
 none comes by itself; when the keys rest, one looks at what was made since the last, and what outlives it is set aside
-(`gc.freeze`). What is set aside goes as soon as nothing refers to it, as everything does that is no circle.
+(`gc.freeze`). What is set aside goes as soon as nothing refers to it, as everything does that is no circle; when a
+dataset took the place of another, all is looked through for that one.
 """
 
 from __future__ import annotations
@@ -10,12 +11,14 @@ from __future__ import annotations
 import gc
 import threading
 import time
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from core.dataset.index import Index
     from tui.app import KohyaApp
 
 REST = 1.5
@@ -24,6 +27,8 @@ ENOUGH = 2
 """Collections of the middle generation (7,000 new objects each) from which on it is worth it."""
 MUCH = 60
 """As many, while a screen lies over the mode: what it holds goes with it, and is better not set aside."""
+TRIES = 5
+"""So often everything is looked through for a dataset that is no longer open."""
 _NEVER = 1_000_000
 _LARGE = 50_000
 """Objects of the youngest generation that the next collection would look through: 20 ms. They are set aside instead."""
@@ -68,6 +73,10 @@ class Collector:
     def __init__(self, app: KohyaApp) -> None:
         self._app = app
         self._seen = 0
+        self._of: weakref.ref[Index] | None = None
+        self._old: weakref.ref[Index] | None = None
+        """The dataset that is open, and the one before it."""
+        self._tries = 0
 
     def start(self) -> None:
         """What was made until now stays for good."""
@@ -84,9 +93,19 @@ class Collector:
         app = self._app
         new = gc.get_stats()[1]["collections"] - self._seen
         is_below = len(app.screen_stack) > 1
-        is_busy = time.monotonic() - app.last_key < REST or app.writer.pending or _pause.count
-        if is_busy or new < (MUCH if is_below else ENOUGH):
+        collection = app.collection
+        is_reading = collection is not None and not collection.is_complete
+        is_busy = time.monotonic() - app.last_key < REST or app.writer.pending or _pause.count or is_reading
+        index = collection.index if collection is not None else None
+        if not is_reading and (self._of is None or self._of() is not index):
+            self._old, self._of = self._of, weakref.ref(index) if index is not None else None
+            self._tries = TRIES
+        is_left = self._tries > 0 and self._old is not None and self._old() is not None
+        if is_busy or not (is_left or new >= (MUCH if is_below else ENOUGH)):
             return
+        if is_left:  # it may hang on what was set aside while it was read: a worker is a circle
+            self._tries -= 1
+            gc.unfreeze()
         gc.collect()
         if not is_below:
             gc.freeze()
