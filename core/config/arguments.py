@@ -9,40 +9,60 @@ from typing import Any, Final
 from core.config.check_training import optimizer_name
 from core.config.schema import network_args
 
-_ADAM: Final[Mapping[str, str]] = {"weight_decay": "such as 0.01", "betas": "such as (0.9,0.99)", "eps": "such as 1e-8"}
-_PRODIGY: Final[Mapping[str, str]] = {
-    "weight_decay": "such as 0.01",
+_WORDS_OF: Final[Mapping[str, str]] = {
+    "amsgrad": "True or False",
     "betas": "such as (0.9,0.99)",
-    "decouple": "True: weight decay as in AdamW",
-    "use_bias_correction": "True or False",
-    "safeguard_warmup": "True with a warm-up",
-    "d_coef": "times the rate that it finds; 1.0",
+    "clip_threshold": "1.0",
     "d0": "the rate to begin with; 1e-6",
+    "d_coef": "times the rate that it finds; 1.0",
+    "dampening": "0",
+    "decay_rate": "-0.8",
+    "decouple": "True: weight decay as in AdamW",
+    "eps": "such as 1e-8",
     "growth_rate": "how fast the rate may grow",
+    "log_every": "steps between messages; 0",
+    "momentum": "such as 0.9",
+    "nesterov": "True or False",
+    "no_prox": "True: weight decay as in AdamW",
+    "relative_step": "False to use learning_rate",
+    "safeguard_warmup": "True with a warm-up",
+    "scale_parameter": "True or False",
+    "slice_p": "11 takes less memory; 1",
+    "use_bias_correction": "True or False",
+    "warmup_init": "True needs relative_step",
+    "warmup_steps": "its own warm-up, in steps",
+    "weight_decay": "such as 0.01",
 }
-# Their own signatures: torch 2.13, transformers' Adafactor, lion-pytorch, prodigyopt, dadaptation, pytorch-optimizer
-_OPTIMIZERS: Final[tuple[tuple[str, Mapping[str, str]], ...]] = (
+_DADAPT: Final = "d0 growth_rate log_every weight_decay"
+_FREE: Final = "weight_decay r weight_lr_power foreach"
+# What their constructors take, read off torch 2.13, bitsandbytes, transformers 4.54, lion-pytorch, prodigyopt,
+# dadaptation, schedulefree and came-pytorch; the first name that the optimizer's begins with counts.
+_OPTIMIZERS: Final[tuple[tuple[str, str], ...]] = (
+    ("adafactor", "relative_step scale_parameter warmup_init clip_threshold decay_rate beta1 eps weight_decay"),
     (
-        "adafactor",
-        {
-            "relative_step": "False to use learning_rate",
-            "scale_parameter": "True or False",
-            "warmup_init": "True needs relative_step",
-            "clip_threshold": "1.0",
-            "decay_rate": "-0.8",
-            "weight_decay": "such as 0.01",
-        },
+        "prodigy",
+        "weight_decay betas decouple use_bias_correction safeguard_warmup d_coef d0 growth_rate slice_p beta3 eps "
+        "fsdp_in_use",
     ),
-    ("prodigy", _PRODIGY),
-    ("dadapt", {**_PRODIGY, "log_every": "steps between messages; 0"}),
-    ("came", {"weight_decay": "such as 0.04", "betas": "three: (0.9,0.999,0.9999)", "eps1": "1e-30", "eps2": "1e-16"}),
-    ("lion", {"weight_decay": "such as 0.1", "betas": "such as (0.9,0.99)"}),
-    ("pagedlion", {"weight_decay": "such as 0.1", "betas": "such as (0.9,0.99)"}),
-    ("sgd", {"momentum": "such as 0.9", "weight_decay": "such as 0.01", "dampening": "0", "nesterov": "True or False"}),
-    ("radamschedulefree", _ADAM),
-    ("adamwschedulefree", {**_ADAM, "warmup_steps": "its own warm-up, in steps"}),
-    ("adam", _ADAM),
-    ("pagedadam", _ADAM),
+    ("dadaptadagrad", f"{_DADAPT} momentum eps"),
+    ("dadaptadan", f"{_DADAPT} betas eps no_prox"),
+    ("dadaptlion", "d0 log_every weight_decay betas fsdp_in_use"),
+    ("dadaptsgd", f"{_DADAPT} momentum fsdp_in_use"),
+    ("dadaptadampreprint", f"{_DADAPT} betas eps decouple fsdp_in_use"),
+    ("dadapt", f"{_DADAPT} betas eps decouple use_bias_correction fsdp_in_use"),
+    ("came", "weight_decay betas eps clip_threshold"),
+    ("lion8bit", "weight_decay betas min_8bit_size is_paged"),
+    ("pagedlion", "weight_decay betas min_8bit_size"),
+    ("lion", "weight_decay betas use_triton decoupled_weight_decay"),
+    ("sgdnesterov8bit", "weight_decay dampening min_8bit_size"),
+    ("sgdnesterov", "weight_decay dampening"),
+    ("sgdschedulefree", f"warmup_steps momentum {_FREE}"),
+    ("sgd", "momentum weight_decay dampening nesterov"),
+    ("radamschedulefree", f"betas eps silent_sgd_phase {_FREE}"),
+    ("adamwschedulefree", f"warmup_steps betas eps {_FREE}"),
+    ("adamw8bit", "weight_decay betas eps amsgrad min_8bit_size is_paged"),
+    ("pagedadam", "weight_decay betas eps amsgrad min_8bit_size"),
+    ("adam", "weight_decay betas eps amsgrad foreach fused"),
 )
 _SCHEDULES: Final[Mapping[str, Mapping[str, str]]] = {
     "cosine_with_min_lr": {"min_lr": "the least rate", "min_lr_rate": "the least rate as a share"},
@@ -73,7 +93,8 @@ def known_arguments(key: str, train: Mapping[str, Any]) -> tuple[str, Mapping[st
     name = optimizer_name(train)
     short = name.rpartition(".")[2]
     shown = str(train.get("optimizer_type") or "AdamW")
-    return shown, next((keys for begin, keys in _OPTIMIZERS if short.startswith(begin)), {})
+    keys = next((keys for begin, keys in _OPTIMIZERS if short.startswith(begin)), "")
+    return shown, {key: _WORDS_OF.get(key, "") for key in keys.split()}
 
 
 def parted(item: str) -> tuple[str, str]:
