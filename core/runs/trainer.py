@@ -12,7 +12,7 @@ from core.runs.accelerate import ENTRY, Accelerate
 from core.settings import Settings
 
 SCRIPT = "train_network.py"
-_NEEDED = ("torch", "accelerate", "diffusers", "transformers", "safetensors", "toml")
+_NEEDED = ("torch", "torchvision", "accelerate", "diffusers", "transformers", "safetensors", "toml")
 _VENVS = ("venv/bin/python", ".venv/bin/python")
 
 
@@ -133,5 +133,7 @@ def check_trainer(settings: Settings, *, timeout: float = 20.0) -> list[Problem]
     if missing:
         names = ", ".join(missing)
         remedy = f"Install them there: {python} -m pip install -r requirements.txt (in the sd-scripts folder)"
+        if "torchvision" in missing:  # no line of requirements.txt: it comes with torch, and must fit it
+            remedy = f"{remedy}; torchvision of the same release as torch: kohya-tui setup sd-scripts shows the command"
         return [Problem(Severity.ERROR, "KT503", python, f"has no {names}", remedy)]
     return []

@@ -200,6 +200,10 @@ def test_what_keeps_the_trainer_from_starting_is_told(sd: Settings, tmp_path: Pa
     broken.write_text("#!/bin/sh\necho out of order >&2\nexit 3\n")
     broken.chmod(0o755)
     assert "out of order" in told(Settings(sd_scripts=sd.sd_scripts, sd_python=broken))
+    broken.write_text("#!/bin/sh\necho torchvision\n")
+    lacking = Settings(sd_scripts=sd.sd_scripts, sd_python=broken)
+    assert "has no torchvision" in told(lacking)
+    assert "same release as torch" in str(launch.check_trainer(lacking)[0].hint)
     (sd.sd_scripts / "venv" / "bin" / "python").unlink()
     assert "No Python environment" in told(sd)
     assert launch.check_trainer(Settings(trainer="demo")) == []
