@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
+import sys
+import termios
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tui.app import KohyaApp
+
+LOOK_SECONDS = 5.0
 
 
 def install(app: KohyaApp) -> None:
@@ -20,6 +25,19 @@ def install(app: KohyaApp) -> None:
     for number in (signal.SIGTERM, signal.SIGHUP):
         loop.add_signal_handler(number, _end, app, number)
     loop.add_signal_handler(signal.SIGCONT, _go_on, app)
+    if not app.is_headless and os.isatty(sys.__stdin__.fileno() if sys.__stdin__ else -1):
+        loop.call_later(LOOK_SECONDS, _look, app)
+
+
+def _look(app: KohyaApp) -> None:
+    """End also where the terminal went without a SIGHUP: Textual's thread would read its end over and over."""
+    assert sys.__stdin__ is not None
+    try:
+        termios.tcgetattr(sys.__stdin__.fileno())
+    except termios.error:
+        _end(app, signal.SIGHUP)
+    else:
+        asyncio.get_running_loop().call_later(LOOK_SECONDS, _look, app)
 
 
 def _end(app: KohyaApp, number: int) -> None:

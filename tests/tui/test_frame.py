@@ -162,10 +162,8 @@ async def test_the_palette_has_what_the_keys_do(workspace: Workspace) -> None:
         assert "Theme: day" in [name for name, _, _ in ThemeCommands(app.screen).commands()]
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
-def test_signals_leave_a_clean_terminal(workspace: Workspace, number: signal.Signals, code: int) -> None:
-    """Terminated or hung up: the alternate screen is left, mouse and cursor are as before."""
-    make_dataset(workspace)
+def in_a_terminal(workspace: Workspace) -> tuple[subprocess.Popen[bytes], int]:
+    """The app on a terminal that is not its session's, and our end of it."""
     master, slave = pty.openpty()
     process = subprocess.Popen(
         [sys.executable, "-m", "tui", "-C", str(workspace.root)],
@@ -176,6 +174,14 @@ def test_signals_leave_a_clean_terminal(workspace: Workspace, number: signal.Sig
         env={**os.environ, "TERM": "dumb", "PYTHONPATH": str(Path(__file__).parents[2])},
     )
     os.close(slave)
+    return process, master
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_signals_leave_a_clean_terminal(workspace: Workspace, number: signal.Signals, code: int) -> None:
+    """Terminated or hung up: the alternate screen is left, mouse and cursor are as before."""
+    make_dataset(workspace)
+    process, master = in_a_terminal(workspace)
     output = b""
     deadline = time.monotonic() + 30
     sent = False
@@ -200,6 +206,17 @@ def test_signals_leave_a_clean_terminal(workspace: Workspace, number: signal.Sig
     assert output.rfind(b"\x1b[?1049l") > output.rfind(b"\x1b[?1049h") >= 0
     assert output.rfind(b"\x1b[?25h") > output.rfind(b"\x1b[?25l")
     assert output.rfind(b"\x1b[?1003l") > output.rfind(b"\x1b[?1003h")
+
+
+def test_an_app_whose_terminal_went_without_a_word_ends(workspace: Workspace) -> None:
+    """No SIGHUP reaches it (it is not the terminal's session): it ends all the same, and does not burn the CPU."""
+    make_dataset(workspace)
+    process, master = in_a_terminal(workspace)
+    output, deadline = b"", time.monotonic() + 60
+    while b"rinni_10.png" not in output and time.monotonic() < deadline:
+        output += os.read(master, 65536)
+    os.close(master)
+    assert process.wait(60) == 129
 
 
 async def test_the_footer_says_what_the_keys_do_now(workspace: Workspace) -> None:
