@@ -242,7 +242,7 @@ class CheckerScreen(ModeScreen):
 
         app.writer.submit(write, done, app.report)
 
-    @work(exit_on_error=False)
+    @work(exit_on_error=False, description="ask about a clash")
     async def _ask_about(self, clash: Clash) -> None:
         from tui.screens.text_dialog import choose_text
 

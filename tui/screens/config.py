@@ -293,7 +293,7 @@ preset, another config or a run.
         elif self.view.file is None:
             self.values.remove(self.view.now.key)
 
-    @work(exit_on_error=False)
+    @work(exit_on_error=False, description="change the folders")
     async def on_folder_sheet_wanted(self, event: FolderSheet.Wanted) -> None:
         await self.values.change_folders(event.wish, event.node)
 

@@ -397,7 +397,7 @@ class DatasetScreen(ModeScreen):
     # The first run
 
     @on(ItemList.Opened, "#choices")
-    @work(exit_on_error=False)
+    @work(exit_on_error=False, description="begin")
     async def _begin(self, event: ItemList.Opened) -> None:
         from tui import chores
 

@@ -103,7 +103,7 @@ class ImageSide(Vertical):
             self._tokens = None
             self._show_facts(row)
 
-    @work(thread=True, exclusive=True, group="tokens", exit_on_error=False)
+    @work(thread=True, exclusive=True, group="tokens", exit_on_error=False, description="count tokens")
     def _count_tokens(self, row: Row) -> None:
         from core.dataset.tokens import count_tokens
 

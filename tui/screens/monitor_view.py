@@ -225,7 +225,7 @@ class RunView(Vertical):
             log = event.log
             self._read_page(self._log_file, event.what, log.lines.begin, log.lines.end, log.query_text)
 
-    @work(thread=True, exclusive=True, group="log-page", exit_on_error=False)
+    @work(thread=True, exclusive=True, group="log-page", exit_on_error=False, description="read a page of the log")
     def _read_page(self, path: Path, what: str, begin: int, end: int, query: str) -> None:
         from core.runs.log_pages import find_before, page_after, page_before
 

@@ -122,7 +122,7 @@ class TagSide(Vertical):
 
     # What is read of files: tokens and scores when the key rests, categories and keep_tokens for the whole dataset
 
-    @work(thread=True, exclusive=True, group="more", exit_on_error=False)
+    @work(thread=True, exclusive=True, group="more", exit_on_error=False, description="read more of a caption")
     def read_more(self, row: Row) -> None:
         from core.dataset.tokens import count_tokens, tag_ends
 
@@ -160,7 +160,7 @@ class TagSide(Vertical):
         if workspace is not None and dataset is not None:
             self._read_background(workspace, dataset, self.app.active_config)
 
-    @work(thread=True, exclusive=True, group="background", exit_on_error=False)
+    @work(thread=True, exclusive=True, group="background", exit_on_error=False, description="read the background")
     def _read_background(self, workspace: Workspace, dataset: str, config: str | None) -> None:
         categories: Mapping[str, str] = {}
         if (workspace.own / "scores").is_dir():
@@ -189,7 +189,7 @@ class TagSide(Vertical):
             self.take(row)
             self.post_message(self.Edited())
 
-    @work(exit_on_error=False)
+    @work(exit_on_error=False, description="ask about a clash")
     async def _ask_about(self, clash: Clash) -> None:
         from tui.screens.text_dialog import choose_text
 

@@ -60,7 +60,7 @@ class TagLive(TagRuns):
             self._is_asking = True
             self._answer(self._wanted)
 
-    @work(thread=True, group="tag-preview", exit_on_error=False)
+    @work(thread=True, group="tag-preview", exit_on_error=False, description="preview")
     def _answer(self, question: Question) -> None:
         worker = get_current_worker()
         asked: Question | None = question
@@ -99,7 +99,7 @@ class TagLive(TagRuns):
             return None
         return (seen[0].run.id, seen[1].changes) if is_about(seen[0].run, self._request) else None
 
-    @work(thread=True, exclusive=True, group="tag-images", exit_on_error=False)
+    @work(thread=True, exclusive=True, group="tag-images", exit_on_error=False, description="list the images of a tag")
     def _list_images(self, answer: Answer, tag: str | None) -> None:
         found = self._previewer.images(answer, tag)
         if not get_current_worker().is_cancelled:
@@ -134,7 +134,7 @@ class TagLive(TagRuns):
         pending = tag_values.own_threshold(self._request, tag)
         self._find_threshold(tag, event.by, pending if pending is not None else own)
 
-    @work(thread=True, group="tag-own", exit_on_error=False)
+    @work(thread=True, group="tag-own", exit_on_error=False, description="find a threshold")
     def _find_threshold(self, tag: str, by: int, own: float | None) -> None:
         request = self._request
         found = None if request is None else self._previewer.threshold(request, tag)

@@ -74,7 +74,7 @@ class TagRuns(ModeScreen):
         if self._request is not None and self._request.target and not self.run.is_live:
             self._look_at_captions(self._request)
 
-    @work(thread=True, exclusive=True, group="tag-plan", exit_on_error=False)
+    @work(thread=True, exclusive=True, group="tag-plan", exit_on_error=False, description="look at the captions")
     def _look_at_captions(self, request: TagRequest) -> None:
         from core.tagging.plan import plan_tagging
 
@@ -168,7 +168,7 @@ class TagRuns(ModeScreen):
         else:
             self.notify("No tag run is going on.", timeout=3)
 
-    @work(thread=True, group="tag-start", exit_on_error=False)
+    @work(thread=True, group="tag-start", exit_on_error=False, description="stop the run")
     def _stop_run(self, run: Run) -> None:
         stop_run(run)
 
@@ -226,7 +226,7 @@ class TagRuns(ModeScreen):
         self._fetcher = self._fetch_on_thread(model)
         self._fetched(Fetching(model.name))
 
-    @work(thread=True, group="tag-fetch", exit_on_error=False)
+    @work(thread=True, group="tag-fetch", exit_on_error=False, description="fetch a model")
     def _fetch_on_thread(self, model: TaggerModel) -> None:
         worker, request = get_current_worker(), self._request
         folder = Path(request.model_dir).expanduser() if request is not None and request.model_dir else None

@@ -159,7 +159,7 @@ class ImageView(Widget, inherit_bindings=False):
         if not self.app.pictures_hidden and protocol != "off" and self.size.width > 1:
             self._warm(path, self._box(self.size, protocol))
 
-    @work(thread=True, exclusive=True, group="warm", exit_on_error=False)
+    @work(thread=True, exclusive=True, group="warm", exit_on_error=False, description="warm a picture")
     def _warm(self, path: Path, box: tuple[int, int]) -> None:
         from contextlib import suppress
 
@@ -204,7 +204,7 @@ class ImageView(Widget, inherit_bindings=False):
             paint = self.app.paint
             self._load(self._source, drawing, paint.rgb("background"), paint.rgb("accent"))
 
-    @work(thread=True, exclusive=True, group="picture", exit_on_error=False)
+    @work(thread=True, exclusive=True, group="picture", exit_on_error=False, description="load a picture")
     def _load(
         self, source: Path | Image.Image, drawing: _Drawing, behind: tuple[int, int, int], line: tuple[int, int, int]
     ) -> None:

@@ -53,7 +53,7 @@ class AboutTag(LiveLines):
         if self._tag is not None and self._table is not None and self.display:
             self._look_beside(self._table, self._tag)
 
-    @work(thread=True, exclusive=True, group="together", exit_on_error=False)
+    @work(thread=True, exclusive=True, group="together", exit_on_error=False, description="look beside a tag")
     def _look_beside(self, table: IndexedTags, tag: TagRow | Trait) -> None:
         _, rows = table.together([tag.tag])
         self.app.call_from_thread(self._found, tag, rows[:MOST])

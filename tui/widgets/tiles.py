@@ -127,7 +127,7 @@ class TileGrid(Widget):
         if wanted:
             self._load(wanted, width, height, self.app.paint.rgb(self._on))
 
-    @work(thread=True, exclusive=True, group="tiles", exit_on_error=False)
+    @work(thread=True, exclusive=True, group="tiles", exit_on_error=False, description="load tiles")
     def _load(self, tiles: list[Tile], width: int, height: int, behind: tuple[int, int, int]) -> None:
         from core.dataset.thumbs import thumbnail
         from tui.widgets.blocks import half_blocks
