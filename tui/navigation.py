@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from textual import events
 from textual.app import App
 from textual.reactive import var
+from textual.screen import Screen
 
 from tui.keyboard import Keyboard
 from tui.screens.base import ModeScreen
@@ -47,6 +48,15 @@ class Navigation(App[None]):
         if isinstance(event, events.Key | events.Paste) and not event.is_forwarded and self._keyboard.holds(event):
             return
         await super().on_event(event)
+
+    def _load_screen_css(self, screen: Screen[object]) -> None:
+        """A screen's sheet speaks of that screen only: the rules of all others are not parsed and applied anew."""
+        new = [path for path in screen.css_path if not self.stylesheet.has_source(str(path), "")]
+        if new and self.css_monitor is None and not screen.CSS:
+            self.stylesheet.read_all(new)
+            self.stylesheet.parse()
+        else:
+            super()._load_screen_css(screen)
 
     async def action_mode(self, name: str) -> None:
         self._came_from = None

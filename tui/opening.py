@@ -70,7 +70,7 @@ def _read(app: KohyaApp, collection: Collection) -> None:
     app.call_from_thread(_completed, app, collection)
     from tui.warm import warm_up
 
-    warm_up()
+    warm_up(lambda: not worker.is_cancelled)
 
 
 def _gathered(pieces: Iterable[Piece]) -> Iterator[list[Piece]]:

@@ -4,7 +4,9 @@ a stall of 50 to 200 ms.
 
 from __future__ import annotations
 
+import sys
 import time
+from collections.abc import Callable
 from importlib import import_module
 
 NEXT = (
@@ -20,6 +22,17 @@ NEXT = (
     "tui.widgets.filter_bar",
     "tui.screens.dialogs",
     "tui.screens.review",
+    "textual.scrollbar",
+    "tui.screens.tag",
+    "core.runs.watch",
+    "core.tagging.plan",
+    "core.tagging.preview",
+    "tui.screens.config",
+    "tui.screens.config_catalogue",
+    "core.config.preflight",
+    "core.config.writing",
+    "core.runs.estimate",
+    "tui.screens.monitor",
     "tui.screens.text_dialog",
     "tui.screens.tags",
     "tui.screens.batch",
@@ -33,8 +46,11 @@ NEXT = (
 PAUSE = 0.02
 
 
-def warm_up() -> None:
-    """Import them, with a pause after each for whoever waits for Python's lock."""
+def warm_up(is_wanted: Callable[[], bool]) -> None:
+    """Import them while `is_wanted()`, with a pause after each for whoever waits for Python's lock."""
     for name in NEXT:
-        import_module(name)
-        time.sleep(PAUSE)
+        if not is_wanted():
+            return
+        if name not in sys.modules:
+            import_module(name)
+            time.sleep(PAUSE)

@@ -47,6 +47,8 @@ class ModeScreen(Screen[None]):
         trim(self)
         # Textual takes a new screen to be older than the theme and parses every sheet again for it, twice in a mode.
         self._css_update_count = self.app._css_update_count
+        # Textual finds out how wide it is after the first frame, and lays all out again for it.
+        self.add_class(*self._get_breakpoint_classes(self.app.size.width, self.app.HORIZONTAL_BREAKPOINTS or []))
 
     def compose(self) -> ComposeResult:
         yield Header(self.MODE)
