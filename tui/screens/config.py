@@ -316,7 +316,7 @@ preset, another config or a run.
         if self.opened is not None:
             self.raw.show(None)
             self.view.turn(page)
-            self.show()
+            self.show_head()
 
     def action_extent(self) -> None:
         """The usual options, only what is set, every option."""

@@ -83,12 +83,13 @@ def shown(config: Config, look: Look) -> list[Field]:
     """The lines of the form: in each group the usual options and those that are set; only these, or all there are."""
     train = config.effective("train")
     known = options(config)
+    of_dataset = _of_dataset()
     names: dict[str, list[str]] = {group: [] for group in GROUPS}
     values: dict[str, Any] = {}
     idle = without_effect(config.script)
     for name, option in known.items():
-        value = config.get("dataset", name) if name in _of_dataset() else None
-        in_dataset = value is not None or (name not in train and name in _of_dataset())
+        value = config.get("dataset", name) if name in of_dataset else None
+        in_dataset = value is not None or (name not in train and name in of_dataset)
         value = value if in_dataset else train.get(name)
         if value is not None:
             values[name] = value
@@ -99,7 +100,7 @@ def shown(config: Config, look: Look) -> list[Field]:
             names["Dataset" if in_dataset else option.group].append(name)
     strangers = [name for name in train if name not in known]
     wrong = marks_of(look.problems)
-    seen = Seen(train, {name: values[name] for name in values if name in _of_dataset()}, look.plan, config.script)
+    seen = Seen(train, {name: values[name] for name in values if name in of_dataset}, look.plan, config.script)
     before = _saved_values(look.saved)
     lines: list[Field] = []
     for group in GROUPS:
@@ -146,14 +147,14 @@ def _folders(config: Config, problem: tuple[str, str, str] | None) -> Field:
 def _saved_values(saved: Config | None) -> Mapping[str, Any] | None:
     if saved is None or saved.broken:
         return None
-    return {"train": saved.effective(), "dataset": saved}
+    return {"train": saved.effective(), "dataset": saved, "names": _of_dataset()}
 
 
 def _mark(name: str, value: Any, option: Option, before: Mapping[str, Any] | None) -> tuple[str, str] | None:
     """`~` for what is not saved, `•` for what is set and is not the trainer's default."""
     if before is not None:
         old = before["train"].get(name)
-        if old is None and name in _of_dataset():
+        if old is None and name in before["names"]:
             old = before["dataset"].get("dataset", name)
         if old != value:
             return "~", "caution"

@@ -218,8 +218,12 @@ command that repairs the GPU.
 
     def _fit(self) -> None:
         narrow = self.has_class("-narrow")
-        self.side.display = self.side.is_focused or not narrow
-        self.form.display = not (narrow and self.side.is_focused)
+        for panel, is_seen in (
+            (self.side, self.side.is_focused or not narrow),
+            (self.form, not (narrow and self.side.is_focused)),
+        ):
+            if panel.display != is_seen:  # to set it again is another layout
+                panel.display = is_seen
         self._show()
 
     @on(Changes.Resized)

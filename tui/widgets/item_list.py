@@ -226,7 +226,11 @@ class ItemList(ScrollView, can_focus=True, inherit_bindings=False):
     # Drawing
 
     def _set_height(self) -> None:
-        self.virtual_size = Size(self.size.width, len(self._rows))
+        size = Size(self.size.width, len(self._rows))
+        if size.height == self.virtual_size.height:  # the width alone is no reason to lay out the screen again
+            self.set_reactive(ItemList.virtual_size, size)
+        else:
+            self.virtual_size = size
 
     def on_resize(self) -> None:
         self._set_height()
