@@ -20,7 +20,8 @@ pytest_plugins = ("tests.fake_nvml.fixtures",)
 
 def finish(program: Program) -> str:
     """Everything that the program wrote, when it has ended."""
-    until(lambda: program.read(0.05) == 0 and not Path(f"/proc/{program.pid}/cmdline").read_bytes())
+    stat = Path(f"/proc/{program.pid}/stat")  # the command line is also empty for a moment while it is being started
+    until(lambda: program.read(0.05) == 0 and stat.read_text().rpartition(")")[2].split()[0] == "Z")
     return bytes(program.output).decode()
 
 
