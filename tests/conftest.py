@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,9 @@ REAL_TRAINER = {
     name: os.environ.get(name) for name in ("KOHYA_TUI_SD_SCRIPTS", "KOHYA_TUI_SD_PYTHON", "KOHYA_TUI_SD_MODEL")
 }
 """The real sd-scripts, when the caller points at one; every test itself runs without KOHYA_TUI_* variables."""
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # begun in the background of a script: programs would inherit it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
