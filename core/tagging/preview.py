@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -137,22 +137,29 @@ class _Keys(dict[str, str]):
 _keys = _Keys()
 
 
-def diff(old: str, new: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The tags that the caption `new` has and `old` has not, and those that it has no more, as they are spelled.
+def diff(old: str, tags: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Those of `tags` that the caption `old` has not, and its own that are not among them, as they are spelled.
 
-    Case, underscores, order and repetitions do not count, and only the first line does, as in `Preview`.
+    Case, underscores, order and repetitions do not count, and only the first line does, as in `Preview`. Tags that are
+    spelled alike are told apart from the others before any key is looked up.
     """
-    before, after = first_line(old).split(","), first_line(new).split(",")
-    known, wanted = list(map(_keys.__getitem__, before)), list(map(_keys.__getitem__, after))
-    has, gets = {"", *known}, {"", *wanted}
-    return _only(after, wanted, gets - has), _only(before, known, has - gets)
+    line = first_line(old)
+    parts = line.split(", ")
+    if line.count(",") >= len(parts):
+        parts = line.split(",")
+    had = set(parts)
+    new, gone = [tag for tag in tags if tag not in had], had.difference(tags)
+    if not new and not gone:
+        return (), ()
+    wanted = {"", *map(_keys.__getitem__, tags)}
+    is_each_once = len(wanted) == len(tags) + 1
+    known = {"", *map(_keys.__getitem__, gone if is_each_once else parts)}
+    return _only(new, known), _only((part for part in parts if part in gone), wanted) if gone else ()
 
 
-def _only(parts: Sequence[str], keys: Sequence[str], which: set[str]) -> tuple[str, ...]:
-    """Those of `parts` whose keys are `which`, each once."""
-    if not which:
-        return ()
-    return tuple({key: part.strip() for part, key in zip(parts, keys, strict=True) if key in which}.values())
+def _only(tags: Iterable[str], known: Set[str]) -> tuple[str, ...]:
+    """Those whose keys are not `known`, each once."""
+    return tuple({key: tag.strip() for tag in tags if (key := _keys[tag]) not in known}.values())
 
 
 def open_preview(

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from core.dataset.captions import CaptionError, decode
+from core.dataset.captions import CaptionError, decode, first_line
 from core.problems import UserError
 from core.tagging.results import CaptionChange
 from core.text import count_of
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from core.tagging.reading import Rows
     from core.tagging.results import Results
     from core.tagging.scores import ScoreStore
-    from core.tagging.writing import CaptionFiles, CaptionTable
+    from core.tagging.writing import CaptionFiles, CaptionTable, Written
 
 _GIVES_UP_AFTER = 3
 """Failed writes in a row that end the run: the disk is full or gone, and every further image would fail, too."""
@@ -127,7 +127,7 @@ class Recorder:
             message = f"{self._failed_writes} captions could not be written one after another; the run ends here"
             raise UserError(message, error.hint) from error
         self._failed_writes = 0
-        change = _change(path, written) if self._is_dry else None
+        change = _change(path, written, self._splitter) if self._is_dry else None
         self._results.tagged(path, tags, is_known=is_known, change=change)
         if self._splitter in "\0".join(tags.tags):
             self._split_up.update(tag for tag in tags.tags if self._splitter in tag)
@@ -158,17 +158,19 @@ class Recorder:
             self._say(f"Warning: tags with the separator inside are written as they are, and read as two: {names}")
 
 
-def _change(image: Path, written: tuple[bytes, str] | None) -> CaptionChange:
+def _change(image: Path, written: Written | None, splitter: str) -> CaptionChange:
     """The tags that the caption of this image would get and lose."""
     from core.tagging.preview import diff
 
     if written is None:
         return CaptionChange(str(image), (), ())
-    old, new = written
     before = ""
     with contextlib.suppress(CaptionError):
-        before = decode(old, image)
-    return CaptionChange(str(image), *diff(before, new))
+        before = decode(written.old, image)
+    tags, line = written.tags, first_line(written.text)
+    if splitter != "," or line.count(",") != len(tags) - 1 or len(line) + 1 != len(written.text):
+        tags = line.split(",")  # a tag is read as several, or several as one
+    return CaptionChange(str(image), *diff(before, tags))
 
 
 def _some(names: list[str], limit: int = 5) -> str:

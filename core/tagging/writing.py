@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from types import EllipsisType
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from core.dataset.captions import decode, read_bytes, tag_key, trigger_tags
 from core.tagging.captioning import merge_existing
@@ -38,6 +38,14 @@ class Nowhere:
         return nullcontext()
 
 
+class Written(NamedTuple):
+    """A caption file's content before, the text that it has now, and the tags that this text is made of."""
+
+    old: bytes
+    text: str
+    tags: Sequence[str]
+
+
 class CaptionFiles:
     """Writes each image's tags into its caption file."""
 
@@ -58,8 +66,8 @@ class CaptionFiles:
         self._appends = policy in APPENDING  # a trigger word that stands there stays
         self._trigger = trigger
 
-    def write(self, image: Path, tags: Sequence[str], size: tuple[int, int] | None) -> tuple[bytes, str] | None:
-        """The file's content before, and the text that it has now; None when nothing changes.
+    def write(self, image: Path, tags: Sequence[str], size: tuple[int, int] | None) -> Written | None:
+        """What was written; None when nothing changes.
 
         Raises UserError when the file cannot be written, or appended to (not UTF-8): it stays as it is then.
         """
@@ -71,12 +79,13 @@ class CaptionFiles:
         old = read_bytes(path)
         if self._appends and old:
             tags = merge_existing(decode(old, path), tags, self._options)
-        text = self._options.caption_separator.join(with_trigger(tags, self._trigger)) + "\n"
+        tags = with_trigger(tags, self._trigger)
+        text = self._options.caption_separator.join(tags) + "\n"
         data = text.encode()
         if data == old:
             return None
         self._group.write(path, data, old)
-        return old or b"", text
+        return Written(old or b"", text, tags)
 
     def together(self) -> AbstractContextManager[None]:
         """For many images one after another (OpenGroup.together)."""
