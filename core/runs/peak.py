@@ -7,6 +7,7 @@ what it once took, so that a few looks find the peak.
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ def note_peak(run_dir: Path) -> int | None:
     if not isinstance(pid, int) or reading.stale:
         return None
     ours = {pid, *proc.members(pid)}
-    given = {part.strip() for part in str(state.get("gpu") or spec.get("gpu") or "").split(",") if part.strip()}
+    given = gpus_of(spec, state)
     found: list[tuple[bool, int, dict[str, Any]]] = []
     for gpu in reading.gpus:
         users = (*gpu.processes, *(each for part in gpu.instances for each in part.processes))
@@ -46,6 +47,11 @@ def note_peak(run_dir: Path) -> int | None:
         value = {"v": 1, "peak_vram": held, "exact": exact, **facts, "time": time.time()}
         write_json(run_dir / FILE, value, fsync=False)
     return held
+
+
+def gpus_of(spec: Mapping[str, Any], state: Mapping[str, Any]) -> set[str]:
+    """Indices or UUIDs of the GPUs that a run was given: what its turn in the queue took, else what was asked for."""
+    return {part.strip() for part in str(state.get("gpu") or spec.get("gpu") or "").split(",") if part.strip()}
 
 
 def peak_of(run_dir: Path) -> int | None:
