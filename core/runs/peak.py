@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,23 @@ def gpus_of(spec: Mapping[str, Any], state: Mapping[str, Any]) -> set[str]:
     return {part.strip() for part in str(state.get("gpu") or spec.get("gpu") or "").split(",") if part.strip()}
 
 
+@dataclass(frozen=True, slots=True)
+class Peak:
+    """What a run held at most, in bytes; `total` of that card. Not `exact`: with whatever else was on the card."""
+
+    held: int
+    total: int | None
+    exact: bool
+
+
+def read_peak(run_dir: Path) -> Peak | None:
+    """What was noted of a run; None when nobody could look."""
+    found = read_json(run_dir / FILE) or {}
+    held, total = (found.get(key) if type(found.get(key)) is int else None for key in ("peak_vram", "total"))
+    return Peak(held, total, found.get("exact") is True) if held is not None and held > 0 else None
+
+
 def peak_of(run_dir: Path) -> int | None:
     """Bytes, or None when nobody could look."""
-    peak = (read_json(run_dir / FILE) or {}).get("peak_vram")
-    return peak if isinstance(peak, int) and not isinstance(peak, bool) and peak > 0 else None
+    peak = read_peak(run_dir)
+    return None if peak is None else peak.held
