@@ -150,10 +150,9 @@ def save_secret(name: str, value: str | None) -> None:
     assert name in SECRETS, name
     import tomlkit
 
-    from core.files import write_atomic
+    from core.files import write_atomic, write_error
 
     path = secrets_file()
-    path.parent.mkdir(parents=True, exist_ok=True)
     known, problems = _secrets()
     if problems and problems[0].severity is not Severity.ERROR:
         raise UserError(f"{path} {problems[0].message}", "Correct it or move it away, then try again.")
@@ -161,9 +160,13 @@ def save_secret(name: str, value: str | None) -> None:
         known.pop(name, None)
     else:
         known[name] = value
-    if not path.exists():
-        os.close(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600))
-    path.chmod(0o600)  # write_atomic keeps it
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.exists():
+            os.close(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600))
+        path.chmod(0o600)  # write_atomic keeps it
+    except OSError as error:
+        raise write_error(path, error) from error
     write_atomic(path, tomlkit.dumps(known))
 
 

@@ -19,7 +19,7 @@ import pytest
 from core.problems import UserError
 from core.runs import launch, notify, store, tell
 from core.runs.vigil import Vigil
-from core.settings import Settings, config_dir, load, user_file
+from core.settings import Settings, config_dir, load, save_user_table, user_file
 from tests.core.cli_kit import Cli
 from tests.core.runs_kit import Runs, wait_for
 
@@ -330,6 +330,15 @@ def test_an_unwritable_secrets_file_is_told(own_home: Path) -> None:
     notify.secrets_file().chmod(0o600)
     with pytest.raises(UserError, match="is not used"):
         notify.save_secret("webhook", "https://x")
+
+
+def test_a_home_that_cannot_be_written_is_told(own_home: Path) -> None:
+    """Its folder links to a disk that is away: for setting and secret a sentence with the file, no traceback."""
+    config_dir().parent.mkdir(parents=True, exist_ok=True)
+    config_dir().symlink_to(config_dir().parent / "away" / "kohya-tui")
+    for save in (lambda: notify.save_secret("webhook", "https://x"), lambda: save_user_table("notify", "bell", True)):
+        with pytest.raises(UserError, match="Cannot write"):
+            save()
 
 
 def test_the_command_sets_up_and_tries(server: Server, bare: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
