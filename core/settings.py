@@ -202,10 +202,13 @@ def save_user_table(table: str, key: str, value: Any | None) -> None:
 def _change_user_file(change: Callable[[Any], None]) -> None:
     import tomlkit
 
-    from core.files import write_atomic
+    from core.files import write_atomic, write_error
 
     path = user_file()
-    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise write_error(path, error) from error
     try:
         document = tomlkit.parse(path.read_text("utf-8")) if path.exists() else tomlkit.document()
     except (ValueError, OSError) as error:

@@ -33,7 +33,7 @@ def line_of(seen: RunSnapshot, now: float) -> str:
         parts.append(head)
     if not live:
         parts.append(str(run.state))
-    elif has_stalled(seen.quiet_seconds, None, 1 / seen.rate if seen.rate else None):
+    elif has_stalled(seen.quiet_seconds, None, 1 / seen.rate if seen.rate else None, run.spec.alerts):
         parts.append(f"nothing new for {human_seconds(seen.quiet_seconds or 0)}")
     elif run.spec.kind is RunKind.TRAIN and seen.phase not in ("training", "done"):
         counted = f" {seen.part[0]}/{seen.part[1]}" if seen.part is not None else ""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from core.problems import UserError
+from core.runs import inputs
 from core.runs.model import WAITING_STATES, RunKind
 from core.text import human_seconds
 
@@ -81,11 +82,8 @@ def next_save(snapshot: RunSnapshot) -> tuple[float, bool] | None:
 
 def frozen_options(run_dir: Path) -> dict[str, Any]:
     """The options frozen in the run's train.toml, sections dissolved; empty when it cannot be read."""
+    path = run_dir / "train.toml"
     try:
-        document = tomllib.loads((run_dir / "train.toml").read_text("utf-8-sig"))
-    except (OSError, ValueError):
+        return inputs.flatten(path, inputs.read(path))
+    except UserError:
         return {}
-    options: dict[str, Any] = {}
-    for key, value in document.items():
-        options.update(value if isinstance(value, dict) else {key: value})
-    return options

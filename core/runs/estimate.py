@@ -14,6 +14,7 @@ from core.problems import UserError
 from core.runs.events import EventFile
 from core.runs.measure import Measured, measured
 from core.runs.model import ENDED_STATES, RunKind
+from core.runs.peak import Peak, read_peak
 from core.runs.store import list_runs
 from core.text import human_bytes
 from core.workspace import Workspace
@@ -34,6 +35,11 @@ _SAME = (
     *("blocks_to_swap", "optimizer_type"),
 )
 """What makes two trainings take the same time a step."""
+_SAME_MEMORY = (
+    *("network_dim", "network_args", "network_dropout", "cache_text_encoder_outputs", "max_token_length"),
+    *("xformers", "sdpa", "mem_eff_attn", "lowram", "vae_batch_size", "optimizer_args"),
+)
+"""What they must have in common besides to need the same memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,12 +89,16 @@ def estimate(config: Config, workspace: Workspace, settings: Settings, planned: 
     like: list[float] = []
     near: list[float] = []
     names: dict[str, str] = {}
-    for run, features_then, seconds in _past(workspace):
+    peaks: list[tuple[Peak, str]] = []
+    for run, past in _past(workspace):
+        features_then, seconds = past.features, past.seconds
         if features_then["script"] != features["script"] or features_then["trainer"] != features["trainer"]:
             continue
         if all(features.get(key) == features_then.get(key) for key in _SAME):
             like.append(seconds)
             names.setdefault("like", run.id)
+            if past.peak is not None and all(features[key] == features_then.get(key) for key in _SAME_MEMORY):
+                peaks.append((past.peak, run.id))
         elif features_then["pixels"] and features["pixels"]:
             work = features["pixels"] * features["batch"] / (features_then["pixels"] * features_then["batch"])
             near.append(seconds * work)
@@ -101,6 +111,10 @@ def estimate(config: Config, workspace: Workspace, settings: Settings, planned: 
     elif near and found.seconds_per_step is None:
         each = statistics.median(near[:3])
         found = replace(found, seconds_per_step=each, source=f"from {names['near']}, which differs", is_rough=True)
+    if peaks and found.vram_bytes is None:
+        peak, name = max(peaks, key=lambda each: each[0].held)
+        source = f"as {name} held" if peak.exact else f"as in {name}, with all else that its card held"
+        found = replace(found, vram_bytes=peak.held, vram_total=peak.total, vram_source=source)
     if found.seconds_per_step is None or not planned.total_steps:
         return found
     return replace(found, seconds=found.seconds_per_step * planned.total_steps)
@@ -114,13 +128,13 @@ def with_estimate(planned: Plan, config: Config, workspace: Workspace, settings:
 
 
 def features_of(config: Config, workspace: Workspace, trainer: str) -> dict[str, Any]:
-    """What a step's time depends on."""
+    """What a step's time and memory depend on."""
     train = config.effective()
     datasets = resolve(config, workspace)
     sizes = [each.resolution for each in datasets if each.resolution is not None]
     batches = [each.values.get("batch_size") for each in datasets]
     return {
-        **{key: train.get(key) or None for key in _SAME},
+        **{key: train.get(key) or None for key in (*_SAME, *_SAME_MEMORY)},
         "script": script_of(config, workspace),
         "trainer": trainer,
         "pixels": max((width * height for width, height in sizes), default=0),
@@ -139,12 +153,21 @@ def seconds_per_step(run: Run) -> float | None:
     return None
 
 
-_ended: dict[Path, tuple[Mapping[str, Any], float] | None] = {}
+@dataclass(frozen=True, slots=True)
+class _Past:
+    """What a training was, its seconds a step, and the memory it was seen to hold."""
+
+    features: Mapping[str, Any]
+    seconds: float
+    peak: Peak | None
+
+
+_ended: dict[Path, _Past | None] = {}
 """What is known of trainings that are over: it does not change any more."""
 
 
-def _past(workspace: Workspace) -> Iterator[tuple[Run, Mapping[str, Any], float]]:
-    """Trainings of this workspace with what they were and the time of a step, newest first."""
+def _past(workspace: Workspace) -> Iterator[tuple[Run, _Past]]:
+    """Trainings of this workspace with what is known of them, newest first."""
     trainings = [run for run in list_runs(workspace) if run.spec.kind is RunKind.TRAIN]
     for run in trainings[:_RUNS]:
         if run.dir in _ended:
@@ -154,10 +177,10 @@ def _past(workspace: Workspace) -> Iterator[tuple[Run, Mapping[str, Any], float]
             if run.state in ENDED_STATES:
                 _ended[run.dir] = known
         if known is not None:
-            yield run, *known
+            yield run, known
 
 
-def _known(run: Run) -> tuple[Mapping[str, Any], float] | None:
+def _known(run: Run) -> _Past | None:
     seconds = seconds_per_step(run)
     if seconds is None or run.spec.workspace is None:
         return None
@@ -169,7 +192,7 @@ def _known(run: Run) -> tuple[Mapping[str, Any], float] | None:
         return None
     features = features_of(config, Workspace(Path(run.spec.workspace)), run.spec.trainer)
     script = next((Path(word).name for word in run.spec.argv if word.endswith("_network.py")), None)
-    return {**features, "script": script or features["script"]}, seconds
+    return _Past({**features, "script": script or features["script"]}, seconds, read_peak(run.dir))
 
 
 def _from_measured(fresh: Measured, found: Estimate) -> Estimate:

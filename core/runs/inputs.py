@@ -25,8 +25,8 @@ def read(path: Path) -> bytes:
 
 
 def frozen_in(run_dir: Path) -> dict[str, bytes]:
-    """The inputs that a run keeps: file name → content."""
-    return {name: (run_dir / name).read_bytes() for name in FROZEN if (run_dir / name).is_file()}
+    """The inputs that a run keeps: file name → content. Raises UserError."""
+    return {name: read(run_dir / name) for name in FROZEN if (run_dir / name).is_file()}
 
 
 def own_or_named(workspace: Workspace, own: Path, named: Any) -> bytes | None:

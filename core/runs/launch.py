@@ -84,6 +84,8 @@ def stop(run: Run, mode: str = "stop-now", *, grace: float = 10.0) -> None:
     if mode == "stop-after-checkpoint" and run.spec.kind is not RunKind.TRAIN:
         raise UserError(f"The run {run.id} saves no checkpoints", "Stop it now: what it has done stays.")
     if run.supervised:
+        if mode == "stop-after-checkpoint" and run.state is RunState.QUEUED:
+            raise UserError(f"The run {run.id} has not begun", f"Take it out of the queue: kohya-tui stop {run.id}")
         _ask(run, mode)
         if mode == "stop-now" and run.spec.launcher == "slurm":
             slurm.stop(run)  # on another node the request may be seen late

@@ -6,6 +6,7 @@ nothing saved to the config's output, no samples and no trackers. It is a child 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -180,11 +181,7 @@ def _write(folder: Path, config: Config, picture: Path, batch: int, values: Mapp
     for number in range(batch):
         (images / f"measure_{number:03d}{picture.suffix}").symlink_to(picture.resolve())
         (images / f"measure_{number:03d}.txt").write_text("measure, 1girl, solo\n", "utf-8")
-    kept = {
-        key: value
-        for key, value in train.items()
-        if key not in _LEFT_OUT and not key.startswith(_EVERY) and value != {}
-    }
+    kept = {key: value for key, value in _kept(train).items() if value != {}}
     kept |= {
         "max_train_steps": STEPS,
         "output_dir": str(folder / "out"),
@@ -342,11 +339,7 @@ def _file(config: Config, workspace: Workspace, settings: Settings) -> Path:
         str(workspace.root),
         settings.trainer,
         script_of(config, workspace),
-        {
-            key: value
-            for key, value in config.effective().items()
-            if key not in _LEFT_OUT and not key.startswith(_EVERY)
-        },
+        _kept(config.effective()),
         [[each.resolution, each.values.get("batch_size")] for each in resolve(config, workspace)],
     ]
     key = content_hash(json.dumps(parts, sort_keys=True, default=str).encode())
@@ -355,5 +348,6 @@ def _file(config: Config, workspace: Workspace, settings: Settings) -> Path:
 
 def _keep(config: Config, workspace: Workspace, settings: Settings, result: Measured) -> None:
     path = _file(config, workspace, settings)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_json(path, {"v": _FORMAT, **result.as_json()}, fsync=False)
+    with contextlib.suppress(OSError, UserError):  # a cache that cannot be written: the answer is there all the same
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(path, {"v": _FORMAT, **result.as_json()}, fsync=False)

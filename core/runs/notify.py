@@ -7,6 +7,7 @@ settings (mode 0600) or from the environment, and go out in HTTP requests only.
 from __future__ import annotations
 
 import contextlib
+import http.client
 import json
 import os
 import shlex
@@ -99,7 +100,11 @@ def ways(settings: Settings, environment: Mapping[str, str] | None = None) -> Wa
             secrets[name] = value
     on = table.get("on", NOTIFY_EVENTS)
     command = table.get("command", ())
-    words = tuple(shlex.split(command)) if isinstance(command, str) else tuple(command)
+    try:
+        words = tuple(shlex.split(command)) if isinstance(command, str) else tuple(command)
+    except ValueError as error:  # a quote that is not closed
+        words = ()
+        problems.append(Problem(Severity.WARNING, "KT520", "notify", f"the command cannot be read: {error}"))
     topic = None
     if address := table.get("ntfy"):
         topic = _topic(str(address))
@@ -145,10 +150,9 @@ def save_secret(name: str, value: str | None) -> None:
     assert name in SECRETS, name
     import tomlkit
 
-    from core.files import write_atomic
+    from core.files import write_atomic, write_error
 
     path = secrets_file()
-    path.parent.mkdir(parents=True, exist_ok=True)
     known, problems = _secrets()
     if problems and problems[0].severity is not Severity.ERROR:
         raise UserError(f"{path} {problems[0].message}", "Correct it or move it away, then try again.")
@@ -156,9 +160,13 @@ def save_secret(name: str, value: str | None) -> None:
         known.pop(name, None)
     else:
         known[name] = value
-    if not path.exists():
-        os.close(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600))
-    path.chmod(0o600)  # write_atomic keeps it
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.exists():
+            os.close(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600))
+        path.chmod(0o600)  # write_atomic keeps it
+    except OSError as error:
+        raise write_error(path, error) from error
     write_atomic(path, tomlkit.dumps(known))
 
 
@@ -176,7 +184,7 @@ def send(message: Message, out: Ways, *, pause: Callable[[float], None] = time.s
         begun = time.monotonic()
         try:
             ok, detail = True, call()
-        except (OSError, ValueError, UserError) as error:
+        except (OSError, ValueError, http.client.HTTPException, UserError) as error:
             ok, detail = False, _reason(error)
         found.append(Sent(way, ok, printable(_hidden(detail, out)), time.monotonic() - begun))
     return found
@@ -224,7 +232,7 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 
 
 def _post(address: str, body: Mapping[str, Any], headers: Mapping[str, str], *, pause: Callable[[float], None]) -> str:
-    """POST as JSON; tried again when the server is busy or away. Raises OSError or ValueError."""
+    """POST as JSON; tried again when the server is busy or away. Raises OSError, ValueError, HTTPException."""
     data = json.dumps(body).encode()
     opener = urllib.request.build_opener(_NoRedirect)
     heads = {"Content-Type": "application/json", "User-Agent": "kohya-tui", **headers}
@@ -282,6 +290,7 @@ _SECRET_NAMES = frozenset(f"KOHYA_TUI_{name.upper()}" for name in SECRETS)
 
 
 def _reason(error: Exception) -> str:
+    """What went wrong. Where Python complains of an address or a header, its text repeats a part of them: not shown."""
     if isinstance(error, urllib.error.HTTPError):
         hints = {401: ": wrong token?", 403: ": wrong token, or not your topic?", 404: ": wrong address?"}
         return f"HTTP {error.code}{hints.get(error.code, '')}"
@@ -289,6 +298,10 @@ def _reason(error: Exception) -> str:
         return f"no answer ({error.reason})"
     if isinstance(error, TimeoutError):
         return f"no answer within {TIMEOUT:.0f} s"
+    if isinstance(error, http.client.InvalidURL | ValueError):
+        return "cannot be sent: a sign in its address or token is wrong"
+    if isinstance(error, http.client.HTTPException) and not isinstance(error, OSError):
+        return "what answers there is no web server"
     return str(error) or type(error).__name__
 
 

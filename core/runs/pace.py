@@ -5,15 +5,15 @@ A resumed run counts its steps from 0 again while its total is that of the whole
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
+from core.runs.vigil import STALL_MINUTES
+
 LONGEST_PAUSE = 3600.0
 """Seconds between two steps that still count as a pause for samples; more is a machine that slept, or another clock."""
-QUIET_SECONDS = 300.0
-"""From so many seconds without a sign of progress on, an idle device means that the training has stalled."""
 _MARKS = 512
 
 
@@ -44,13 +44,21 @@ def step_rate(times: Sequence[float]) -> float | None:
     return len(steady) / sum(steady)
 
 
-def has_stalled(quiet_seconds: float | None, utilization: float | None, usual_step: float | None = None) -> bool:
-    """Whether a run that showed nothing new for so long stands still: five minutes, or ten of its steps when these are
-    longer, with a device that does nothing (`utilization` in %; None where it cannot be read, then silence decides).
+def has_stalled(
+    quiet_seconds: float | None,
+    utilization: float | None,
+    usual_step: float | None = None,
+    alerts: Mapping[str, float] | None = None,
+) -> bool:
+    """Whether a run that showed nothing new for so long stands still, with a device that does nothing (`utilization` in
+    %; None where it cannot be read, then silence decides).
+
+    So long is the `stall_minutes` of the run's `alerts` (0: never), or ten of its steps when these are longer.
     """
-    if quiet_seconds is None or utilization:
+    minutes = (alerts or {}).get("stall_minutes", STALL_MINUTES)
+    if quiet_seconds is None or utilization or minutes <= 0:
         return False
-    return quiet_seconds >= max(QUIET_SECONDS, 10 * (usual_step or 0.0))
+    return quiet_seconds >= max(60 * minutes, 10 * (usual_step or 0.0))
 
 
 @dataclass(slots=True)

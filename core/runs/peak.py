@@ -7,6 +7,8 @@ what it once took, so that a few looks find the peak.
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +31,7 @@ def note_peak(run_dir: Path) -> int | None:
     if not isinstance(pid, int) or reading.stale:
         return None
     ours = {pid, *proc.members(pid)}
-    given = {part.strip() for part in str(state.get("gpu") or spec.get("gpu") or "").split(",") if part.strip()}
+    given = gpus_of(spec, state)
     found: list[tuple[bool, int, dict[str, Any]]] = []
     for gpu in reading.gpus:
         users = (*gpu.processes, *(each for part in gpu.instances for each in part.processes))
@@ -48,7 +50,28 @@ def note_peak(run_dir: Path) -> int | None:
     return held
 
 
+def gpus_of(spec: Mapping[str, Any], state: Mapping[str, Any]) -> set[str]:
+    """Indices or UUIDs of the GPUs that a run was given: what its turn in the queue took, else what was asked for."""
+    return {part.strip() for part in str(state.get("gpu") or spec.get("gpu") or "").split(",") if part.strip()}
+
+
+@dataclass(frozen=True, slots=True)
+class Peak:
+    """What a run held at most, in bytes; `total` of that card. Not `exact`: with whatever else was on the card."""
+
+    held: int
+    total: int | None
+    exact: bool
+
+
+def read_peak(run_dir: Path) -> Peak | None:
+    """What was noted of a run; None when nobody could look."""
+    found = read_json(run_dir / FILE) or {}
+    held, total = (found.get(key) if type(found.get(key)) is int else None for key in ("peak_vram", "total"))
+    return Peak(held, total, found.get("exact") is True) if held is not None and held > 0 else None
+
+
 def peak_of(run_dir: Path) -> int | None:
     """Bytes, or None when nobody could look."""
-    peak = (read_json(run_dir / FILE) or {}).get("peak_vram")
-    return peak if isinstance(peak, int) and not isinstance(peak, bool) and peak > 0 else None
+    peak = read_peak(run_dir)
+    return None if peak is None else peak.held

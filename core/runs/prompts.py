@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from core.files import write_atomic
 from core.problems import UserError
-from core.runs.model import ENDED_STATES, LIVE_STATES, Run, RunKind
+from core.runs.model import ENDED_STATES, LIVE_STATES, WAITING_STATES, Run, RunKind
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -36,10 +36,16 @@ def load(run: Run) -> str:
 def save(run: Run, text: str, before: str) -> str:
     """Put `text` in the place of `before`; returns when it counts, in words.
 
-    Raises UserError when the run is over, when it draws no samples, and when another program changed the file since.
+    Raises UserError when the run is over, when it waits and would read its config's anew, when it draws no samples, and
+    when another program changed the file since.
     """
     if run.state in ENDED_STATES:
         raise UserError(f"{run.id} is over: its prompts are what was drawn", "Change those of its config instead.")
+    if _is_read_anew(run):
+        raise UserError(
+            f"{run.id} waits in the queue: its prompts are read from its config when its turn comes",
+            "Change those of its config instead, or these when it has begun.",
+        )
     if load(run) != before:
         raise UserError(f"{path_of(run)} was changed by another program", "Open it again; yours is not written.")
     if not draws(run):
@@ -56,8 +62,12 @@ def draws(run: Run) -> bool:
     return str(path_of(run)) in run.spec.argv
 
 
+def _is_read_anew(run: Run) -> bool:
+    """Whether core.runs.freeze will put the config's prompts in the place of the run's own."""
+    return run.state in WAITING_STATES and run.spec.recipe is not None
+
+
 def running(runs: list[Run], config: str) -> Run | None:
-    """The run of a config that is under way or waits and draws samples; None when there is none."""
-    return next(
-        (run for run in runs if run.spec.config == config and run.state not in ENDED_STATES and draws(run)), None
-    )
+    """The run of a config that is under way, or frozen and waits, and draws samples; None when there is none."""
+    of_config = (run for run in runs if run.spec.config == config and run.state not in ENDED_STATES)
+    return next((run for run in of_config if draws(run) and not _is_read_anew(run)), None)

@@ -15,7 +15,7 @@ from typing import Any
 
 from core.files import read_json
 from core.problems import UserError
-from core.runs import inputs, store
+from core.runs import inputs
 from core.runs.artifacts import TrainState, is_complete, read_header, states
 from core.runs.model import Run, RunKind
 from core.runs.pace import first_epoch
@@ -226,20 +226,6 @@ def leads_on(state: Path, config: Path) -> bool:
     if not _by_epochs(options) and isinstance(step, int) and step >= _steps(options):
         return False
     return point_of(found, options).problem is None
-
-
-def chain(run: Run) -> tuple[Run, ...]:
-    """The runs that this one goes on from, the oldest first, and itself last. Stops where one is gone."""
-    found = [run]
-    while (before := found[0].spec.resumed_from) is not None:
-        try:
-            earlier = store.observe(run.dir.parent / before)
-        except UserError:
-            break
-        if earlier.id in {one.id for one in found}:
-            break
-        found.insert(0, earlier)
-    return tuple(found)
 
 
 def _by_epochs(options: Mapping[str, Any]) -> bool:

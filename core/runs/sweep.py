@@ -162,6 +162,8 @@ def start(
     """
     sweep_id = store.new_id(workspace.runs, f"{sweep.config}-sweep")
     cluster = settings.launcher == "slurm"
+    if cluster and wish != queue.Wish():
+        raise UserError("Slurm has a queue of its own", "Leave out --gpu, --at, --after, --hold and --share.")
     made: list[Run] = []
     try:
         for variant in sweep.variants:

@@ -108,8 +108,11 @@ def budget(folder: Path, now: float) -> str | None:
 
     Kept for all runs of the user in `notify.json`, under a lock.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = proc.take_lock_soon(str(folder / "notify.lock"))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = proc.take_lock_soon(str(folder / "notify.lock"))
+    except OSError:  # a full disk, a home that cannot be written: no reason to keep silent
+        return None
     if lock is None:
         return None
     try:
@@ -131,15 +134,16 @@ def budget(folder: Path, now: float) -> str | None:
 def device_works(run_dir: Path) -> bool:
     """Whether the run's GPUs are busy, or, where none can be read, its processes use the CPU."""
     from core.hardware import read_gpus
+    from core.runs.peak import gpus_of
 
     spec, state = read_json(run_dir / "spec.json") or {}, read_json(run_dir / "state.json") or {}
-    wanted = {part.strip() for part in str(spec.get("gpu") or "").split(",") if part.strip()}
+    wanted = gpus_of(spec, state)
     known = False
     for number in range(_LOOKS):
         if number:
             time.sleep(1)
         for gpu in read_gpus().gpus:
-            if gpu.utilization is not None and (not wanted or str(gpu.index) in wanted):
+            if gpu.utilization is not None and (not wanted or str(gpu.index) in wanted or gpu.uuid in wanted):
                 known = True
                 if gpu.utilization > _BUSY_PERCENT:
                     return True

@@ -11,8 +11,11 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-STALL_MINUTES = 20.0
-"""Caching the latents of a large dataset draws a bar; loading a model from a slow disk may be silent for minutes."""
+STALL_MINUTES = 10.0
+"""Without a sign of progress, for messages and for every screen: what the user's `stall_minutes` is without a word.
+
+Caching the latents of a large dataset draws a bar; loading a model from a slow disk may be silent for minutes.
+"""
 DISK_GB = 3.0
 LOOK_SECONDS = 5.0
 _DISK_SECONDS = 30.0

@@ -93,7 +93,10 @@ class _Wait:
             if self.cancelled():
                 self.leave_order()
                 return "stopped", "Taken out of the queue before it started."
-            verdict = self._look(self._entries())
+            try:
+                verdict = self._look(self._entries())
+            except OSError as error:  # a quota, a network home that is away: it waits on, and says why
+                verdict = f"The queue cannot be read: {error.strerror or error}."
             if verdict is None:
                 verdict = self._start()
             if verdict is None:
@@ -354,7 +357,10 @@ def in_child(work: Callable[[], Any], seconds: float = 10.0) -> Any:
         os.waitpid(pid, os.WNOHANG)  # one that hangs inside the driver is reaped when it ends
         return None
     os.waitpid(pid, 0)
-    return json.loads(told) if told else None
+    try:
+        return json.loads(told) if told else None
+    except ValueError:  # it was killed in the middle of its answer
+        return None
 
 
 def _read_all(reader: int, seconds: float) -> bytes | None:

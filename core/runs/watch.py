@@ -83,7 +83,7 @@ class RunWatch:
         state = self._progress.state
         current, average = self.series.get("loss/current"), self.series.get("loss/average")
         total = state.total_steps
-        epoch, epochs = self._epoch()
+        epoch, epochs = self._epoch(run)
         going = run.state in LIVE_STATES
         if going and state.step is not None and state.elapsed and (state.step, state.elapsed) not in self._bars:
             self._bars.append((state.step, state.elapsed))
@@ -125,7 +125,7 @@ class RunWatch:
             log_end=self._log_offset or 0,
         )
 
-    def _epoch(self) -> tuple[int | None, int | None]:
+    def _epoch(self, run: Run) -> tuple[int | None, int | None]:
         """The epoch and how many there are: by the log, or counted where its line lies in what was not read."""
         state = self._progress.state
         epoch, epochs = state.epoch, state.epochs
@@ -133,7 +133,7 @@ class RunWatch:
             return self._skipped_epoch
         if self._log_begin and state.step and state.total_steps and epochs:
             own = state.total_steps / epochs
-            counted = min(epochs, math.ceil(state.step / own) + first_epoch(store.observe(self.dir).spec.argv) - 1)
+            counted = min(epochs, math.ceil(state.step / own) + first_epoch(run.spec.argv) - 1)
             epoch = max(epoch or 0, counted)
         return epoch, epochs
 

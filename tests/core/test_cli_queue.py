@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from core.runs import artifacts, events, queue, resume, store
+from core.runs.lineage import ancestors
 from core.runs.model import LIVE_STATES, Run, RunState
 from core.workspace import Workspace
 from tests.core.cli_kit import Cli, until
@@ -148,7 +149,7 @@ def test_a_chain_of_resumed_runs_trains_every_epoch_once(
     assert f"goes on with epoch {begins} of 4 (after step {newest['epoch'] * per_epoch:,})" in answer.err
     third = ended(demo, answer.json["run"])
     assert third.state is RunState.FINISHED
-    assert [run.id for run in resume.chain(third)] == [first.id, second.id, third.id]
+    assert [run.id for run in (*ancestors(third), third)] == [first.id, second.id, third.id]
     assert len(losses(third)) == (4 - begins + 1) * per_epoch
     names = [point.name for point in artifacts.checkpoints(third)]
     assert names == [*(f"rinni-{epoch:06d}.safetensors" for epoch in range(begins, 4)), "rinni.safetensors"]

@@ -120,3 +120,5 @@ def test_on_a_cluster_a_sweep_is_one_array(demo: Workspace, monkeypatch: pytest.
     assert handed == [[run.id for run in runs]]
     assert [run.spec.launcher for run in runs] == ["slurm"] * 2
     assert queue.waiting() == []
+    with pytest.raises(UserError, match="queue of its own"):  # --hold would be dropped without a word
+        sweep.start(demo, planned, settings, GpuReading(), Wish(held=True))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import sys
 import tempfile
@@ -158,6 +159,30 @@ def test_time_comes_from_past_runs(workspace: Workspace) -> None:
     assert "roughly" in rough.lines()[0]
     demo = Settings(trainer="demo")
     assert estimate(config, workspace, demo, planned).seconds is None  # another trainer
+
+
+def test_memory_comes_from_past_runs(workspace: Workspace) -> None:
+    """What the supervisor noted of a training alike stands in the plan; of one with another dim it says nothing."""
+    folder = workspace.train_data / "x" / "1_x"
+    folder.mkdir(parents=True)
+    picture(folder / "a.png", 96, 96)
+    train = 'network_module = "networks.lora"\nnetwork_dim = {}\nmax_train_steps = 100\n'
+    data = '[[datasets]]\nresolution = 96\n[[datasets.subsets]]\nimage_dir = "train_data/x/1_x"\n'
+    settings = Settings(sd_scripts=Path("sd"))
+    config = Config(workspace.configs / "x", {"train": train.format(16), "dataset": data})
+    planned = plan(config, workspace)
+    run = past_run(workspace, train.format(16), data)
+    assert estimate(config, workspace, settings, planned).vram_bytes is None
+    noted = {"v": 1, "peak_vram": 9 << 30, "exact": True, "total": 24 << 30}
+    (run.dir / "hardware.json").write_text(json.dumps(noted))
+    found = estimate(config, workspace, settings, planned)
+    assert (found.vram_bytes, found.vram_total, found.vram_source) == (9 << 30, 24 << 30, f"as {run.id} held")
+    assert f"of GPU memory at most (as {run.id} held)" in found.lines()[1]
+    (run.dir / "hardware.json").write_text(json.dumps({**noted, "exact": False}))
+    assert "its card held" in (estimate(config, workspace, settings, planned).vram_source or "")
+    larger = Config(workspace.configs / "y", {"train": train.format(128), "dataset": data})
+    other = estimate(larger, workspace, settings, plan(larger, workspace))
+    assert other.seconds is not None and other.vram_bytes is None
 
 
 def test_durations() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import socket
 import sys
 import threading
 import time
@@ -18,7 +19,7 @@ import pytest
 from core.problems import UserError
 from core.runs import launch, notify, store, tell
 from core.runs.vigil import Vigil
-from core.settings import Settings, config_dir, load, user_file
+from core.settings import Settings, config_dir, load, save_user_table, user_file
 from tests.core.cli_kit import Cli
 from tests.core.runs_kit import Runs, wait_for
 
@@ -130,6 +131,40 @@ def test_a_server_that_is_away_says_so_without_its_address(own_home: Path) -> No
     assert "hidden-path" not in sent.detail
 
 
+@pytest.mark.parametrize(
+    "secrets",
+    [
+        {"KOHYA_TUI_WEBHOOK": "http://127.0.0.1:9/hidden path"},
+        {"KOHYA_TUI_WEBHOOK": "http://127.0.0.1:hidden/x"},
+        {"KOHYA_TUI_NTFY_TOKEN": "hidden\ntoken"},
+    ],
+)
+def test_a_secret_with_a_wrong_sign_is_told_without_any_part_of_it(secrets: dict[str, str], own_home: Path) -> None:
+    """Python's own complaint repeats the half of it, and would end in supervisor.log."""
+    out = notify.ways(settings_with(**({} if "KOHYA_TUI_WEBHOOK" in secrets else {"ntfy": "topic"})), secrets)
+    (sent,) = notify.send(MESSAGE, out, pause=lambda _: None)
+    assert not sent.ok and "cannot be sent" in sent.detail
+    assert "hidden" not in sent.detail
+
+
+def test_what_is_no_web_server_and_no_command_is_told(own_home: Path) -> None:
+    """Something else answers on that port; a quote of the command is not closed: said, never a traceback."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def answer() -> None:
+            connection, _ = listening.accept()
+            with connection:
+                connection.recv(65536)
+                connection.sendall(b"220 mail ready\r\n\r\n")
+
+        threading.Thread(target=answer, daemon=True).start()
+        out = notify.ways(Settings(), {"KOHYA_TUI_WEBHOOK": f"http://127.0.0.1:{listening.getsockname()[1]}/x"})
+        (sent,) = notify.send(MESSAGE, out, pause=lambda _: None)
+    assert not sent.ok and "no web server" in sent.detail
+    out = notify.ways(settings_with(command="notify-send 'x"), {})
+    assert out.names == () and [problem.code for problem in out.problems] == ["KT520"]
+
+
 def test_the_command_gets_the_facts_and_no_secret(tmp_path: Path, own_home: Path) -> None:
     """JSON on its standard input, facts in its environment, no shell."""
     code = "import json,os,sys; json.dump([json.load(sys.stdin), dict(os.environ), sys.argv], open(sys.argv[1], 'w'))"
@@ -189,6 +224,8 @@ def test_many_messages_are_summed_up(tmp_path: Path) -> None:
     assert "nothing more is sent" in (answers[tell.PER_HOUR] or "")
     assert answers[-1] == ""
     assert tell.budget(tmp_path, 9000.0) is None
+    (tmp_path / "file").touch()
+    assert tell.budget(tmp_path / "file", 9000.0) is None  # a home that cannot be written keeps no message back
 
 
 def set_up(server: Server) -> None:
@@ -293,6 +330,15 @@ def test_an_unwritable_secrets_file_is_told(own_home: Path) -> None:
     notify.secrets_file().chmod(0o600)
     with pytest.raises(UserError, match="is not used"):
         notify.save_secret("webhook", "https://x")
+
+
+def test_a_home_that_cannot_be_written_is_told(own_home: Path) -> None:
+    """Its folder links to a disk that is away: for setting and secret a sentence with the file, no traceback."""
+    config_dir().parent.mkdir(parents=True, exist_ok=True)
+    config_dir().symlink_to(config_dir().parent / "away" / "kohya-tui")
+    for save in (lambda: notify.save_secret("webhook", "https://x"), lambda: save_user_table("notify", "bell", True)):
+        with pytest.raises(UserError, match="Cannot write"):
+            save()
 
 
 def test_the_command_sets_up_and_tries(server: Server, bare: Cli, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from core.runs import tell
 from core.runs.peak import note_peak, peak_of
 from core.runs.watch import snapshot
 from tests.core.runs_kit import Runs, wait_for
@@ -44,3 +45,16 @@ def test_a_lower_reading_keeps_the_peak_and_a_container_gives_all_of_the_card(ru
     assert (found["peak_vram"], found["gpu"], found["exact"]) == (8 * GIB, 1, False)
     (run.dir / "hardware.json").write_text("broken")
     assert peak_of(run.dir) is None
+
+
+def test_a_busy_gpu_of_another_run_is_no_excuse(
+    runs: Runs, fake_gpus: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The queue gave it GPU 1, which does nothing; that GPU 0 works says nothing about it: it has stalled."""
+    monkeypatch.setattr(tell, "_LOOKS", 1)
+    run = runs.create("pass")
+    fake_gpus.gpu(0, util=97).gpu(1, util=0)
+    for gpu, works in (("1", False), ("0", True)):
+        state = {"v": 1, "state": "running", "pid": 4194303, "gpu": gpu}
+        (run.dir / "state.json").write_text(json.dumps(state))
+        assert tell.device_works(run.dir) is works

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from core.config.presets import draft, write_new
@@ -9,10 +11,26 @@ from core.demo.trainer.base import write_base
 from core.problems import UserError
 from core.runs import prompts
 from core.runs.launch import train_spec
+from core.runs.specs import recipe_of
 from core.runs.store import create, observe
 from core.settings import Settings
 from core.workspace import Workspace
 from tests.core.config_kit import picture
+
+
+def test_prompts_that_would_be_read_anew_are_not_taken(workspace: Workspace) -> None:
+    """A queued run copies its config when its turn comes: a change of its own would be lost without a word."""
+    picture(workspace.train_data / "rinni" / "10_rinni" / "1.png", 64, 64)
+    write_base(workspace.models / "demo-base.safetensors")
+    write_new(draft(workspace, "rinni", "demo", "rinni"))
+    settings = Settings(trainer="demo")
+    spec, files = train_spec(workspace, "rinni", settings)
+    run = create(workspace.runs, replace(spec, recipe=recipe_of("rinni", settings)), files)
+    before = prompts.load(run)
+    with pytest.raises(UserError, match="when its turn comes"):
+        prompts.save(run, before + "mine\n", before)
+    assert prompts.load(run) == before
+    assert prompts.running([run], "rinni") is None
 
 
 def test_a_waiting_run_takes_other_prompts_and_an_ended_one_does_not(workspace: Workspace) -> None:

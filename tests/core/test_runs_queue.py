@@ -243,6 +243,29 @@ def test_the_queue_file_may_be_deleted(line: Queue) -> None:
     wait_for(lambda: names() == ["b", "c"])
 
 
+def test_a_state_folder_that_fails_for_a_while_ends_no_wait(line: Queue) -> None:
+    """A quota, a network home that is away: the run says why it waits, and begins when that is over."""
+    line.begins(line.add("a"))
+    run = line.add("b")
+    lock = Path(order.slot_file(slots.folder(), order.CPU))
+    lock.rename(lock.with_suffix(".aside"))
+    lock.mkdir()
+    wait_for(lambda: "cannot be read" in (store.observe(run.dir).status.waits_for or ""))
+    lock.rmdir()
+    lock.with_suffix(".aside").rename(lock)
+    line.end("a")
+    line.begins(run)
+
+
+def test_a_run_that_waits_has_no_next_checkpoint(line: Queue) -> None:
+    """`stop --after-checkpoint` would be forgotten when its turn comes: refused, with the way out."""
+    line.begins(line.add("a"))
+    run = line.add("b")
+    with pytest.raises(UserError, match="has not begun"):
+        launch.stop(run, "stop-after-checkpoint")
+    assert names() == ["b"]
+
+
 def test_a_queue_of_a_newer_program_is_left_alone(line: Queue) -> None:
     """Shown, not written."""
     line.begins(line.add("a"))

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from core.problems import UserError
-from core.runs import scalars
+from core.runs import launch, scalars
 from core.runs.model import RunKind, RunState
 from core.runs.pace import Pace
 from core.runs.progress import LogLine
@@ -185,6 +185,48 @@ def test_a_growing_checkpoint_becomes_complete(runs: Runs) -> None:
     (runs.out / "sample").mkdir()
     (runs.out / "sample" / "lora_e000001_00_20261122102806_1.png").touch()
     assert [item.epoch for item in watch.poll().samples] == [1]
+
+
+def test_an_output_folder_that_is_removed_is_told_while_the_training_goes_on(runs: Runs) -> None:
+    """Not before the trainer has made it, and not after the end: there it was cleared up."""
+    run = runs.start("say('up'); time.sleep(600)", output_dir=str(runs.out / "later"))
+    watch = RunWatch(run.dir)
+    folder = runs.out / "later"
+
+    def codes() -> list[str | None]:
+        return [problem.code for problem in watch.poll().problems]
+
+    assert codes() == []
+    folder.mkdir(parents=True)
+    assert codes() == []
+    folder.rmdir()
+    assert codes() == ["KT515"]
+    folder.mkdir()
+    assert codes() == []
+    folder.rmdir()
+    launch.stop(run)
+    runs.ended(run)
+    assert codes() == []
+
+
+def test_a_clock_that_jumps_is_neither_a_stall_nor_a_slower_training(
+    runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The machine's clock is set two hours ahead, then back: silence and time left count on as before."""
+    run = runs.start("say('up'); time.sleep(600)")
+    runs.logged(run, "up")
+    watch = RunWatch(run.dir)
+    watch.poll()
+    real = time.time
+    for hours in (2, -2):
+        monkeypatch.setattr(time, "time", lambda hours=hours: real() + 3600 * hours)
+        assert 0 <= (watch.poll().quiet_seconds or 0) < 60
+    monkeypatch.undo()
+    steady, jumped = Pace(), Pace()
+    for step in range(200):
+        steady.add(step, float(step))
+        jumped.add(step, step + (7200.0 if 80 <= step < 120 else 0.0))
+    assert jumped.rate(50) == pytest.approx(steady.rate(50) or 0, rel=0.02)
 
 
 def test_a_tag_run_counts_images(runs: Runs) -> None:

@@ -176,13 +176,20 @@ async def test_a_resumed_run_shows_where_it_went_on(workspace: Workspace) -> Non
 
 
 def test_a_stall_needs_silence_and_an_idle_device() -> None:
-    """Six minutes without a sign: stalled when the GPU does nothing or cannot be read; slow steps have patience."""
-    assert has_stalled(360, 0)
-    assert has_stalled(360, None)
-    assert not has_stalled(360, 40)
-    assert not has_stalled(200, 0)
-    assert not has_stalled(360, 0, usual_step=60)
+    """Eleven minutes without a sign: stalled when the GPU does nothing or cannot be read; slow steps have patience."""
+    assert has_stalled(660, 0)
+    assert has_stalled(660, None)
+    assert not has_stalled(660, 40)
+    assert not has_stalled(500, 0)
+    assert not has_stalled(660, 0, usual_step=120)
     assert not has_stalled(None, 0)
+
+
+def test_the_users_stall_minutes_hold_on_the_screen_as_well() -> None:
+    """One rule for the message and for the screen: the limit that was frozen with the run; 0 is never."""
+    assert has_stalled(200, 0, alerts={"stall_minutes": 3})
+    assert not has_stalled(660, 0, alerts={"stall_minutes": 20})
+    assert not has_stalled(1e6, 0, alerts={"stall_minutes": 0})
 
 
 def test_the_time_until_the_disk_is_full_is_told_after_minutes_only() -> None:

@@ -52,7 +52,8 @@ def is_stalled(snapshot: RunSnapshot, hardware: HardwareNews | None) -> bool:
     if not snapshot.run.live or is_tagging(snapshot.run):
         return False
     usual = 1 / snapshot.rate if snapshot.rate else None
-    return has_stalled(snapshot.quiet_seconds, hardware.utilization if hardware is not None else None, usual)
+    works = hardware.utilization if hardware is not None else None
+    return has_stalled(snapshot.quiet_seconds, works, usual, snapshot.run.spec.alerts)
 
 
 def stall_problem(snapshot: RunSnapshot) -> Problem:
