@@ -96,8 +96,13 @@ class Navigation(App[None]):
             await self.action_quit()
 
     def action_toggle_help(self) -> None:
-        if self.screen.query("HelpPanel"):
-            self.action_hide_help_panel()
+        """Open the help, turn its pages, and close it after the last: without the focus no other key scrolls it."""
+        for panel in self.screen.query("HelpPanel"):
+            if panel.scroll_offset.y < panel.max_scroll_y:
+                panel.scroll_page_down(animate=False)
+            else:
+                self.action_hide_help_panel()
+            break
         else:
             choice = self.screen.app.graphics if isinstance(self.screen, ModeScreen) else None
             if choice is not None:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 _TITLE_777 = ("foot", "rxvt")
 """Terminals by TERM that know OSC 777 and not OSC 9."""
 _SHORT_SECONDS = 60.0
+_OWN_STOPS = ("Stopped on request", "Stopped after", "Taken out of the queue")
+"""Reasons of a run that its user ended: no news to them."""
 _SECRET = {"webhook": "webhook address", "ntfy_token": "ntfy token"}
 
 
@@ -44,9 +46,10 @@ def news_of(run: Run, state: str, warning: str | None) -> News | None:
             if run.spec.kind == "tag" and begun and ended and ended - begun < _SHORT_SECONDS:
                 return None  # its own screen says so
             return News("finished", f"{name} is finished", reason)
-        if now is RunState.STOPPED and reason.startswith(("Stopped on request", "Stopped after")):
+        if now is RunState.STOPPED and reason.startswith(_OWN_STOPS):
             return None
-        return News("failed", f"{name} {'was stopped' if now is RunState.STOPPED else f'is {now}'}", reason)
+        ending = {RunState.STOPPED: "was stopped", RunState.FAILED: "failed"}.get(now, f"is {now}")
+        return News("failed", f"{name} {ending}", reason)
     if run.status.warning and run.status.warning != warning:
         text = printable(run.status.warning)
         event = "nan" if "NaN" in text else "stalled" if "No progress" in text else "disk"

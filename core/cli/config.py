@@ -22,6 +22,7 @@ from core.workspace import Workspace
 
 if TYPE_CHECKING:
     from core.config.documents import Config
+    from core.runs.measure import Measured
     from core.settings import Settings
 
 
@@ -145,25 +146,29 @@ def plan(
     config = open_config(workspace, name)
     found = make_plan(config, workspace)
     failed = any(problem.severity is Severity.ERROR for problem in found.problems)
-    if probe and not failed:
-        _measure(config, workspace, settings, gpu)
+    seen = _measure(config, workspace, settings, gpu) if probe and not failed else None
     told = estimate(config, workspace, settings, found) if found.total_steps else None
     lines = [*found.lines(), *(told.lines() if told is not None else [])]
+    if seen is not None:  # past runs go before it in the estimate, so it is said by itself
+        lines += [seen.line()]
     lines += folded(problem_lines(found.problems))
-    emit(found.as_json() | {"estimate": told.as_json() if told is not None else None}, lines, as_json=json_)
+    document = found.as_json() | {"estimate": told.as_json() if told is not None else None}
+    emit(document | ({"measured": seen.as_json()} if seen is not None else {}), lines, as_json=json_)
     if failed:
         raise typer.Exit(1)
 
 
-def _measure(config: Config, workspace: Workspace, settings: Settings, gpu: str | None) -> None:
+def _measure(config: Config, workspace: Workspace, settings: Settings, gpu: str | None) -> Measured | None:
     from core.runs.measure import STEPS, measure
 
-    bar = Bar("measuring")
+    bar, seen = Bar("measuring"), None
     try:
         for progress in measure(config, workspace, settings, gpu):
             bar.update(progress.step, STEPS, printable(progress.phase))
+            seen = progress.result
     finally:
         bar.close()
+    return seen
 
 
 def check(

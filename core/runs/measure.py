@@ -33,6 +33,7 @@ from core.runs.progress import ProgressReader
 from core.runs.spawn import SURROUNDINGS
 from core.runs.trainer import trainer_command
 from core.settings import Settings, cache_dir
+from core.text import human_bytes
 
 if TYPE_CHECKING:
     from core.config.documents import Config
@@ -66,6 +67,14 @@ class Measured:
     bucket: tuple[int, int]
     batch: int
     when: float
+
+    def line(self) -> str:
+        """In words: time of a step, what it was measured on, and the memory where there is a GPU."""
+        memory = (
+            "no GPU memory to measure" if self.vram_bytes is None else f"{human_bytes(self.vram_bytes)} of GPU memory"
+        )
+        width, height = self.bucket
+        return f"measured: {self.seconds_per_step:.2g} s a step, {width}×{height}, batch {self.batch}, {memory}"
 
     def as_json(self) -> dict[str, Any]:
         return {

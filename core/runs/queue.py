@@ -261,7 +261,7 @@ def _entry(entries: list[order.Entry], run: Run) -> order.Entry:
 
 
 def said(run: Run, now: float | None = None) -> str:
-    """Why a queued run waits, in a few words: `held`, `at 23:30`, `after rinni-a`, `2nd in line` …"""
+    """Why a queued run waits, in a few words: `held`, `at 23:30`, `after rinni-a`, `next`, `in line` …"""
     now = time.time() if now is None else now
     place = run.place
     if run.is_abandoned:
@@ -284,7 +284,7 @@ def said(run: Run, now: float | None = None) -> str:
         parts.append(run.status.waits_for.rstrip("."))
     if place.gpu != order.ANY:
         parts.append(f"{place.gpu[4:]} GPUs" if place.gpu.startswith(f"{order.ANY}:") else f"GPU {place.gpu}")
-    return ", ".join(parts) or "next"
+    return ", ".join(parts) or ("next" if place.position == 1 else "in line")
 
 
 def _is_over(run_dir: str) -> bool:

@@ -195,5 +195,8 @@ def test_durations() -> None:
 def test_the_command(cli: Cli) -> None:
     """plan --probe measures, and says it in both forms."""
     assert cli("plan", "rinni", "--json").json["estimate"]["seconds"] is None
-    assert cli("plan", "rinni", "--probe", "--json").json["estimate"]["source"] == "measured with three steps"
+    probed = cli("plan", "rinni", "--probe", "--json").json
+    assert probed["estimate"]["source"] == "measured with three steps"
+    assert probed["measured"]["seconds_per_step"] > 0
+    assert "measured: " in cli("plan", "rinni", "--probe").out
     assert "measured with three steps" in cli("plan", "rinni").out

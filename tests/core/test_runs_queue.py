@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -81,6 +82,8 @@ def test_runs_come_one_after_the_other_in_their_order(line: Queue) -> None:
     first, second, third = line.add("a"), line.add("b"), line.add("c")
     line.begins(first)
     assert [(run.spec.name, run.place.position if run.place else 0) for run in queue.waiting()] == [("b", 1), ("c", 2)]
+    fresh = [replace(run, status=replace(run.status, waits_for=None)) for run in queue.waiting()]
+    assert [queue.said(run) for run in fresh] == ["next", "in line"]  # until they have said what they wait for
     assert state(second) is RunState.QUEUED
     wait_for(lambda: "under way" in (store.observe(second.dir).status.waits_for or ""))
     os.kill(store.observe(first.dir).status.pid or 0, signal.SIGKILL)

@@ -286,3 +286,20 @@ async def test_finding_an_option_comes_back_to_the_form(ready_workspace: Workspa
         await pilot.press(*"network", "underscore", *"dim", "enter")
         await until(pilot, lambda: screen.view.page == "form" and screen.form.key == "network_dim")
         await checked(pilot, screen)
+
+
+async def test_what_is_known_of_a_field_is_whole_after_the_prompts(ready_workspace: Workspace) -> None:
+    """`w` through all pages and back on 80 by 24: the sentence is wrapped again, not cut at the window's edge."""
+    app = app_on(ready_workspace, **SETTINGS)
+    async with app.run_test(size=(80, 24)) as pilot:
+        screen = await opened(pilot, app)
+        assert screen.config is not None
+        screen.view.form.go_to("max_token_length")
+        await until(pilot, lambda: "max_token_length" in str(screen.view.about.border_title))
+        before = screen.view.about.plain
+        await pilot.press("w")
+        await until(pilot, lambda: screen.view.page == "folders" and screen.view.folders.table.has_focus)
+        await pilot.press("w")
+        await until(pilot, lambda: screen.view.page == "prompts" and not screen.view.about.display)
+        await pilot.press("w")
+        await until(pilot, lambda: screen.view.page == "form" and screen.view.about.plain == before)

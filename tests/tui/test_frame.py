@@ -112,6 +112,24 @@ async def test_help_opens_and_esc_closes_it(workspace: Workspace) -> None:
         await until(pilot, lambda: not app.screen.query(HelpPanel))
 
 
+async def test_help_that_is_longer_than_the_window_is_turned_by_its_key(workspace: Workspace) -> None:
+    """On 80 by 24 every key is within reach without a mouse: `?` turns the pages, and closes after the last."""
+    make_dataset(workspace)
+    app = app_on(workspace)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await ready(pilot, app)
+        await pilot.press("question_mark")
+        await until(pilot, lambda: any(panel.max_scroll_y > 20 for panel in app.screen.query(HelpPanel)))
+        panel = app.screen.query_one(HelpPanel)
+        end = panel.max_scroll_y
+        while panel.scroll_offset.y < end:
+            before = panel.scroll_offset.y
+            await pilot.press("question_mark")
+            await until(pilot, lambda before=before: panel.scroll_offset.y > before)  # type: ignore[misc]
+        await pilot.press("question_mark")
+        await until(pilot, lambda: not app.screen.query(HelpPanel))
+
+
 async def test_a_dataset_that_is_gone_is_told(workspace: Workspace) -> None:
     """Somebody removed its folder: a sentence, and the app stays."""
     make_dataset(workspace)

@@ -23,6 +23,7 @@ from tui.screens.dialogs import Choose
 from tui.screens.monitor import POLL, MonitorScreen
 from tui.screens.monitor_checkpoints import CheckpointsDialog
 from tui.screens.monitor_samples import SamplesScreen
+from tui.widgets.footer import Footer
 
 RECORDINGS = Path(__file__).parents[1] / "data" / "recordings"
 LONG = "in about 12m: the next one is the last, at the end of the training"
@@ -255,6 +256,28 @@ async def test_stopping_asks_first_and_says_what_it_costs(workspace: Workspace, 
         await pilot.press("down", "enter")
         await until(pilot, lambda: "■ rinni" in screen_text(pilot) and "stopped" in screen_text(pilot))
         wait_for(lambda: not store.observe(run.dir).live)
+
+
+async def test_a_run_opened_again_from_the_list_has_its_keys_and_stopping_there_says_its_costs(
+    workspace: Workspace, live: Runs
+) -> None:
+    """In the list X offers what it offers in the run; back in the run the footer has X and S again."""
+    run = live.start('say("epoch 1/2")\ntime.sleep(60)', name="rinni")
+    app = app_for(workspace)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await monitor(pilot, run.id)
+        footer = app.screen.query_one(Footer)
+        await until(pilot, lambda: "X stop  S samples" in footer.plain)
+        await pilot.press("escape")
+        await until(pilot, lambda: "Runs" in screen_text(pilot) and "S samples" not in footer.plain)
+        await pilot.press("X")
+        await until(pilot, lambda: "Stop rinni?" in screen_text(pilot))
+        assert "After the next checkpoint" in screen_text(pilot)
+        assert "loses" in screen_text(pilot)
+        await pilot.press("escape")
+        await until(pilot, lambda: len(app.screen_stack) == 1)
+        await pilot.press("enter")
+        await until(pilot, lambda: "X stop  S samples" in footer.plain)
 
 
 async def test_all_samples_are_a_grid_of_prompts_and_epochs(workspace: Workspace, finished: str) -> None:

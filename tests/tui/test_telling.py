@@ -37,10 +37,10 @@ async def test_the_end_of_a_run_rings(workspace: Workspace, runs: Runs, monkeypa
         run = kit.start("until(out.parent / 'go'); raise ImportError('No xformers')", name="rinni", id="20260102-1-r")
         await until(pilot, lambda: app.pulse.run_id == run.id)
         (workspace.root / "go").touch()
-        await until(pilot, lambda: any("rinni is failed" in text for text in toasts(app)))
+        await until(pilot, lambda: any("rinni failed" in text for text in toasts(app)))
         assert not any(old.spec.name in text for text in toasts(app))
         assert "\a" in sent
-        assert any(text.startswith("\x1b]9;rinni is failed: ") for text in sent)
+        assert any(text.startswith("\x1b]9;rinni failed: ") for text in sent)
 
 
 def test_only_news_are_told(runs: Runs) -> None:
@@ -48,6 +48,8 @@ def test_only_news_are_told(runs: Runs) -> None:
     run = runs.create("pass", name="rinni")
     ended = replace(run, status=replace(run.status, state=RunState.STOPPED, reason="Stopped on request."))
     assert telling.news_of(ended, "running", None) is None
+    taken = replace(ended, status=replace(ended.status, reason="Taken out of the queue before it started."))
+    assert telling.news_of(taken, "queued", None) is None
     lost = replace(run, status=replace(run.status, state=RunState.LOST, reason="The machine was restarted."))
     assert (telling.news_of(lost, "running", None) or 0).title == "rinni is lost"  # type: ignore[union-attr]
     nan = replace(run, status=replace(run.status, state=RunState.RUNNING, warning="The loss is not a number (NaN)."))

@@ -115,6 +115,8 @@ class ConfigView(Horizontal):
             at = key if key and key.startswith("prompt:") else None
             self.prompts.tell(config.prompts, config.script, at, named=other)
         self.show_about()
+        if self.about.display and not self.about.size.width:  # just shown again: its width comes with the layout
+            self.call_after_refresh(self.show_about)
         self.show_side()
 
     def show_about(self) -> None:

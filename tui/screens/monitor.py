@@ -154,6 +154,7 @@ class MonitorScreen(ModeScreen):
             configs=workspace.configs if workspace is not None else None,
         )
         self.news = None
+        self._keys_for = ()  # the same run again has the same facts, but its keys were the list's meanwhile
         self.view.clear()
         self.all_runs.display = False
         self.view.display = True

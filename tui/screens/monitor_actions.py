@@ -14,6 +14,7 @@ from tui.widgets.run_list import arranged
 
 if TYPE_CHECKING:
     from core.runs.model import Run
+    from core.runs.watch import RunSnapshot
     from core.workspace import Workspace
     from tui.screens.monitor import MonitorScreen
 
@@ -79,8 +80,6 @@ def in_thread(screen: MonitorScreen, job: Callable[[], Any], done: Callable[[Any
 
 def stop(screen: MonitorScreen) -> None:
     """Ask how, saying what each way costs, then ask the supervisor."""
-    from core.runs.launch import stop as stop_run
-
     run = screen.selected_run()
     if run is None or str(run.state) in ENDED:
         return
@@ -89,9 +88,24 @@ def stop(screen: MonitorScreen) -> None:
 
         cancel(screen, run)
         return
-    options: list[tuple[str, str, str]] = []
     if screen.news is not None:
-        costs = stop_costs(screen.news.snapshot, time.time())
+        _ask_to_stop(screen, run, screen.news.snapshot)
+    elif is_tagging(run):
+        _ask_to_stop(screen, run, None)
+    else:  # in the list nothing is known yet of what it would cost
+        from core.runs.watch import whole
+
+        in_thread(screen, lambda: whole(run), lambda seen: _ask_to_stop(screen, run, seen))
+
+
+def _ask_to_stop(screen: MonitorScreen, run: Run, seen: RunSnapshot | None) -> None:
+    from core.runs.launch import stop as stop_run
+
+    if not screen.is_current:
+        return
+    options: list[tuple[str, str, str]] = []
+    if seen is not None:
+        costs = stop_costs(seen, time.time())
         if costs.wait is not None and not run.status.stop_after_checkpoint:
             options.append(("stop-after-checkpoint", "After the next checkpoint", costs.wait))
         options.append(("stop-now", "Now", costs.now))

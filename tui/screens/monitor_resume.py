@@ -67,10 +67,13 @@ def _points(workspace: Workspace, run: Run) -> tuple[list[Point], str | None, bo
 
 
 def _is_crowded(workspace: Workspace) -> bool:
+    """Whether a new run would have company: what is held takes no GPU until somebody lets it go."""
     from core.runs import queue
+    from core.runs.model import RunState
     from core.runs.store import list_runs
 
-    return any(run.live for run in list_runs(workspace)) or bool(queue.waiting())
+    waits = any(run.place is not None and not run.place.held for run in queue.waiting())
+    return waits or any(run.live and run.state is not RunState.QUEUED for run in list_runs(workspace))
 
 
 def when(screen: MonitorScreen, crowded: bool, begin: Any) -> None:
