@@ -194,9 +194,9 @@ class Terminal:
         deadline = time.monotonic() + 20
         while (waiting := self._unread()) < 3000 or waiting != self._unread():
             assert time.monotonic() < deadline, "the app does not draw"
-            for key in b"12345":
+            for key in b"12345":  # not faster than screens change: Textual draws when its keys rest
                 os.write(self.master, bytes([key]))
-                time.sleep(0.02)
+                time.sleep(0.2)
 
     def _unread(self) -> int:
         return int.from_bytes(fcntl.ioctl(self.master, termios.FIONREAD, bytes(4)), sys.byteorder)
