@@ -38,8 +38,11 @@ async def opened(pilot: Pilot[None], app: KohyaApp) -> TagScreen:
     """The screen, once it has looked around."""
     await pilot.press("2")
     await until(pilot, lambda: isinstance(app.screen, TagScreen) and app.screen._known.machine is not None)
-    assert isinstance(app.screen, TagScreen)
-    return app.screen
+    screen = app.screen
+    assert isinstance(screen, TagScreen) and app.workspace is not None
+    if any(app.workspace.train_data.glob("*/*/*.png")):
+        await until(pilot, lambda: screen._request is not None and screen._request.target)
+    return screen
 
 
 async def over(pilot: Pilot[None], screen: TagScreen, workspace: Workspace) -> None:
