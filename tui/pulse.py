@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from tui.theme import Cells
 
 if TYPE_CHECKING:
-    from core.runs.model import Run
+    from core.runs.model import Run, RunState
     from core.workspace import Workspace
     from tui.app import KohyaApp
 
@@ -120,11 +120,21 @@ class Beat:
     def __init__(self, app: KohyaApp) -> None:
         self._app = app
         self._reader, self._busy = PulseReader(), False
+        self._known: tuple[Workspace | None, dict[str, RunState]] | None = None
+        """What each run of the workspace was at the last reading."""
+        self._tagged: set[str] = set()
+        """Tag runs whose end was told."""
 
     def start(self) -> None:
         """Now, and once a second from now on."""
         self._beat()
         self._app.set_interval(1.0, self._beat)
+
+    def tag_ended(self, run: Run) -> None:
+        """A tag run wrote its last caption: the screens are told, once, by whoever sees it first."""
+        if run.id not in self._tagged:
+            self._tagged.add(run.id)
+            self._app.dataset_changed.publish(run.spec.dataset or "")
 
     def look_at_journal(self) -> None:
         """Something was written: what the next undo takes back may be another."""
@@ -150,10 +160,19 @@ class Beat:
             app.call_from_thread(app.undoing.take, group)
 
     def _take(self, pulse: Pulse) -> None:
-        app = self._app
-        app.telling.look(self._reader.runs)
+        app, runs = self._app, self._reader.runs
+        app.telling.look(runs)
         old, app.pulse = app.pulse, pulse
         if pulse != old:
             app.pulse_signal.publish(pulse)
-        if (pulse.run_id, pulse.state) != (old.run_id, old.state):
+        known, self._known = self._known, (app.workspace, {run.id: run.state for run in runs})
+        if known is None or known[0] != app.workspace:
+            if pulse.run_id is not None:
+                app.runs_changed.publish(pulse.run_id)
+        elif known != self._known:
+            from core.runs.model import ENDED_STATES
+
             app.runs_changed.publish(pulse.run_id)
+            for run in runs:
+                if run.spec.kind == "tag" and run.state in ENDED_STATES and known[1].get(run.id) != run.state:
+                    self.tag_ended(run)

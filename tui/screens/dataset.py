@@ -104,7 +104,6 @@ class DatasetScreen(ModeScreen):
         self.app.collection_signal.subscribe(self, self._collection_changed)
         # At once: `knows_change` holds only while the signal is published.
         self.app.dataset_changed.subscribe(self, lambda _: self._files_changed(), immediate=True)
-        self.app.runs_changed.subscribe(self, lambda _: self._files_changed())
         self.app.undo_signal.subscribe(self, lambda _: self._title())
         self.watch(self.app, "active_dataset", self._open, init=False)
         self.set_interval(LOOK_EVERY, self.side.look_again)

@@ -163,4 +163,4 @@ class TagLive(TagRuns):
         if reading.results.dry_run:
             self._look_around()
         else:
-            self.app.dataset_changed.publish(reading.seen.run.spec.dataset or "")
+            self.app.beat.tag_ended(reading.seen.run)
