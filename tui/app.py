@@ -188,8 +188,9 @@ class KohyaApp(Navigation):
         self.exit(return_code=code, message=message)
 
     async def action_quit(self) -> None:
-        going = f"{self.pulse.name} goes on; see it again: kohya-tui, key 5" if self.pulse.run_id else None
-        await self.drain_and_exit(0, going)
+        from tui.chores import way_back
+
+        await self.drain_and_exit(0, way_back(self))
 
     # What changes for all screens
 

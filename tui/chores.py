@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from core.text import count_of, printable
@@ -14,6 +15,19 @@ if TYPE_CHECKING:
 def app_path(app: KohyaApp, path: Any) -> str:
     """The path as the user knows it: inside the workspace without the workspace's own."""
     return app.workspace.key_of(path) if app.workspace is not None else str(path)
+
+
+def way_back(app: KohyaApp) -> str | None:
+    """What is said after the app has closed while a run goes on."""
+    import shlex
+
+    from core.workspace import find
+
+    if app.workspace is None or app.pulse.run_id is None:
+        return None
+    here = find(Path.cwd())
+    place = "" if here == app.workspace else f" -C {shlex.quote(printable(str(app.workspace.root)))}"
+    return f"{app.pulse.name} goes on; see it again: kohya-tui{place}, key 5"
 
 
 def recover_journal(app: KohyaApp) -> None:

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from core.cli.main import JsonFlag, place_of
-from core.cli.output import emit, put
+from core.cli.output import emit, put, say
 from core.problems import UserError
 from core.text import printable
 
@@ -35,6 +35,8 @@ def demo(
     """Make a demo workspace (drawn images, a small tagger, a small trainer) and open the app on it."""
     from core.demo.workspace import make_demo
 
+    if sys.stderr.isatty() and not folder.exists():
+        say(f"Drawing the demo in {printable(str(folder))} …")  # takes seconds
     workspace = make_demo(folder)
     if no_app or json_:
         emit({"workspace": str(workspace.root)}, [f"The demo is in {printable(str(workspace.root))}"], as_json=json_)

@@ -19,6 +19,11 @@ CONFIG = "rinni"
 STEP_SECONDS = "0.2"
 TAG_SECONDS = "0.6"
 """The demo's runs are paced so that they can be watched: seconds a training step and a picture take at least."""
+TAG_OPTIONS = (
+    *("--general_threshold", "0.35", "--character_threshold", "0.45", "--remove_underscore", "--character_tags_first"),
+    *("--undesired_tags", "realistic, photo, simple background, white background"),
+)
+"""What the Tag screen starts with, so that its preview finds nothing to change afterwards."""
 SETTINGS = """\
 # The demo workspace. Its trainer is a small stand-in for sd-scripts that draws from tags (kohya-tui help demo).
 version = 1
@@ -86,7 +91,7 @@ def start_runs(workspace: Workspace, settings: Settings) -> list[Run]:
     had = {run.spec.kind for run in list_runs(workspace)}
     started = []
     if RunKind.TAG not in had:
-        request = parse_command(["mika", "--trigger", "mika", "--remove_underscore"])
+        request = parse_command(["mika", "--trigger", "mika", *TAG_OPTIONS])
         spec, files = tag_spec(workspace, request)
         spec = replace(spec, env={"KOHYA_TUI_DEMO_TAG_SECONDS": TAG_SECONDS, **spec.env})
         started.append(start(create_run(workspace.runs, spec, files)))
