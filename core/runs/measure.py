@@ -14,7 +14,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,13 +27,13 @@ from core.dataset.buckets import BucketError, assign
 from core.files import content_hash, read_json, write_json
 from core.hardware import GpuReading, read_gpus
 from core.problems import UserError
-from core.runs import proc
+from core.runs import order, proc, slots
 from core.runs.events import EventFile
 from core.runs.progress import ProgressReader
 from core.runs.spawn import SURROUNDINGS
 from core.runs.trainer import trainer_command
 from core.settings import Settings, cache_dir
-from core.text import human_bytes
+from core.text import human_bytes, printable
 
 if TYPE_CHECKING:
     from core.config.documents import Config
@@ -120,28 +120,56 @@ def measured(config: Config, workspace: Workspace, settings: Settings) -> Measur
 
 def measure(
     config: Config, workspace: Workspace, settings: Settings, gpu: str | None = None, *, timeout: float = SECONDS
-) -> Iterator[MeasureProgress]:
+) -> Generator[MeasureProgress]:
     """Train three steps and throw them away; the caller may stop between two values, which ends the trainer.
 
-    Raises UserError when the config has nothing to train on, when the trainer is not there, or with its last words
-    when it fails.
+    The GPU is held meanwhile: what waits in the queue does not start beside it. Raises UserError when a file of the
+    config is not TOML, when it has nothing to train on, when the trainer is not there, when a run has the GPU, or with
+    the trainer's last words when it fails.
     """
+    for broken in config.broken.values():
+        raise broken
     picture, bucket, batch, values = _largest(config, workspace)
     script = script_of(config, workspace)
     command, environment = trainer_command(settings, script=script, launcher="local")
     folder = Path(tempfile.mkdtemp(prefix="kohya-tui-measure-"))
-    try:
+    with contextlib.ExitStack() as ended:
+        ended.callback(shutil.rmtree, folder, ignore_errors=True)
+        gpu = _hold(gpu, folder, ended)
         _write(folder, config, picture, batch, values, script)
         argv = [*command, "--config_file", str(folder / "train.toml"), "--dataset_config", str(folder / "dataset.toml")]
         surroundings = {**os.environ, **SURROUNDINGS, **environment}
         if gpu is not None:
             surroundings |= {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": gpu}
-        for progress in _watch(argv, workspace.root, surroundings, folder, bucket, batch, timeout):
+        watched = _watch(argv, workspace.root, surroundings, folder, bucket, batch, timeout)
+        for progress in ended.enter_context(contextlib.closing(watched)):
             if progress.result is not None:
                 _keep(config, workspace, settings, progress.result)
             yield progress
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _hold(gpu: str | None, folder: Path, ended: contextlib.ExitStack) -> str | None:
+    """Hold the GPUs that `gpu` names, else the first that no run has; returns their names.
+
+    Beside a run either would be slowed, or killed for want of memory: UserError when one has them.
+    """
+    reading = read_gpus()
+    gpus, place = slots.visible(reading), slots.folder()
+    if gpu is None and len(gpus) > 1:
+        with contextlib.suppress(OSError):
+            gpu = str(next((each for each in gpus if order.is_free(place, slots.name_of(each))), gpus[0]).index)
+    for slot in slots.of_start(gpu, reading):
+        try:
+            lock = order.take(place, slot, str(folder))
+        except OSError:  # the user's folder is full or read-only: no reason not to measure
+            continue
+        if lock is None:
+            run = next((printable(path.name) for path in slots.holders([slot])), "Another measurement")
+            where = "the CPU" if slot == order.CPU else "that GPU"
+            message = f"{run} is under way on {where}: three steps beside it would measure neither"
+            raise UserError(message, "Measure when it has ended.")
+        ended.callback(os.close, lock)
+    return gpu
 
 
 def _largest(config: Config, workspace: Workspace) -> tuple[Path, tuple[int, int], int, Mapping[str, Any]]:
@@ -229,7 +257,7 @@ def _watch(
     bucket: tuple[int, int],
     batch: int,
     timeout: float,
-) -> Iterator[MeasureProgress]:
+) -> Generator[MeasureProgress]:
     """Run it and look at its log and at the GPUs until it ends."""
     before = read_gpus()
     log = folder / "output.log"

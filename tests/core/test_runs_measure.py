@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sys
 import tempfile
@@ -17,7 +18,7 @@ from core.config.plan import plan
 from core.hardware import GpuProcess, GpuReading, GpuSnapshot
 from core.problems import UserError
 from core.runs import measure as measuring
-from core.runs import store
+from core.runs import order, slots, store
 from core.runs.estimate import duration, estimate, seconds_per_step, with_estimate
 from core.runs.measure import measure, measured
 from core.runs.model import Run, RunKind, RunSpec
@@ -61,7 +62,7 @@ def test_a_measurement_that_is_left_ends_the_trainer(demo: Workspace, settings: 
     next(running)
     folders = Path(tempfile.gettempdir()).glob("kohya-tui-measure-*")
     folder = max(folders, key=lambda path: path.stat().st_mtime)
-    running.close()  # type: ignore[attr-defined]
+    running.close()
     assert not folder.exists()
     assert measured(config, demo, settings) is None
 
@@ -93,6 +94,29 @@ def test_a_trainer_that_hangs_is_ended(demo: Workspace, tmp_path: Path) -> None:
     settings = sd_scripts(tmp_path / "sd", "import time; time.sleep(600)")
     with pytest.raises(UserError, match="within 1 s"):
         list(measure(open_config(demo, "rinni"), demo, settings, timeout=1))
+
+
+def test_a_gpu_that_a_run_has_is_left_alone(
+    demo: Workspace, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first free GPU is taken and held; where there is none, nothing is started."""
+    gpus = tuple(GpuSnapshot(index, name="A", uuid=f"GPU-{index}") for index in range(2))
+    monkeypatch.setattr(measuring, "read_gpus", lambda: GpuReading(gpus))
+    config = open_config(demo, "rinni")
+    lock = order.take(slots.folder(), "GPU-0", str(tmp_path))
+    assert lock is not None
+    try:
+        running = measure(config, demo, settings)
+        next(running)
+        assert not order.is_free(slots.folder(), "GPU-1")
+        with pytest.raises(UserError, match="under way on that GPU"):
+            next(measure(config, demo, settings))
+        running.close()
+        assert order.is_free(slots.folder(), "GPU-1")
+        with pytest.raises(UserError, match="under way on that GPU"):
+            next(measure(config, demo, settings, "0"))
+    finally:
+        os.close(lock)
 
 
 def test_nothing_to_train_on(demo: Workspace, settings: Settings) -> None:

@@ -91,6 +91,7 @@ MEANINGS: dict[str, set[str]] = {
     "ctrl+o": {"open"},
     "d": {"diff"},
     "c": {"check"},
+    "$": {"measure"},
     "F": {"fix"},
     "s": {"save"},
     "R": {"start"},

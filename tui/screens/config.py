@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import partial
-from importlib import import_module
 from typing import TYPE_CHECKING, ClassVar
 
-from textual import events, getters, on, work
+from textual import getters, on, work
 from textual.binding import Binding
 from textual.containers import Vertical
-from textual.timer import Timer
 from textual.widget import Widget
 
 from core.problems import Problem
@@ -22,6 +19,7 @@ from tui.screens.config_parts import Groups, Side
 from tui.screens.config_raw import ConfigRaw
 from tui.screens.config_values import ConfigValues
 from tui.screens.config_view import PAGES, ConfigView, Page, head
+from tui.screens.config_watch import ConfigWatch
 from tui.widgets.form import Form
 from tui.widgets.item_list import ItemList
 from tui.widgets.line import Line
@@ -34,7 +32,7 @@ if TYPE_CHECKING:
 
 _OF_A_CONFIG = frozenset(
     {"save", "find", "check", "fix", "next_view", "unset", "diff", "editor", "next_panel", "next_page", "extent"}
-    | {"keep_preset"}
+    | {"keep_preset", "measure"}
 )
 
 
@@ -61,7 +59,8 @@ preset, another config or a run.
 `ctrl+n` makes a config from a preset, `P` keeps this one as a preset of yours.
 
 `s` saves. `u` takes back what is not saved yet, then what was saved. Unsaved changes are kept when you quit.
-`R` shows the plan and starts the training.
+`R` shows the plan and starts the training; `$` trains three steps before, which says how long all of them take and how
+much GPU memory they need.
 """
     BINDINGS: ClassVar = [
         Binding("R", "start", "start", id="run.start", tooltip="Start the training: shows the plan first"),
@@ -77,6 +76,14 @@ preset, another config or a run.
         Binding("x", "unset", "remove", show=False, id="edit.remove", tooltip="Remove the option from the file"),
         Binding("d", "diff", "diff", show=False, id="config.diff", tooltip="Compare: saved, preset, config, run"),
         Binding("w", "next_page", "view", id="config.list-or-grid", tooltip="Form, folders, or sample prompts"),
+        Binding(
+            "dollar_sign",
+            "measure",
+            "measure",
+            id="config.measure",
+            key_display="$",
+            tooltip="What a step takes and needs: trains three on the largest bucket",
+        ),
         Binding(
             "o", "extent", "only set", show=False, id="list.order", tooltip="Usual options, only what is set, or all"
         ),
@@ -112,8 +119,7 @@ preset, another config or a run.
         self.values = ConfigValues(self, self.files)
         self.raw = ConfigRaw(self)
         self.finding = ConfigFinding(self)
-        self._check_timer: Timer | None = None
-        self._look_timer: Timer | None = None
+        self.watching = ConfigWatch(self)
         self._was_empty = False
 
     def compose_body(self) -> Iterable[Widget]:
@@ -124,29 +130,15 @@ preset, another config or a run.
     def on_mount(self) -> None:
         self.form.rows.focus()
         self.app.dataset_changed.subscribe(self, lambda _: self.files.take_news())
-        self.app.settings_changed.subscribe(self, lambda _: self._follow_checkout())
-        self._follow_checkout()
-        # The first change would wait 130 ms for it, on the screen's own thread.
-        self.set_timer(0.5, lambda: self.run_worker(partial(import_module, "tomlkit"), thread=True))
-
-    @work(exclusive=True, group="config-catalogue", exit_on_error=False)
-    async def _follow_checkout(self) -> None:
-        """The options are those of the user's own sd-scripts, as soon as it has been read."""
-        from tui.screens.config_catalogue import follow_checkout
-
-        if await follow_checkout(self.app) and self.opened is not None:
-            self.show()
-            self._check_soon()
+        self.app.settings_changed.subscribe(self, lambda _: self.watching.read_checkout())
+        self.watching.begin()
 
     def on_screen_resume(self) -> None:
         self.files.follow()
-        self._check_soon()
-        self._look_timer = self.set_interval(2.0, self._look)
+        self.watching.resume()
 
     def on_screen_suspend(self) -> None:
-        if self._look_timer is not None:
-            self._look_timer.stop()
-            self._look_timer = None
+        self.watching.rest()
 
     @property
     def opened(self) -> OpenConfig | None:
@@ -204,11 +196,13 @@ preset, another config or a run.
             else:
                 self.notify("Nothing to save.", timeout=2)
 
-    @on(events.AppFocus)
-    @work(exclusive=True, group="config-look", exit_on_error=False)
-    async def _look(self) -> None:
-        """Did another program change the files?"""
-        await self.files.look()
+    def on_app_focus(self) -> None:
+        self.watching.look()
+
+    @work(exit_on_error=False)
+    async def action_measure(self) -> None:
+        if self.opened is not None and self.take_raw():
+            await self.files.measure(self.opened)
 
     @work(exit_on_error=False)
     async def action_start(self) -> None:
@@ -226,7 +220,7 @@ preset, another config or a run.
         """The documents are others, in `key`: show them, keep them, and check them soon."""
         self.show(key)
         self.files.keep_draft()
-        self._check_soon()
+        self.watching.check_soon()
 
     def replaced(self, file: FileName | None) -> None:
         """Other texts: what stands in the raw editor belongs to nobody. Show `file` as text, or the form."""
@@ -375,7 +369,7 @@ preset, another config or a run.
         if taken is not None:
             self.files.keep_draft()
         if taken:
-            self._check_soon()
+            self.watching.check_soon()
         return taken is None or taken
 
     @work(exit_on_error=False)
@@ -390,20 +384,7 @@ preset, another config or a run.
         if self.opened is not None and self.take_raw():
             await show_diff(self.app, self.opened.config)
 
-    # Checking
-
-    def _check_soon(self) -> None:
-        if self._check_timer is not None:
-            self._check_timer.stop()
-        self._check_timer = self.set_timer(0.15, self._begin_check)
-
     def action_check(self) -> None:
         """Check now, and look at what came out."""
-        self._begin_check()
+        self.watching.check()
         self.view.go(self.side)
-
-    @work(exclusive=True, group="config-check", exit_on_error=False)
-    async def _begin_check(self) -> None:
-        if await self.files.check():
-            self.show()
-            self.show_problem_count()

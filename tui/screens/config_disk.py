@@ -247,7 +247,16 @@ class ConfigFiles:
             opened.edit(file, text)
             self._owner.replaced(file if file in opened.raw else None)
 
-    # Starting
+    # Measuring and starting
+
+    async def measure(self, opened: OpenConfig) -> None:
+        """Three steps of what is open; what they say is part of the plan from then on."""
+        from tui.screens.config_measure import Measure
+
+        workspace = self._app.workspace
+        assert workspace is not None
+        if await self._app.push_screen_wait(Measure(opened.copy(), opened.plan, workspace, self._app.settings)):
+            self._owner.changed()
 
     async def start(self, opened: OpenConfig) -> Problem | None:
         """Ask with plan and problems, save, start a run and go there; or the problem that the user wants to see first.
