@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from core.cli import config_edit as config_edit
 from core.cli import config_lists as config_lists
 from core.cli import config_options as config_options
 from core.cli import config_presets as config_presets
+from core.cli.catalogue import follow_checkout
 from core.cli.config_group import FILES, PANEL, assigned, config_app, preflight_of, written
 from core.cli.main import JsonFlag, place_of
 from core.cli.output import Bar, emit, folded, problem_lines, say, table, with_place
@@ -35,6 +37,8 @@ def register(app: typer.Typer) -> None:
 
 @config_app.callback(invoke_without_command=True)
 def _configs(context: typer.Context, json_: JsonFlag = False) -> None:
+    if context.invoked_subcommand != "refresh":
+        follow_checkout(place_of(context).settings())
     if context.invoked_subcommand is None:
         list_configs(context, json_)
 
@@ -90,7 +94,7 @@ def import_(
     """Make the files that sd-scripts reads from those of a guide, another program or a script, and say what moved."""
     from core.config.check_options import named
     from core.config.guide import convert, default_answers
-    from core.config.presets import write_config
+    from core.config.presets import free_name, write_config
     from core.config.source import decoded, read_source, read_text
     from core.dataset.edits import Journal
 
@@ -120,6 +124,11 @@ def import_(
                 f"{file}: the placeholder {placeholder!r} needs a value", f"Add: --set '{placeholder}=VALUE'"
             )
     result = convert(guide, answers, name, workspace)
+    if result.name in workspace.config_names():
+        free = free_name(workspace, result.name)
+        raise UserError(
+            f"There is a config {result.name!r} already", f"Give this one a name: --name {shlex.quote(free)}"
+        )
     config = write_config(workspace, result.name, result.train, result.dataset, result.prompts, Journal(workspace))
     problems = preflight_of(config, workspace, place)
     told = {_about(problem) for problem in problems}
@@ -143,6 +152,7 @@ def plan(
 
     place = place_of(context)
     workspace, settings = place.workspace(), place.settings()
+    follow_checkout(settings)
     config = open_config(workspace, name)
     found = make_plan(config, workspace)
     failed = any(problem.severity is Severity.ERROR for problem in found.problems)
@@ -185,6 +195,7 @@ def check(
     place = place_of(context)
     workspace = place.workspace()
     settings = place.settings()
+    follow_checkout(settings)
     datasets = [dataset] if dataset is not None else []
     configs = [config] if config is not None else []
     if not datasets and not configs:

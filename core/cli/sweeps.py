@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from core.cli import queue as queueing
+from core.cli.catalogue import follow_checkout
 from core.cli.main import JsonFlag, WrongUsage, place_of
 from core.cli.output import emit, folded, problem_lines, say, table
 from core.problems import Problem, UserError
@@ -66,6 +67,7 @@ def sweep(
     from core.config.documents import open_config
 
     settings = place_of(context).settings(launcher=launcher)
+    follow_checkout(settings)
     config = open_config(workspace, name)
     planned = plan(workspace, name, [axis(config, word) for word in words], settings, zipped=zip_)
     refused = _problems(planned)

@@ -10,6 +10,7 @@ import typer
 
 from core.cli import launchers
 from core.cli import queue as queueing
+from core.cli.catalogue import follow_checkout
 from core.cli.main import JsonFlag, place_of
 from core.cli.output import emit, folded, problem_lines, say, table
 from core.problems import Problem, UserError
@@ -129,6 +130,7 @@ def check_first(
     from core.config.preflight import refuses
     from core.runs.ready import check_start
 
+    follow_checkout(settings)
     queued = wish is not None or settings.launcher == "slurm"
     problems = check_start(
         open_config(workspace, name), workspace, settings, gpu=None if queued else gpu, queued=queued

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -294,6 +295,13 @@ def write_config(
     check_name(name)
     texts = {"train": train, "dataset": dataset, "prompts": prompts}
     return write_new(Config(workspace.configs / name, {file: texts[file] for file in FILES}), journal)
+
+
+def free_name(workspace: Workspace, base: str) -> str:
+    """`base`, else `base-2` and so on: the first that no config has."""
+    taken = set(workspace.config_names())
+    numbered = (base if number == 1 else f"{base}-{number}" for number in count(1))
+    return next(each for each in numbered if each not in taken)
 
 
 def check_name(name: str) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from core.config import schema
 from core.workspace import Workspace, create
 from tests.core.cli_kit import Cli, program
 
@@ -85,6 +87,34 @@ def test_a_guide_may_come_through_a_pipe(demo: Workspace) -> None:
     assert answer.err.startswith(f"kohya-tui: {nothing}: ")
     assert demo.config_names() == ["rinni"]
     assert str(demo.root / "none.md") in program("config", "import", demo.root / "none.md", cwd=demo.root, code=1).err
+
+
+def test_an_import_onto_a_name_that_is_taken_offers_another(cli: Cli, demo: Workspace, tmp_path: Path) -> None:
+    """Nothing is written; the words to type stand in the message."""
+    script = tmp_path / "train.sh"
+    script.write_text("python train_network.py --output_name rinni --network_dim 8")
+    refused = cli("config", "import", script, "--name", "rinni", code=1)
+    assert "There is a config 'rinni' already" in refused.err and "--name rinni-2" in refused.err
+    assert demo.config_names() == ["rinni"]
+    cli("config", "import", script, "--name", "rinni-2")
+    assert demo.config_names() == ["rinni", "rinni-2"]
+
+
+def test_the_shell_goes_by_the_users_own_sd_scripts(
+    cli: Cli, demo: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A checkout is read where a command goes by its options, once; one that is broken keeps nobody from anything."""
+    checkout = tmp_path / "scripts"
+    shutil.copytree(Path(__file__).parents[1] / "data" / "checkout", checkout)
+    monkeypatch.setenv("KOHYA_TUI_SD_SCRIPTS", str(checkout))
+    answer = cli("config", "set", "rinni", "wave_file=x.toml", "--json")
+    assert "read the options of" in answer.err
+    assert not any("wave_file" in each["where"] and each["code"] == "KT202" for each in answer.json["problems"])
+    assert "read the options of" not in cli("plan", "rinni").err
+    (checkout / "train_network.py").write_text("def setup_parser(:\n")
+    assert "The options that are shipped stay in use: " in cli("plan", "rinni").err
+    assert cli("plan", "rinni").err == ""
+    schema.forget()
 
 
 def test_show_prints_files_or_one_value(cli: Cli, demo: Workspace) -> None:

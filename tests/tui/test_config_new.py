@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -79,6 +80,23 @@ async def test_an_optimizer_that_cannot_start_here_is_said(ready_workspace: Work
         await opened(pilot, app)
         dialog = await asked(pilot, app)
         await until(pilot, lambda: any("pip install bitsandbytes" in row for row in rows_of(dialog)))
+
+
+async def test_the_trainers_python_is_asked_while_the_dialog_is_open(
+    ready_workspace: Workspace, tmp_path: Path
+) -> None:
+    """What lies on its disk may still not work: one package breaks while it is imported, another is there."""
+    checkout = tmp_path / "sd-scripts"
+    checkout.mkdir()
+    (checkout / "bitsandbytes.py").write_text("raise OSError('libcudart.so.12: cannot open')")
+    (checkout / "prodigyopt.py").write_text("__version__ = '1.1.2'")
+    app = app_on(ready_workspace, sd_python=Path(sys.executable), sd_scripts=checkout)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await opened(pilot, app)
+        dialog = await asked(pilot, app)
+        await until(pilot, lambda: any("cannot import bitsandbytes" in row for row in rows_of(dialog)), 30)
+        await pilot.press("down", "down", "right", "right", "right")
+        await until(pilot, lambda: "1.1.2 is there" in " ".join(" ".join(rows_of(dialog)).split()))
 
 
 async def test_what_was_chosen_is_written(ready_workspace: Workspace) -> None:

@@ -230,7 +230,7 @@ async def ask_whose(app: KohyaApp, config: Config, mine: Mapping[FileName, str])
 
 async def ask_name(app: KohyaApp, title: str, base: str) -> str | None:
     """A name that no config has yet; `base`, or `base-2` and so on, is offered."""
-    from core.config.presets import check_name
+    from core.config.presets import check_name, free_name
 
     assert app.workspace is not None
     taken = set(app.workspace.config_names())
@@ -242,8 +242,7 @@ async def ask_name(app: KohyaApp, title: str, base: str) -> str | None:
             return error.message
         return f"{name} is there already" if name in taken else None
 
-    numbered = (base if number == 1 else f"{base}-{number}" for number in range(1, len(taken) + 2))
-    free = next(each for each in numbered if each not in taken)
+    free = free_name(app.workspace, base)
     name: str | None = await app.push_screen_wait(Ask(title, "The name of the config", free, check=wrong))
     return name
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual import on, work
 from textual.binding import Binding
+from textual.message import Message
 from textual.widget import Widget
 
 from core.config.compose import choose, compose, differences
@@ -23,9 +25,10 @@ from tui.widgets.item_list import ItemList, Texts
 from tui.widgets.line import Lines, cut
 
 if TYPE_CHECKING:
-    from core.config.pieces import Value
+    from core.config.environment import Environment
+    from core.config.pieces import Optimizer, Value
     from core.config.presets import Preset
-    from tui.app import KohyaApp
+    from core.settings import Settings
 
 ROWS = ("family", "purpose", "optimizer", "vram")
 _LABELS = {"family": "Base model", "purpose": "For", "optimizer": "Optimizer", "vram": "GPU memory"}
@@ -63,6 +66,13 @@ class NewConfig(Dialog[Wanted]):
         Binding("right,l", "step(1)", "the next one", show=False, id="list.right"),
     ]
 
+    class Answered(Message):
+        """The trainer's Python said what can be imported in it."""
+
+        def __init__(self, environment: Environment) -> None:
+            super().__init__()
+            self.environment = environment
+
     def __init__(self, around: Surroundings) -> None:
         super().__init__("New config", "← → change   ↑ ↓ which   tab the values   ⏎ make it   Esc back")
         self._around = around
@@ -70,7 +80,9 @@ class NewConfig(Dialog[Wanted]):
         self._now = {"family": family, "purpose": "character"} | self._usual(family)
         self._values: dict[tuple[str, str], Any] = {}
         self._missing: dict[str, str] = {}
-        """Optimizer → its package, which the trainer's Python lacks."""
+        """Optimizer → why it could not start here."""
+        self._environment: Environment | None = None
+        """The trainer's Python as it answered; None until then."""
 
     def _usual(self, name: str) -> dict[str, str]:
         family = families()[name]
@@ -100,10 +112,27 @@ class NewConfig(Dialog[Wanted]):
 
     @work(exit_on_error=False)
     async def _look_for_packages(self) -> None:
-        """Which optimizers could not start here; the dialog is there before that is known."""
-        self._missing = await asyncio.to_thread(_missing_packages, self.app)
-        if self._missing:
+        """Which optimizers could not start here: looked for on disk at once, then asked of the trainer's Python."""
+        settings = self.app.settings
+        if settings.trainer == "demo":
+            return
+        self._missing = await asyncio.to_thread(lacking, settings, None)
+        self._show_pieces()
+        # No thread of the app's pool: that one is waited for when the app ends, and a Python may take 90 s to answer.
+        threading.Thread(target=self._ask, args=(settings,), name="probe", daemon=True).start()
+
+    def _ask(self, settings: Settings) -> None:
+        from core.runs.probe import probe
+
+        modules = {module for each in optimizers().values() if (module := _module(each)) is not None}
+        self.post_message(self.Answered(probe(settings, modules)))
+
+    def on_new_config_answered(self, event: Answered) -> None:
+        if event.environment.problem is None:
+            self._environment = event.environment
+            self._missing = lacking(self.app.settings, event.environment)
             self._show_pieces()
+            self._explain()
 
     # What is chosen
 
@@ -188,8 +217,7 @@ class NewConfig(Dialog[Wanted]):
             said = self._around.gpu or "" if value == str(self._around.tier) or self._around.tier is None else ""
             return cut([*label, (f"‹ {value} GB ›", "text bold"), (f"  {printable(said)}", "muted")], width)
         if row == "optimizer" and value in self._missing:
-            beside = f"not in the trainer's Python: pip install {self._missing[value]}"
-            return cut([*label, (f"‹ {value} ›", "text bold"), (f"  {beside}", "caution")], width)
+            return cut([*label, (f"‹ {value} ›", "text bold"), (f"  {self._missing[value]}", "caution")], width)
         said = purposes()[value].about if row == "purpose" else optimizers()[value].about
         return cut([*label, (f"‹ {value} ›", "text bold"), (f"  {said}", "muted")], width)
 
@@ -233,6 +261,16 @@ class NewConfig(Dialog[Wanted]):
             text = self._said()
         about.show(wrapped([[(f" {printable(text)}", "muted")]], about.size.width or 70)[:2])
 
+    def _needs(self, chosen: Optimizer) -> str:
+        module = _module(chosen)
+        if module is None:
+            return ""
+        if chosen.name in self._missing:
+            return f"{self._missing[chosen.name]}."
+        answer = self._environment.packages.get(module) if self._environment is not None else None
+        there = f": {printable(answer.version or '')} is there" if answer is not None and answer.works else ""
+        return f"Needs the package {chosen.package or module} in the trainer's Python{there}."
+
     def _said(self) -> str:
         own = self.own
         if own is not None:
@@ -245,19 +283,34 @@ class NewConfig(Dialog[Wanted]):
             return purposes()[self._now["purpose"]].about
         if row == "optimizer":
             chosen = optimizers()[self._now["optimizer"]]
-            needs = f" Needs the package {chosen.package} in the trainer's Python." if chosen.package else ""
-            return f"{chosen.about}{needs}"
+            return f"{chosen.about} {self._needs(chosen)}"
         tier = family.tiers[int(self._now["vram"])]
         return " ".join(dict.fromkeys(f"{value.why[:1].upper()}{value.why[1:]}." for value in tier.values()))
 
 
-def _missing_packages(app: KohyaApp) -> dict[str, str]:
+def lacking(settings: Settings, environment: Environment | None) -> dict[str, str]:
+    """Optimizer → why it could not start: by what the trainer's Python answered, else by what lies on its disk."""
     from core.config.check_machine import check_packages
     from core.problems import Severity
 
     found: dict[str, str] = {}
     for each in optimizers().values():
-        train = {"optimizer_type": each.train["optimizer_type"].value}
-        if each.package and any(one.severity is Severity.ERROR for one in check_packages(train, app.settings, None)):
-            found[each.name] = each.package
+        module, problems = _module(each), check_packages(_train(each), settings, environment)
+        if module is None or all(one.severity is not Severity.ERROR for one in problems):
+            continue
+        answer = environment.packages.get(module) if environment is not None else None
+        found[each.name] = f"not in the trainer's Python: pip install {each.package}"
+        if answer is not None and answer.error is not None:
+            found[each.name] = f"the trainer's Python cannot import {module}: {printable(answer.error)}"
     return found
+
+
+def _module(optimizer: Optimizer) -> str | None:
+    """What sd-scripts imports for it, beside torch."""
+    from core.config.check_machine import needed_packages
+
+    return next((module for _, module, _ in needed_packages(_train(optimizer))), None)
+
+
+def _train(optimizer: Optimizer) -> dict[str, Any]:
+    return {"optimizer_type": optimizer.train["optimizer_type"].value}
