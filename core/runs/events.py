@@ -10,9 +10,10 @@ from __future__ import annotations
 import functools
 import os
 import struct
+from array import array
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from core.files import natural_key
 from core.runs.events_bulk import LEARN, Layout, Rounds, layout_of, round_of
@@ -25,8 +26,7 @@ _LONG_RECORD = 4096
 _CHUNK = 1 << 20
 """More in one piece is hardly faster, and what the allocator keeps of it is (with threads) many times its size."""
 _BULK = 192 << 10
-_LONG = 1 << 20
-"""From so many bytes on numpy (0.1 s to import, once) is quicker than one record after the other."""
+_LAST_STEP = (1 << 31) - 1
 
 
 class Scalar(NamedTuple):
@@ -39,12 +39,12 @@ class Scalar(NamedTuple):
 
 
 class Points(NamedTuple):
-    """Values of one tag in the order of the file: arrays of int64, float64 and float64 (or plain lists)."""
+    """Values of one tag in the order of the file: arrays of the kinds `i`, `f` and `d`."""
 
     tag: str
-    steps: Any
-    values: Any
-    times: Any
+    steps: array[int]
+    values: array[float]
+    times: array[float]
 
 
 class EventFile:
@@ -70,11 +70,10 @@ class EventFile:
         return found
 
     def read_points(self, limit: int | None = None) -> list[Points]:
-        """The same in columns, for long files: 1,000,000 steps of three scalars (150 MB) in a second."""
+        """The same in columns, for long files: 1,000,000 steps of three scalars (150 MB) in half a second."""
         found: list[Points] = []
-        bulk = self._rounds is not None or self.unread >= _LONG
         for data in self._chunks(limit):
-            if not bulk or len(data) < _BULK:
+            if len(data) < _BULK:
                 scalars: list[Scalar] = []
                 self._rest = self._scan(data, scalars)
                 found += columns_of(scalars)
@@ -166,7 +165,7 @@ class EventFile:
                 if size:
                     found += columns_of(scalars)
                     scalars, layouts = [], []
-                    found += [Points(self._name(tag), *columns) for tag, *columns in blocks]
+                    found += [Points(self._name(tag), steps, values, times) for tag, steps, values, times in blocks]
                     position += size
                     continue
             before = len(scalars)
@@ -242,8 +241,8 @@ def columns_of(scalars: Iterable[Scalar]) -> list[Points]:
     for tag, step, value, time in scalars:
         points = found.get(tag)
         if points is None:
-            points = found[tag] = Points(tag, [], [], [])
-        points.steps.append(step)
+            points = found[tag] = Points(tag, array("i"), array("f"), array("d"))
+        points.steps.append(max(-_LAST_STEP, min(step, _LAST_STEP)))
         points.values.append(value)
         points.times.append(time)
     return list(found.values())

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any
 
 from core.runs.vigil import STALL_MINUTES
 
@@ -83,30 +82,22 @@ class Pace:
         elif 0 < gap <= LONGEST_PAUSE:
             self._seconds += gap
         self._step, self._moment = step, moment
-        self._mark(step, self._seconds)
-
-    def _mark(self, step: int, seconds: float) -> None:
         if step >= self.marks[-1][0] + self._every:
-            self.marks.append((step, seconds))
+            self.marks.append((step, self._seconds))
             if len(self.marks) > _MARKS:
                 self._every *= 2
                 del self.marks[1:-1:2]
 
-    def add_many(self, steps: Any, moments: Any) -> None:
-        """The same for lists, or for numpy's arrays of a long history."""
-        if isinstance(steps, list) or len(steps) < _MARKS:
-            for step, moment in zip(steps, moments, strict=True):
-                self.add(int(step), float(moment))
-            return
-        import numpy as np
-
-        self.add(int(steps[0]), float(moments[0]))
-        gaps = np.diff(moments)
-        gaps[(gaps < 0) | (gaps > LONGEST_PAUSE)] = 0
-        so_far = self._seconds + np.cumsum(gaps)
-        for index in range(0, len(gaps), max(1, len(gaps) // _MARKS)):
-            self._mark(int(steps[index + 1]), float(so_far[index]))
-        self._seconds, self._step, self._moment = float(so_far[-1]), int(steps[-1]), float(moments[-1])
+    def add_many(self, steps: Sequence[int], moments: Sequence[float]) -> None:
+        """The same for many steps: as many of them at once as lie between two marks, where the clock did not jump."""
+        begin = 0
+        while begin < len(steps):
+            end = min(begin + self._every, len(steps))
+            if self._step is not None and 0 < moments[end - 1] - self._moment <= LONGEST_PAUSE:
+                begin = end - 1
+            for index in range(begin, end):
+                self.add(steps[index], moments[index])
+            begin = end
 
     def rate(self, at_least: float) -> float | None:
         """Steps a second over the last 2 x `at_least` steps; None before so many steps (an epoch: before, no pause has

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from core.runs.events import EventFile, find_events
 from core.runs.pace import Pace
@@ -52,14 +52,10 @@ class Series:
         self.values.append(value)
         self._changed()
 
-    def extend(self, steps: Any, values: Any) -> None:
-        """Many points: lists, or numpy's int64 and float64."""
-        if isinstance(steps, list):
-            self.steps.extend([min(step, _LAST_STEP) for step in steps])
-            self.values.extend(values)
-        else:
-            self.steps.frombytes(steps.clip(-_LAST_STEP, _LAST_STEP).astype("i4").tobytes())
-            self.values.frombytes(values.astype(f"f{self.values.itemsize}").tobytes())
+    def extend(self, steps: array[int], values: array[float]) -> None:
+        """Many points, in arrays of the same kinds."""
+        self.steps.extend(steps)
+        self.values.extend(values)
         self._changed()
 
     def _changed(self) -> None:
