@@ -207,6 +207,7 @@ def resume(
 ) -> None:
     """Go on from a saved state of a run, as a new run; its epoch and step are computed."""
     from core.runs import resume as resuming
+    from core.runs.launchers import as_before
     from core.runs.store import open_run
 
     if follow and json_:
@@ -221,7 +222,7 @@ def resume(
     point = resuming.choose(found, options, state)
     if changed := resuming.check_changes(found, options) if is_todays else None:
         say(printable(changed))
-    settings = place.settings(launcher=launcher or _launcher_of(found))
+    settings = as_before(found.spec, place.settings(launcher=launcher), launcher)
     wish = queueing.wish_of(
         workspace.runs,
         gpu=gpu,
@@ -250,11 +251,6 @@ def resume(
         note=note,
         group=found.spec.group,
     )
-
-
-def _launcher_of(run: Run) -> str | None:
-    """As the run had it, when that is still a launcher here."""
-    return run.spec.launcher if run.spec.launcher in CHOICES["launcher"] else None
 
 
 def _list_states(run: Run, points: list[Any], *, as_json: bool) -> None:

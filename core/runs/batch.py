@@ -13,6 +13,7 @@ from pathlib import Path
 from core.files import read_json, write_json
 from core.problems import UserError
 from core.runs import artifacts, resume, store
+from core.runs.launchers import processes_of
 from core.runs.model import Run, RunState
 from core.runs.pace import first_epoch
 from core.runs.slurm import BY_SLURM
@@ -53,12 +54,12 @@ def again(run: Run) -> list[str]:
     words, kept = list(run.spec.argv), []
     while words:
         word = words.pop(0)
-        if word in ("--resume", "--initial_epoch"):
+        if word in ("--resume", "--initial_epoch", "--initial_step"):
             words.pop(0)
         else:
             kept.append(word)
     point = resume.point_of(complete[-1], {}, resume.steps_per_epoch(run), first_epoch(run.spec.argv))
-    return [*kept, *resume.arguments(point)]
+    return [*kept, *resume.arguments(point, processes_of(run.spec.launcher, run.spec.accelerate))]
 
 
 if __name__ == "__main__":

@@ -15,13 +15,6 @@ if TYPE_CHECKING:
     from core.runs.watch import RunSnapshot
 
 
-def steps_per_epoch(snapshot: RunSnapshot) -> float | None:
-    """Steps of one epoch, from the totals that the trainer prints."""
-    if snapshot.total_steps and snapshot.epochs:
-        return snapshot.total_steps / snapshot.epochs
-    return None
-
-
 @dataclass(frozen=True, slots=True)
 class StopCosts:
     """What the two ways to stop cost, in words; `wait` is None when nobody can wait for a checkpoint.
@@ -62,7 +55,7 @@ def stop_costs(snapshot: RunSnapshot, now: float) -> StopCosts:
 
 def next_save(snapshot: RunSnapshot) -> tuple[float, bool] | None:
     """Seconds until the next checkpoint and whether it is the one at the end; None while that cannot be told."""
-    total, rate, each = snapshot.total_steps, snapshot.rate, steps_per_epoch(snapshot)
+    total, rate, each = snapshot.total_steps, snapshot.rate, snapshot.steps_per_epoch
     step = (snapshot.step or 0) - snapshot.steps_before  # the trainer saves by its own count
     if not step or not total or not rate:
         return None

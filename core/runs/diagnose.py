@@ -292,7 +292,10 @@ def _killed_inside(lines: list[str], errors: list[_Error]) -> str | None:
         return None
     signals = [match[1] or match[2] for line in lines[errors[-1].at :] if (match := _DIED.search(line))]
     # torchrun ends the other ranks with SIGTERM: the first failure is not that.
-    return next((name for name in signals if name != "SIGTERM"), signals[0] if signals else None)
+    if (name := next((name for name in signals if name != "SIGTERM"), None)) is not None:
+        return name
+    failed = any(error.name not in _WRAPPERS for error in errors)
+    return signals[0] if signals and not failed else None
 
 
 def _signalled(name: str, lines: list[str], oom_killed: bool) -> Cause:

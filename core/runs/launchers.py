@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from core.problems import UserError
-from core.runs.accelerate import PRECISIONS
+from core.runs.accelerate import PRECISIONS, Accelerate
 from core.runs.slurm import Slurm
+from core.settings import CHOICES
 
 if TYPE_CHECKING:
     from core.runs.model import RunSpec
@@ -17,7 +19,7 @@ _LIMITS = ("stall_minutes", "disk_gb")
 
 
 def placed(spec: RunSpec, settings: Settings, launcher: str | None = None) -> RunSpec:
-    """The spec with its launcher, what it asks of a cluster, and the limits of its alerts.
+    """The spec with its launcher, the options of that, and the limits of its alerts.
 
     Raises UserError for a GPU that was chosen although Slurm chooses.
     """
@@ -30,7 +32,23 @@ def placed(spec: RunSpec, settings: Settings, launcher: str | None = None) -> Ru
         options = Slurm.from_table(settings.slurm)
         options.directives()
         job = options.as_table()
-    return replace(spec, launcher=launcher, slurm=job, alerts=limits or None)
+    processes = dict(settings.accelerate) if launcher != "local" else {}
+    return replace(spec, launcher=launcher, accelerate=processes or None, slurm=job, alerts=limits or None)
+
+
+def as_before(spec: RunSpec, settings: Settings, launcher: str | None = None) -> Settings:
+    """The settings for going on with a run: with its launcher and what that was told, unless another is chosen."""
+    before = spec.launcher if spec.launcher in CHOICES["launcher"] else settings.launcher
+    if launcher not in (None, before):
+        return replace(settings, launcher=str(launcher))
+    tables = {"accelerate": spec.accelerate, "slurm": spec.slurm}
+    told = {name: {**getattr(settings, name), **table} for name, table in tables.items() if table}
+    return replace(settings, launcher=before, **told)  # type: ignore[arg-type]
+
+
+def processes_of(launcher: str, accelerate: Mapping[str, Any] | None) -> int:
+    """How many processes train together."""
+    return 1 if launcher == "local" else Accelerate.from_table(accelerate or {}).processes
 
 
 def with_precision(settings: Settings, said: Any) -> Settings:

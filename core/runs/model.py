@@ -38,7 +38,7 @@ _TEXTS = frozenset(
         *("resumed_from", "trained_from", "gpu", "locks", "slots_dir"),
     }
 )
-_TABLES = frozenset({"slurm", "alerts", "recipe", "wait", "group"})
+_TABLES = frozenset({"slurm", "accelerate", "alerts", "recipe", "wait", "group"})
 _TIMES = ("started", "ended", "heartbeat")
 LIVE_STATES = frozenset({RunState.RUNNING, RunState.STOPPING})
 WAITING_STATES = frozenset({RunState.QUEUED, RunState.PREPARED})
@@ -62,11 +62,11 @@ class RunSpec:
     """The frozen inputs of a run, kept as spec.json. `argv`, `cwd` and `env` are all that the supervisor needs.
 
     `env` is laid over the environment of whoever starts the run. `locks` names the folder of the two lock files where
-    the run's own file system has no flock. `launcher` is local, accelerate or slurm; `slurm` is what was asked of the
-    cluster, `alerts` the limits of core.runs.vigil. `resumed_from` is the id of the run that this one goes on from,
-    `trained_from` the LoRA that it began with. `wait` is how a queued run waits (core.runs.order), `recipe` from what
-    its inputs are frozen when its turn comes; `slots` are the GPUs of one that was started at once. `group` (id, label,
-    values) makes it one of a sweep.
+    the run's own file system has no flock. `launcher` is local, accelerate or slurm; `accelerate` and `slurm` are the
+    options that it was given, `alerts` the limits of core.runs.vigil. `resumed_from` is the id of the run that this one
+    goes on from, `trained_from` the LoRA that it began with. `wait` is how a queued run waits (core.runs.order),
+    `recipe` from what its inputs are frozen when its turn comes; `slots` are the GPUs of one that was started at once.
+    `group` (id, label, values) makes it one of a sweep.
     """
 
     id: str
@@ -87,6 +87,7 @@ class RunSpec:
     locks: str | None = None
     tag: Mapping[str, Any] | None = None
     launcher: str = "local"
+    accelerate: Mapping[str, Any] | None = None
     slurm: Mapping[str, Any] | None = None
     alerts: Mapping[str, float] | None = None
     recipe: Mapping[str, Any] | None = None

@@ -24,13 +24,20 @@ def first_epoch(argv: Sequence[str]) -> int:
         return 1
 
 
-def steps_before(argv: Sequence[str], total_steps: int | None, epochs: int | None, first: int | None = None) -> int:
-    """The steps of the epochs that were trained before the run began.
+def steps_before(first: int, each: float | None) -> int:
+    """The steps of the epochs before the `first` one of a run, with `each` steps an epoch."""
+    return round((first - 1) * each) if each else 0
 
-    `first`: the first epoch that the trainer named; the command line does not tell it where a config resumes.
+
+def steps_in_all(total: int | None, epochs: int | None, first: int, each: float | None) -> int | None:
+    """With which step the training ends.
+
+    A run that was resumed trains its epochs whole, also the last one that max_train_steps would have cut short
+    (sd-scripts train_network.py: the steps before its `first` epoch are not counted against the total).
     """
-    epoch = max(first_epoch(argv), first or 1)
-    return round((epoch - 1) * total_steps / epochs) if total_steps and epochs else 0
+    if total is None or not epochs or not each or first == 1:
+        return total
+    return steps_before(first, each) + min(total, round((epochs - first + 1) * each))
 
 
 def step_rate(times: Sequence[float]) -> float | None:

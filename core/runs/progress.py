@@ -213,6 +213,17 @@ class ProgressState:
     """The epoch that the training began with: not 1 where it goes on from a state."""
     elapsed: float | None = None
     """Seconds since the first step, by the bar (whole seconds)."""
+    batches: int | None = None
+    """Batches of one epoch, for each process."""
+    gathered: int = 1
+    """Batches that make one step (gradient_accumulation_steps)."""
+
+    @property
+    def steps_per_epoch(self) -> float | None:
+        """By the batches that the trainer counts; the totals tell it only where a config counts epochs."""
+        if self.batches:
+            return -(-self.batches // self.gathered)
+        return self.total_steps / self.epochs if self.total_steps and self.epochs else None
 
 
 _PHASE_TEXTS = (
@@ -361,6 +372,10 @@ class ProgressReader:
             self.state = replace(self.state, epochs=int(found[1]))
         elif "total optimization steps / " in text and (found := re.search(r": (\d+)\s*$", text)):
             self.state = replace(self.state, total_steps=int(found[1]))
+        elif "num batches per epoch / " in text and (found := re.search(r": (\d+)\s*$", text)):
+            self.state = replace(self.state, batches=int(found[1]))
+        elif "gradient accumulation steps / " in text and (found := re.search(r"= (\d+)\s*$", text)):
+            self.state = replace(self.state, gathered=max(1, int(found[1])))
 
     def _enter(self, phase: str) -> None:
         if phase == self.state.phase or self.state.phase == "done":

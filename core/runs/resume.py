@@ -149,9 +149,14 @@ def state_at(path: Path) -> TrainState:
     )
 
 
-def arguments(point: Point) -> list[str]:
-    """What goes onto the trainer's command line."""
-    return ["--resume", str(point.state.path), "--initial_epoch", str(point.epoch)]
+def arguments(point: Point, processes: int = 1) -> list[str]:
+    """What goes onto the trainer's command line.
+
+    With several `processes` sd-scripts divides the epoch's steps by their number twice (train_network.py, initial_step)
+    and would begin at an earlier epoch; the step, which it believes first, is what it should have computed.
+    """
+    words = ["--resume", str(point.state.path), "--initial_epoch", str(point.epoch)]
+    return [*words, "--initial_step", str(point.step)] if processes > 1 and point.step else words
 
 
 def keywords(run: Run, point: Point, is_todays: bool) -> dict[str, Any]:
@@ -167,8 +172,8 @@ def steps_per_epoch(run: Run) -> int | None:
             seen = ProgressReader().feed(stream.read(_HEAD))
     except OSError:
         return None
-    if seen.total_steps and seen.epochs and seen.total_steps % seen.epochs == 0:
-        return seen.total_steps // seen.epochs
+    if seen.batches:
+        return round(seen.steps_per_epoch or 0)
     from core.runs.artifacts import checkpoints
 
     for checkpoint in checkpoints(run):

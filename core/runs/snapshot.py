@@ -45,6 +45,7 @@ class RunSnapshot:
     samples: tuple[SampleImage, ...] = ()
     problems: tuple[Problem, ...] = ()
     steps_before: int = 0
+    steps_per_epoch: float | None = None
     first_epoch: int = 1
     sample: tuple[int, int | None] | None = None
     """While pictures are drawn: which one it is, and of how many."""

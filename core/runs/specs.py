@@ -13,7 +13,7 @@ from core.config.resolved import script_for
 from core.problems import UserError
 from core.runs import inputs, store
 from core.runs import resume as resuming
-from core.runs.launchers import placed, with_precision
+from core.runs.launchers import placed, processes_of, with_precision
 from core.runs.model import RunKind, RunSpec
 from core.runs.pace import first_epoch
 from core.runs.trainer import trainer_command
@@ -88,7 +88,9 @@ def train_spec(
         output_name = f"{options.get('output_name') or config}-{label}"
         argv += ["--output_dir", output_dir, "--output_name", output_name]
     if resume is not None:
-        argv += _continued(resume, options, runs, resumed_from)
+        argv += _continued(
+            resume, options, runs, resumed_from, processes_of(launcher or settings.launcher, settings.accelerate)
+        )
     elif from_lora is not None:
         argv += resuming.check_lora(from_lora, options, dim_from_weights=dim_from_weights)
     if gpu is not None:
@@ -114,7 +116,7 @@ def train_spec(
     return placed(spec, settings, launcher), frozen
 
 
-def _continued(state: Path, options: Mapping[str, Any], runs: Path, earlier: str | None) -> list[str]:
+def _continued(state: Path, options: Mapping[str, Any], runs: Path, earlier: str | None, processes: int) -> list[str]:
     """Resume, with the epoch computed. Raises UserError when the state is no whole one or the end of the training."""
     found = store.observe(runs / earlier) if earlier is not None and (runs / earlier).is_dir() else None
     per_epoch = resuming.steps_per_epoch(found) if found is not None else None
@@ -125,7 +127,7 @@ def _continued(state: Path, options: Mapping[str, Any], runs: Path, earlier: str
             f"{state.name} {point.problem}",
             "Raise max_train_epochs, or train the LoRA further: kohya-tui train NAME --from LORA",
         )
-    return resuming.arguments(point)
+    return resuming.arguments(point, processes)
 
 
 def tag_spec(workspace: Workspace | None, request: TagRequest) -> tuple[RunSpec, dict[str, bytes]]:

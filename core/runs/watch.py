@@ -18,7 +18,7 @@ from core.files import read_from
 from core.runs import store
 from core.runs.artifacts import Checkpoint, SampleImage, checkpoints, samples
 from core.runs.model import LIVE_STATES, Run, RunKind
-from core.runs.pace import first_epoch, step_rate, steps_before
+from core.runs.pace import first_epoch, step_rate, steps_before, steps_in_all
 from core.runs.peak import peak_of
 from core.runs.progress import LogLine, LogReader, ProgressReader
 from core.runs.scalars import MAX_POINTS as MAX_POINTS
@@ -82,7 +82,6 @@ class RunWatch:
         self._find_files(run)
         state = self._progress.state
         current, average = self.series.get("loss/current"), self.series.get("loss/average")
-        total = state.total_steps
         epoch, epochs = self._epoch(run)
         going = run.state in LIVE_STATES
         if going and state.step is not None and state.elapsed and (state.step, state.elapsed) not in self._bars:
@@ -90,9 +89,11 @@ class RunWatch:
         # The bar's own rate counts the time of samples too, and is nonsense when drawn more seldom than steps end.
         rate = step_rate(scalars.times) or _bar_rate(self._bars) or state.rate
         first = max(first_epoch(run.spec.argv), state.first_epoch or 1)
-        before = steps_before(run.spec.argv, total, epochs, first)
+        each = state.steps_per_epoch
+        before = steps_before(first, each)
+        total = steps_in_all(state.total_steps, epochs, first, each)
         step = before + state.step if state.step is not None else None
-        pace = scalars.pace.rate(total / epochs) if total and epochs else None
+        pace = scalars.pace.rate(each) if each else None
         pace, left = pace or rate, None
         if going and pace and step is not None and total is not None:
             left = max(0.0, total - step) / pace
@@ -114,6 +115,7 @@ class RunWatch:
             samples=self._samples,
             problems=problems_of(run, current, average, scalars.damaged, self._lost_output(run)),
             steps_before=before,
+            steps_per_epoch=each,
             first_epoch=first,
             sample=self._sample_now(run) if going else None,
             phase_since=self._phase_since(run) if going else None,
@@ -131,9 +133,9 @@ class RunWatch:
         epoch, epochs = state.epoch, state.epochs
         if self._skipped_epoch is not None and (epoch is None or epoch < self._skipped_epoch[0]):
             return self._skipped_epoch
-        if self._log_begin and state.step and state.total_steps and epochs:
-            own = state.total_steps / epochs
-            counted = min(epochs, math.ceil(state.step / own) + first_epoch(run.spec.argv) - 1)
+        each = state.steps_per_epoch
+        if self._log_begin and state.step and epochs and each:
+            counted = min(epochs, math.ceil(state.step / each) + first_epoch(run.spec.argv) - 1)
             epoch = max(epoch or 0, counted)
         return epoch, epochs
 

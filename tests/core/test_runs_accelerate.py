@@ -13,7 +13,7 @@ import pytest
 from core.cli.launchers import chosen
 from core.problems import UserError
 from core.runs.accelerate import ENTRY, Accelerate
-from core.runs.launchers import placed
+from core.runs.launchers import as_before, placed, processes_of
 from core.runs.model import RunKind, RunSpec
 from core.settings import Settings
 from tests.conftest import REAL_TRAINER
@@ -33,6 +33,17 @@ def test_several_gpus_get_a_free_port() -> None:
     assert "--num_processes 2" in text and "--multi_gpu" in words
     assert "--main_process_port auto" in text and "--gpu_ids 0,2" in text
     assert "--main_process_port 4000" in " ".join(Accelerate(num_processes=2, main_process_port=4000).arguments())
+
+
+def test_a_run_goes_on_with_as_many_processes_as_it_had() -> None:
+    """`resume` of a run on two GPUs needs no option; another launcher leaves them out."""
+    spec = RunSpec("a", RunKind.TRAIN, "a", 1.0, (), "/", launcher="accelerate", accelerate={"num_processes": 2})
+    mine = Settings(accelerate={"num_processes": 4, "dynamo_backend": "no"})
+    again = as_before(spec, mine)
+    assert (again.launcher, again.accelerate) == ("accelerate", {"num_processes": 2, "dynamo_backend": "no"})
+    assert processes_of(again.launcher, again.accelerate) == 2
+    local = as_before(spec, mine, "local")
+    assert (local.launcher, processes_of(local.launcher, local.accelerate)) == ("local", 1)
 
 
 def test_several_machines_name_the_first() -> None:

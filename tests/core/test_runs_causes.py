@@ -72,6 +72,7 @@ REAL = {
     "state_dict_mismatch": ("weights-mismatch", "Sequential: Missing key(s)"),
     "toml_config_syntax": ("toml", "(/data/train_data/bad.toml): Unbalanced quotes (line 2"),
     "toml_dup_key": ("toml", "Duplicate keys"),
+    "two_gpus_both_fail": ("error", "DistributedDataParallel is not needed"),
     "too_many_files": ("open-files", "ulimit -n"),
     "two_gpus_one_out_of_memory": ("out-of-memory", "2.00 GiB more, 512.00 MiB of 23.69 GiB"),
     "worker_bus": ("shared-memory", "/dev/shm"),

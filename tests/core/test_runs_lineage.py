@@ -6,8 +6,10 @@ import json
 import shutil
 from pathlib import Path
 
+from core.runs.artifacts import TrainState
 from core.runs.lineage import ancestors, parts_before, stitched
 from core.runs.model import Run
+from core.runs.resume import arguments, point_of, steps_per_epoch
 from core.runs.scalars import Series
 from core.runs.store import observe
 from core.runs.watch import whole
@@ -55,6 +57,29 @@ def test_a_resumed_training_has_one_curve_joined_where_its_epoch_begins(runs: Ru
     expected = truth("sd15_resume_first", "loss/current")[:12] + truth("sd15_resume", "loss/current")
     assert [round(value, 5) for value in found.values] == [round(value, 5) for value in expected]
     assert list(whole_history(second, "loss/epoch_average").steps) == [1, 2, 3, 4]
+
+
+def test_a_training_limited_by_steps_is_counted_by_its_batches(runs: Runs) -> None:
+    """12 steps an epoch, three epochs, and the last one of the first run cut short at step 30.
+
+    A resumed run trains that epoch whole (sd-scripts counts no step that lies before it), so it ends at 36.
+    """
+    steps = "  num batches per epoch / x: 24\n  num epochs / x: 3\n  gradient accumulation steps / x = 2\n"
+    steps += "  total optimization steps / x: 30\nrunning training / x\n\nepoch 2/3\n"
+    bar = "\rsteps:  17%|#7        | 14/30 [12:07<00:37,  1.32it/s, avr_loss=0.115]"
+    run = runs.create("pass")
+    run.log_file.write_text(steps.replace("epoch 2/3", "epoch 1/3") + bar)
+    assert (whole(run).total_steps, steps_per_epoch(run)) == (30, 12)
+    resumed = laid(runs, "sd15_resume", run.id, "--initial_epoch", "2")
+    resumed.log_file.write_text(steps + bar)
+    seen = whole(resumed)
+    assert (seen.steps_before, seen.step, seen.total_steps) == (12, 26, 36)
+    state = TrainState(run.dir, "rinni-step00000014-state", None, 14, 0.0, True)
+    (run.dir / "train_state.json").write_text('{"current_epoch": 2, "current_step": 14}')
+    point = point_of(state, {"max_train_steps": 30}, 12)
+    assert (point.epoch, point.epochs, point.step, point.again) == (2, 3, 12, 2)
+    assert arguments(point)[2:] == ["--initial_epoch", "2"]
+    assert arguments(point, 2)[2:] == ["--initial_epoch", "2", "--initial_step", "12"]
 
 
 def test_a_run_that_was_resumed_twice_has_three_parts(runs: Runs) -> None:

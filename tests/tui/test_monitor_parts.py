@@ -46,6 +46,7 @@ def training(tmp_path: Path) -> RunSnapshot:
         phase="training",
         step=1012,
         total_steps=2140,
+        steps_per_epoch=214,
         epoch=5,
         epochs=10,
         rate=2.0,

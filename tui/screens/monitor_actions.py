@@ -47,21 +47,22 @@ def how_far(run: Run) -> str:
 
         found = snapshot(run)
         return f"{found.step or 0:,}/{found.total_steps:,} img" if found.total_steps else ""
-    from core.runs.pace import first_epoch, steps_before
+    from core.runs.pace import first_epoch, steps_before, steps_in_all
     from core.runs.progress import ProgressReader
 
-    reader, before = ProgressReader(), 0
+    reader, first = ProgressReader(), first_epoch(run.spec.argv)
     try:
         with run.log_file.open("rb") as stream:
-            if first_epoch(run.spec.argv) > 1:  # its totals stand at the beginning
-                state = reader.feed(stream.read(_TAIL))
-                before = steps_before(run.spec.argv, state.total_steps, state.epochs)
+            if first > 1:  # its totals stand at the beginning
+                reader.feed(stream.read(_TAIL))
                 reader.jump()
             stream.seek(max(0, run.log_file.stat().st_size - _TAIL))
             state = reader.feed(stream.read(_TAIL))
     except OSError:
         return ""
-    return f"{before + (state.step or 0):,}/{state.total_steps:,}" if state.total_steps else ""
+    each = state.steps_per_epoch
+    total = steps_in_all(state.total_steps, state.epochs, first, each)
+    return f"{steps_before(first, each) + (state.step or 0):,}/{total:,}" if total else ""
 
 
 def in_thread(screen: MonitorScreen, job: Callable[[], Any], done: Callable[[Any], None]) -> None:

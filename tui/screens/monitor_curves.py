@@ -103,7 +103,7 @@ class CurveFeed:
         if not views:
             return ChartNews()
         view = views[self.wanted % len(views)]
-        each = snapshot.total_steps / snapshot.epochs if snapshot.total_steps and snapshot.epochs else None
+        each = snapshot.steps_per_epoch
         found = [snapshot.series[tag] for tag in view.tags]
         key = (view, tuple(map(id, found)), snapshot.steps_before, each, len(parts))
         if key == self._built:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from core.problems import Problem, Severity
-from core.runs.costs import steps_per_epoch
 from core.runs.pace import has_stalled
 from core.text import human_age, human_bytes, human_gib, human_seconds, printable
 from tui.theme import Cells
@@ -200,7 +199,7 @@ def marks_of(snapshot: RunSnapshot, parts: Sequence[Part] = ()) -> Marks:
 
     `parts`: the runs that this one goes on from.
     """
-    each = steps_per_epoch(snapshot)
+    each = snapshot.steps_per_epoch
 
     def at(item: Checkpoint | SampleImage, before: int) -> int | None:
         if item.epoch is not None and each is not None:  # a step in a file's header counts from the resumption

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -99,11 +98,10 @@ def _resumed(workspace: Workspace, settings: Settings, run: Run, point: Point, m
 def _begin(workspace: Workspace, settings: Settings, run: Run, keywords: dict[str, Any], mode: str) -> Run:
     from core.hardware import read_gpus
     from core.runs import queue
+    from core.runs.launchers import as_before
     from core.runs.specs import recipe_of
-    from core.settings import CHOICES
 
-    if run.spec.launcher in CHOICES["launcher"]:
-        settings = replace(settings, launcher=run.spec.launcher)
+    settings = as_before(run.spec, settings)
     wish = queue.Wish() if mode == _QUEUE and settings.launcher != "slurm" else None
     recipe = recipe_of(run.spec.config or run.spec.name, settings, **keywords)
     group = run.spec.group if keywords.get("resumed_from") else None
