@@ -17,6 +17,7 @@ from core.runs.model import RunState
 from core.settings import load
 from core.workspace import Workspace
 from tests.core.runs_kit import Runs, wait_for, write_safetensors
+from tests.tui.kit import toasts
 from tui.app import KohyaApp
 from tui.graphics import Choice
 from tui.screens.dialogs import Choose
@@ -148,6 +149,29 @@ async def test_the_list_shows_all_runs_and_enter_opens_one(workspace: Workspace,
         assert screen.query_one("#run").display
         await pilot.press("escape")
         assert screen.query_one("#runs").display
+
+
+async def test_esc_leaves_the_cursor_on_the_run_that_was_seen_and_C_says_why_it_cannot(
+    workspace: Workspace, finished: str
+) -> None:
+    """However it was opened; without a saved state the footer has no C, and C pressed all the same gives the reason."""
+    reason = "The trainer does not know the option --foo."
+    typo = lay_run(workspace, "sd15_bad_argument", "typo", RunState.FAILED, reason)
+    app = app_for(workspace)
+    async with app.run_test(size=(120, 40)) as pilot:
+        for run_id in (finished, typo, finished):
+            await app.action_mode("dataset")
+            screen = await monitor(pilot, run_id)
+            await pilot.press("escape")
+            await until(pilot, lambda: "⏎ opens" in screen_text(pilot))
+            under = screen.all_runs.under_cursor
+            assert under is not None
+            assert under.id == run_id
+        await pilot.press("enter")
+        await until(pilot, lambda: screen.news is not None)
+        assert "C continue" not in screen.query_one(Footer).plain
+        await pilot.press("C")
+        await until(pilot, lambda: any("saved no state" in text for text in toasts(app)))
 
 
 async def test_the_list_shows_the_last_step_of_a_run_that_ended_meanwhile(workspace: Workspace, live: Runs) -> None:

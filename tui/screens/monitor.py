@@ -61,6 +61,7 @@ class MonitorScreen(ModeScreen):
         Binding("escape", "show_runs", "runs", id="app.back", key_display="Esc", tooltip="Back to the list of runs"),
         Binding("X", "stop", "stop", id="run.stop", tooltip="Stop the run: now, or after the next checkpoint"),
         Binding("C", "resume", "continue", id="monitor.resume", tooltip="Go on from the last saved state"),
+        Binding("C", "no_state", "continue", show=False, id="monitor.resume", tooltip="Why it cannot be continued"),
         Binding(
             "enter",
             "checkpoints",
@@ -164,6 +165,8 @@ class MonitorScreen(ModeScreen):
 
     def show_list(self) -> None:
         """All runs, the newest first."""
+        if self._feed is not None:
+            self.all_runs.stand_on(self._feed.run_dir.name)
         self._chosen, self._feed, self.news = True, None, None
         self.app.active_run = None
         self.view.display = False
@@ -315,10 +318,10 @@ class MonitorScreen(ModeScreen):
         if action == "stop":
             run = self.selected_run()
             return run is not None and str(run.state) not in ENDED
-        if action == "resume":
+        if action in {"resume", "no_state"}:
             run = self.selected_run()
             ended = run is not None and not is_tagging(run) and str(run.state) in ENDED
-            return ended and (self.news is None or bool(self.news.states))
+            return ended and (self.news is None or bool(self.news.states)) is (action == "resume")
         return True
 
     def action_next_panel(self) -> None:
@@ -364,6 +367,9 @@ class MonitorScreen(ModeScreen):
 
     def action_resume(self) -> None:
         monitor_actions.resume(self)
+
+    def action_no_state(self) -> None:
+        monitor_actions.resume(self)  # which says why not
 
     def action_diff(self) -> None:
         monitor_compare.diff(self)

@@ -44,6 +44,8 @@ class AllRuns(Vertical):
         self.progress: dict[str, str] = {}
         """How far each run came, by id; those of runs that were looked into."""
         self._shown = RunRows()
+        self._wanted: str | None = None
+        """The run that the cursor is to stand on as soon as the list has it."""
         self._keys_for: tuple[object, ...] = ()
 
     def compose(self) -> ComposeResult:
@@ -56,6 +58,13 @@ class AllRuns(Vertical):
         index = self.rows.cursor
         return self.runs[index] if 0 <= index < len(self.runs) else None
 
+    def stand_on(self, run_id: str) -> None:
+        """Put the cursor on this run: what was just looked at is what the next key is about."""
+        self._wanted = run_id
+        place = next((index for index, run in enumerate(self.runs) if run.id == run_id), None)
+        if place is not None:
+            self.rows.move(place)
+
     def known(self) -> dict[str, str]:
         """What need not be read again: of a run that had not ended yet it is no longer true when it has."""
         ended: Iterable[str] = (run.id for run in self.runs if str(run.state) in ENDED)
@@ -63,14 +72,14 @@ class AllRuns(Vertical):
 
     def take(self, runs: list[Run], progress: dict[str, str]) -> None:
         """Show these; only rows that look different are drawn."""
-        here = self.under_cursor
-        self.runs, self.progress = runs, progress
+        here = self._wanted or (self.under_cursor.id if self.under_cursor is not None else None)
+        self.runs, self.progress, self._wanted = runs, progress, None
         changed = self._shown.update(runs, progress, self.rows.size.width)
         for index in changed or ():
             self.rows.row_changed(index)
         if changed is None or not self.rows.empty:
             self.rows.empty = _EMPTY
-            cursor = next((index for index, run in enumerate(runs) if here is not None and run.id == here.id), 0)
+            cursor = next((index for index, run in enumerate(runs) if run.id == here), 0)
             self.rows.rows_changed(cursor if runs else None)
         self._tell(runs)
         self._refresh_keys()
