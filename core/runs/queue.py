@@ -169,10 +169,12 @@ def find(folder: Path, text: str) -> Run:
         for run in found:
             if run.place is not None and run.place.position == int(text):
                 return run
+    # The id of a run that is over is not the beginning of another's: …-rinni ended, …-rinni-2 waits.
+    is_id = bool(text.strip("/.")) and (folder / text).is_dir()
     for matching in (
         [run for run in found if run.id == text],
-        [run for run in found if run.id.startswith(text)],
-        [run for run in found if run.spec.name == text],
+        [run for run in found if run.id.startswith(text) and not is_id],
+        [run for run in found if run.spec.name == text and not is_id],
     ):
         if len(matching) == 1:
             return matching[0]
