@@ -91,7 +91,7 @@ def import_(
     ] = None,
     json_: JsonFlag = False,
 ) -> None:
-    """Make the files that sd-scripts reads from those of a guide, another program or a script, and say what moved."""
+    """Make a config of a guide, of another program's settings or of a script. Says what moved where."""
     from core.config.check_options import named
     from core.config.guide import convert, default_answers
     from core.config.presets import free_name, write_config
@@ -145,7 +145,7 @@ def plan(
     gpu: Annotated[str | None, typer.Option(help="The GPU to measure on.", show_default=False)] = None,
     json_: JsonFlag = False,
 ) -> None:
-    """Images, buckets, steps, checkpoints and disk as sd-scripts will count them; time and memory where known."""
+    """Images, steps, checkpoints, disk and time of a training. Counted as sd-scripts counts; time where known."""
     from core.config.documents import open_config
     from core.config.plan import plan as make_plan
     from core.runs.estimate import estimate
@@ -212,6 +212,10 @@ def check(
             known = problem in problems
             lines += [f"  {line}" for line in problem_lines([replace(problem, hint=None) if known else problem])]
         problems.update(dict.fromkeys(found))
+    if fixable := sum(problem.fixable for problem in problems):
+        lines.append(
+            with_place(f"{count_of(fixable, 'problem')} can be fixed safely: kohya-tui fix --dry-run shows how")
+        )
     lines = folded(lines)
     emit({"problems": [problem.as_json() for problem in problems]}, lines, as_json=json_)
     if any(problem.severity is Severity.ERROR for problem in problems):

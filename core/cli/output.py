@@ -21,7 +21,7 @@ from core.text import human_seconds, printable
 
 _COMMANDS = re.compile(
     r"\bkohya-tui (?=(?:import|find|edit|tags?|models|trigger|move|trash|repeats|resize|buckets|duplicates|undo|redo"
-    r"|history|review|check|config|plan|train|resume|sweep|queue|runs|status|log|stop|metrics|checkpoints|setup|doctor)\b)"
+    r"|history|review|check|fix|config|plan|train|resume|sweep|queue|runs|status|log|stop|metrics|checkpoints|setup|doctor)\b)"
 )
 _LONG_LIST = 200
 _acts_in: Path | None = None

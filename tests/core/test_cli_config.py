@@ -336,3 +336,23 @@ def test_folders_are_listed_added_and_removed(cli: Cli, demo: Workspace) -> None
     cli("config", "folders", "rinni", "--remove", "datasets[0].subsets[1]")
     assert len(cli("config", "folders", "rinni", "--json").json["folders"]) == len(found) - 1
     cli("config", "folders", "rinni", "--add", "train_data/nowhere", code=1)
+
+
+def test_fix_does_what_the_hints_say_as_one_undoable_step(cli: Cli, demo: Workspace) -> None:
+    """Only what is safe, only the codes that are named; a dry run shows the lines; one undo brings all back."""
+    cli("config", "set", "rinni", "optimizer_type=AdamW9", "network_alpha=64")
+    broken = (demo.configs / "rinni" / "train.toml").read_bytes()
+    assert "2 problems can be fixed safely: kohya-tui" in cli("check", "--config", "rinni", code=1).out
+    shown = cli("fix", "--dry-run").out
+    assert "-network_alpha = 64" in shown and "+network_alpha = 32" in shown and "2 problems would be fixed" in shown
+    assert (demo.configs / "rinni" / "train.toml").read_bytes() == broken
+    answer = cli("fix", "kt251", "--json").json
+    assert answer["changed"] == ["configs/rinni/train.toml"]
+    assert [problem["code"] for problem in answer["fixed"]] == ["KT251"]
+    train = read(demo, "rinni")
+    assert (train["optimizer"]["optimizer_type"], train["network"]["network_alpha"]) == ("AdamW", 64)
+    cli("undo")
+    assert "2 problems fixed" in cli("fix", "--config", "rinni").out
+    assert "Nothing that can be fixed safely." in cli("fix").out
+    cli("undo")
+    assert (demo.configs / "rinni" / "train.toml").read_bytes() == broken
