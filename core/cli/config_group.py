@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from core.config.moves import Moved
 
 PANEL = "Config and training"
-config_app = typer.Typer(help="The config files of a training; alone: which there are.", no_args_is_help=False)
+config_app = typer.Typer(help="The config files of a training. Alone: which there are.", no_args_is_help=False)
 FILES: tuple[FileName, ...] = ("train", "dataset", "prompts")
 
 

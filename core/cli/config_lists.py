@@ -32,7 +32,7 @@ def prompts(
     remove: Annotated[list[int] | None, typer.Option(metavar="N", help="Remove prompt N, from 1.")] = None,
     json_: JsonFlag = False,
 ) -> None:
-    """The sample prompts and what is drawn of each; with --add, --set or --remove they are changed. Undoable."""
+    """The sample prompts and what is drawn of each. --add, --set and --remove change them; undoable."""
     from core.config import prompts as core_prompts
 
     workspace = place_of(context).workspace()
@@ -145,7 +145,7 @@ def folders(
     remove: Annotated[list[str] | None, typer.Option(metavar="PLACE", help="Remove datasets[0].subsets[1].")] = None,
     json_: JsonFlag = False,
 ) -> None:
-    """The datasets and subsets of a config, with what they inherit; with --add, --all or --remove changed. Undoable."""
+    """The datasets and subsets of a config. With what they inherit; --add, --all and --remove change them; undoable."""
     from core.config import subsets
     from core.config.documents import open_config
     from core.dataset.edits import Journal

@@ -28,7 +28,7 @@ def options(
     ] = None,
     json_: JsonFlag = False,
 ) -> None:
-    """Every option of a training script and of the dataset file: kind, default, choices, and what it does."""
+    """Every option of a script and of the dataset file. Kind, default, choices, and what it does."""
     from core.config import schema
 
     name = _script(script, schema.scripts())
@@ -64,7 +64,7 @@ def options(
 
 @config_app.command("refresh")
 def refresh(context: typer.Context, json_: JsonFlag = False) -> None:
-    """Read the options from your own checkout of sd-scripts, which nothing of is run; done by the app itself, too."""
+    """Read the options from your own checkout of sd-scripts. Nothing of it is run; the app does it by itself, too."""
     from core.config import schema
     from core.config.refresh import refresh as read
 

@@ -34,7 +34,7 @@ def new(
     base: Annotated[str | None, typer.Option(help="The base checkpoint.")] = None,
     json_: JsonFlag = False,
 ) -> None:
-    """Write configs/NAME/ from a preset, every value with its reason beside it."""
+    """Write a config from a preset. Into configs/NAME/, every value with its reason beside it."""
     from core.config.presets import draft, write_new
     from core.dataset.edits import Journal
 
@@ -69,7 +69,7 @@ def _vram_here(preset: str | None) -> float | None:
 
 @config_app.command("presets")
 def presets(json_: JsonFlag = False) -> None:
-    """The presets: model families and what for, optimizers, sizes of GPU memory, and your own."""
+    """The presets. Model families and what for, optimizers, sizes of GPU memory, and your own."""
     from core.config.pieces import TIERS, optimizers
     from core.config.presets import list_presets
 
@@ -105,7 +105,7 @@ def save_preset(
     force: Annotated[bool, typer.Option("--force", help="Replace a preset of yours that has this name.")] = False,
     json_: JsonFlag = False,
 ) -> None:
-    """Keep the values of a config as a preset of yours, without its paths, names and tokens."""
+    """Keep the values of a config as a preset of yours. Without its paths, names and tokens."""
     from core.config.documents import open_config
     from core.config.own_presets import save_preset as save
     from core.config.presets import word_of

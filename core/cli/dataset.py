@@ -51,7 +51,7 @@ def import_(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List what would be done, do nothing.")] = False,
     json_: JsonFlag = False,
 ) -> None:
-    """Bring images, and captions beside them, into train_data/NAME/N_NAME. Never overwrites."""
+    """Bring images and their captions into a dataset. They go into train_data/NAME/N_NAME; never overwrites."""
     from core.dataset.importer import plan_import
     from core.dataset.sources import CAPTION_EXTENSIONS
 
@@ -124,7 +124,7 @@ def trigger(
     word: Annotated[str, typer.Argument(help="The trigger word; rinni,1girl is two tags, in that order.")],
     json_: JsonFlag = False,
 ) -> None:
-    """Make WORD the first tag of every caption, once; compared as a tag, not as a prefix."""
+    """Make WORD the first tag of every caption. Once, compared as a tag, not as a prefix."""
     from core.dataset.trigger import set_trigger
 
     if not word.strip(" ,"):
@@ -148,7 +148,7 @@ def upright(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List what would be turned, do nothing.")] = False,
     json_: JsonFlag = False,
 ) -> None:
-    """Save images as viewers show them: the trainer and the taggers ignore the EXIF orientation. Undoable."""
+    """Save images as viewers show them. Trainer and taggers ignore the EXIF orientation. Undoable."""
     from core.dataset.upright import plan_upright, run_upright, summary
 
     workspace = place_of(context).workspace()

@@ -63,7 +63,7 @@ def edit(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would change, do nothing.")] = False,
     json_: JsonFlag = False,
 ) -> None:
-    """Change the captions of a dataset in one undoable step: add, remove, rename, replace, sort and more."""
+    """Change many captions at once. One undoable step: add, remove, rename, replace, sort and more."""
     from core.dataset import batch
 
     if front and after is not None:
@@ -205,7 +205,7 @@ def review(
     unmark: Annotated[bool, typer.Option("--unmark", help="Take the marks off.")] = False,
     json_: JsonFlag = False,
 ) -> None:
-    """How many images were reviewed, and which were not; --mark and --unmark change that, undoable."""
+    """Which images were reviewed. --mark and --unmark change that; undoable."""
     from core.dataset.marks import mark_reviewed, read_reviewed
 
     if mark and unmark:

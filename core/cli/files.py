@@ -52,7 +52,7 @@ def move(
     force: Force = False,
     json_: JsonFlag = False,
 ) -> None:
-    """Move images with their captions and caches to another subset or dataset. Never overwrites; undoable."""
+    """Move images to another subset or dataset. Their captions and caches go with them; never overwrites; undoable."""
     from core.dataset.relocate import copy as run_copy
     from core.dataset.relocate import plan_move, target_folder
 
@@ -79,7 +79,7 @@ def move(
 def trash(
     context: typer.Context, images: Images, dry_run: DryRun = False, force: Force = False, json_: JsonFlag = False
 ) -> None:
-    """Move images with their captions and caches to the trash of the workspace; kohya-tui undo brings them back."""
+    """Move images to the trash of the workspace. Their captions and caches go with them; `undo` brings them back."""
     from core.dataset.relocate import plan_trash
 
     workspace = place_of(context).workspace()
@@ -98,7 +98,7 @@ def repeats(
     force: Force = False,
     json_: JsonFlag = False,
 ) -> None:
-    """Change the repeats of a subset: renames its folder N_NAME and fixes the configs that name it. Undoable."""
+    """Change the repeats of a subset. Renames its folder N_NAME and fixes the configs that name it. Undoable."""
     from core.config.moved_folders import follow_folder
     from core.dataset.relocate import change_repeats, plan_repeats
 
@@ -137,7 +137,7 @@ def resize(
     force: Force = False,
     json_: JsonFlag = False,
 ) -> None:
-    """Scale larger images down, in their own format; their cached latents go. Undoable."""
+    """Scale larger images down. In their own format; their cached latents go. Undoable."""
     from core.dataset.resize import plan_resize, run_resize, summary
 
     workspace = place_of(context).workspace()

@@ -83,7 +83,7 @@ def find(
     saved: Annotated[bool, typer.Option("--saved", help="List the saved filters.")] = False,
     json_: JsonFlag = False,
 ) -> None:
-    """Print the paths of the images that match a filter, relative to the workspace."""
+    """The paths of the images that match a filter. They are relative to the workspace."""
     from core.dataset import saved_filters
     from core.dataset.orders import ORDERS
 

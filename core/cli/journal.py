@@ -30,7 +30,7 @@ def undo(
     group: Annotated[str | None, typer.Argument(metavar="[ID]", help="A group of `history`; else the newest.")] = None,
     json_: JsonFlag = False,
 ) -> None:
-    """Take back the newest change (or the one named): captions, imports, tagging passes, configs."""
+    """Take back the newest change, or the one named. Captions, imports, tagging passes, configs."""
     journal = _journal(context)
     _report(journal, stepped("undoing", journal.undoing(group)), "undone", json_)
 

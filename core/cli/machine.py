@@ -41,7 +41,7 @@ def setup(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Run the commands without asking.")] = False,
     json_: JsonFlag = False,
 ) -> None:
-    """Show, and after a yes run, the exact commands that fetch sd-scripts and make its environment."""
+    """Fetch sd-scripts and make its environment. Every command is shown, and run after a yes."""
     from core import setup as room
     from core.hardware import read_gpus
 

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Annotated, Any, cast
 
 import typer
-from typer.core import TyperGroup
 
 from core.cli.output import acts_in, problem_lines, put, say
+from core.cli.pages import Command, Group
 from core.problems import Problem, UserError
 from core.settings import Settings, load
 from core.text import printable
@@ -28,6 +28,7 @@ ORDER = (
     *("undo", "redo", "history"),
     *(
         "check",
+        "fix",
         "config",
         "plan",
         "train",
@@ -60,7 +61,7 @@ class Interrupted(BaseException):
         self.number = number
 
 
-class _InOrder(TyperGroup):
+class _InOrder(Group):
     def list_commands(self, ctx: Any) -> list[str]:
         return [*(name for name in ORDER if name in self.commands), *(set(self.commands) - set(ORDER))]
 
@@ -68,7 +69,8 @@ class _InOrder(TyperGroup):
 app = typer.Typer(
     name=PROGRAM,
     cls=_InOrder,
-    help="Train character LoRAs with kohya-ss/sd-scripts. Without a command the app opens.",
+    help="Train character LoRAs with kohya-ss/sd-scripts. Without a command the app opens (--theme, --images).",
+    epilog=f"{PROGRAM} COMMAND --help says more of a command, {PROGRAM} help of everything.",
     no_args_is_help=False,
     add_completion=True,
     pretty_exceptions_enable=False,
@@ -128,7 +130,11 @@ def _main(
     workspace: Annotated[
         Path | None,
         typer.Option(
-            "-C", "--workspace", help="The workspace to act in; else the nearest one upwards.", show_default=False
+            "-C",
+            "--workspace",
+            metavar="FOLDER",
+            help="The workspace to act in; else the nearest one upwards.",
+            show_default=False,
         ),
     ] = None,
     version: Annotated[
@@ -150,6 +156,7 @@ def _register() -> None:
         edit,
         files,
         find,
+        fixing,
         journal,
         machine,
         models,
@@ -177,6 +184,7 @@ def _register() -> None:
         pictures,
         journal,
         config,
+        fixing,
         training,
         sweeps,
         queue,
@@ -184,6 +192,17 @@ def _register() -> None:
         notify,
     ):
         group.register(app)
+    _take_pages(app)
+
+
+def _take_pages(group: typer.Typer) -> None:
+    """Every command below `group` prints its help as `core.cli.pages` has it."""
+    for command in group.registered_commands:
+        command.cls = Command
+    for below in group.registered_groups:
+        if below.typer_instance is not None:
+            below.typer_instance.info.cls = Group
+            _take_pages(below.typer_instance)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -137,7 +137,7 @@ def lora(
     tags: Annotated[int, typer.Option(help="How many of its tags are shown.")] = 20,
     json_: JsonFlag = False,
 ) -> None:
-    """What a LoRA file tells of itself: its network, and how and on what it was trained."""
+    """What a LoRA file tells of itself. Its network, and how and on what it was trained."""
     from core.config.lora_about import about
 
     place_of(context)

@@ -13,7 +13,7 @@ from core.cli.output import emit, problem_lines, say, table
 from core.problems import UserError
 from core.text import printable
 
-notify_app = typer.Typer(help="Messages about runs: alone, what is set up.", no_args_is_help=False)
+notify_app = typer.Typer(help="Messages about runs. Alone: what is set up.", no_args_is_help=False)
 Key = Annotated[str, typer.Argument(help="ntfy, command, on, bell, desktop, stall_minutes or disk_gb.")]
 Secret = Annotated[str, typer.Argument(help="webhook or ntfy_token.")]
 
@@ -67,7 +67,7 @@ def _words(value: Any) -> str:
 
 @notify_app.command("test")
 def test(context: typer.Context, json_: JsonFlag = False) -> None:
-    """Send a message by every way that is set up; exit status 1 when one fails."""
+    """Send a message by every way that is set up. Exit status 1 when one fails."""
     from core.runs import notify
 
     out = notify.ways(place_of(context).settings())
@@ -86,7 +86,7 @@ def test(context: typer.Context, json_: JsonFlag = False) -> None:
 
 @notify_app.command("set")
 def set_(context: typer.Context, key: Key, value: Annotated[str, typer.Argument()], json_: JsonFlag = False) -> None:
-    """Keep a setting in your own settings file, which works for all workspaces."""
+    """Keep a setting in your own settings file. It works for all workspaces."""
     from core.settings import save_user_table, user_file
 
     if key in ("webhook", "ntfy_token"):

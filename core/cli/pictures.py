@@ -41,7 +41,7 @@ def duplicates(
     ] = False,
     json_: JsonFlag = False,
 ) -> None:
-    """Groups of images that are the same or nearly so, the one to keep first (the largest)."""
+    """Images that are the same or nearly so. In groups, the one to keep (the largest) first."""
     from core.dataset.duplicates import find
     from core.dataset.resize import images_of
 
@@ -120,7 +120,7 @@ def buckets(
     images: Annotated[bool, typer.Option("--images", help="List every image, not only the buckets.")] = False,
     json_: JsonFlag = False,
 ) -> None:
-    """The bucket of every image, its scale and the part cropped away, as sd-scripts computes it."""
+    """The bucket of every image, and what is cropped away. As sd-scripts computes it."""
     from core.dataset.scan import dataset_dir
 
     workspace = place_of(context).workspace()

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 PANEL = "Config and training"
 _QUEUE = "Queue"
-queue_app = typer.Typer(help="What waits for a GPU, of all workspaces; alone: the list.", no_args_is_help=False)
+queue_app = typer.Typer(help="What waits for a GPU, of all workspaces. Alone: the list.", no_args_is_help=False)
 
 
 def _option(name: str, help_: str) -> Any:

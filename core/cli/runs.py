@@ -155,7 +155,7 @@ def log(
     follow: Annotated[bool, typer.Option("-f", "--follow", help="Stay and print what comes.")] = False,
     number: Annotated[int, typer.Option("-n", min=0, help="How many lines from the end.")] = 200,
 ) -> None:
-    """The output of a run as lines: carriage returns resolved, control sequences removed."""
+    """The output of a run as lines. Carriage returns are resolved, control sequences removed."""
     from core.cli.following import follow as follow_log
     from core.cli.following import last_lines
     from core.runs.store import open_run
@@ -180,7 +180,7 @@ def stop(
     now: Annotated[bool, typer.Option("--now", help="At once (the default); what is not saved is lost.")] = False,
     json_: JsonFlag = False,
 ) -> None:
-    """Stop a run: the whole process group."""
+    """Stop a run. The whole process group, so that no GPU memory stays behind."""
     from core.runs.costs import stop_costs
     from core.runs.launch import stop as stop_run
     from core.runs.model import LIVE_STATES, WAITING_STATES
@@ -222,7 +222,7 @@ def stop(
 
 
 def metrics(context: typer.Context, run: TrainingArgument = None, json_: JsonFlag = False) -> None:
-    """Loss and learning rates as points (null where a training diverged)."""
+    """Loss and learning rates as points. Null where a training diverged."""
     from core.runs.watch import whole
 
     seen = whole(_training(place_of(context), run))

@@ -45,7 +45,7 @@ def register(app: typer.Typer) -> None:
 
 
 def tag(context: typer.Context) -> None:
-    """Tag images; takes every option of sd-scripts' tagger (kohya-tui tag --help)."""
+    """Tag images, with every option of sd-scripts' tagger."""
     tag_words(place_of(context), context.args)
 
 

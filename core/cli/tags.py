@@ -39,7 +39,7 @@ def tags(
     number: Annotated[int | None, typer.Option("-n", min=1, help="How many tags, the most frequent first.")] = None,
     json_: JsonFlag = False,
 ) -> None:
-    """How often each tag is used; with --trigger, which traits the trigger word should absorb."""
+    """How often each tag is used. With --trigger also which traits the trigger word should absorb."""
     workspace = place_of(context).workspace()
     counted, unread = _read(workspace, dataset)
     if trigger is not None:

@@ -71,7 +71,7 @@ def train(
     requeue: launchers.Requeue = None,
     json_: JsonFlag = False,
 ) -> None:
-    """Check the config, then start a detached training, or queue it; prints its id."""
+    """Check the config, then start a detached training. Or queue it; prints its id."""
     if follow and json_:
         raise typer.BadParameter("choose --follow or --json")
     if launcher is not None and launcher not in CHOICES["launcher"]:
@@ -205,7 +205,7 @@ def resume(
     share: queueing.ShareFlag = False,
     json_: JsonFlag = False,
 ) -> None:
-    """Go on from a saved state of a run, as a new run; its epoch and step are computed."""
+    """Go on from a saved state of a run, as a new run. Its epoch and step are computed."""
     from core.runs import resume as resuming
     from core.runs.launchers import as_before
     from core.runs.store import open_run

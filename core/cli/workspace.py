@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated
 
@@ -32,7 +33,7 @@ def demo(
     no_app: Annotated[bool, typer.Option("--no-app", help="Make the workspace, start and open nothing.")] = False,
     json_: JsonFlag = False,
 ) -> None:
-    """Make a demo workspace (drawn images, a small tagger, a small trainer) and open the app on it."""
+    """Make a demo workspace and open the app on it. Drawn images, a small tagger, a small trainer."""
     from core.demo.workspace import make_demo
 
     if sys.stderr.isatty() and not folder.exists():
@@ -58,7 +59,7 @@ def init(
     folder: Annotated[Path | None, typer.Argument(metavar="[DIR]", show_default=False)] = None,
     json_: JsonFlag = False,
 ) -> None:
-    """Make a workspace around what is there; nothing that exists is changed."""
+    """Make a workspace around what is there. Nothing that exists is changed."""
     from core.workspace import create
 
     workspace = create(folder or place_of(context).folder or Path())
@@ -77,7 +78,7 @@ def show_help(
     """The documentation, in the terminal."""
     topics = {path.stem: path for path in sorted(TOPICS.glob("*.md"))}
     if topic is None:
-        lines = ["Topics (kohya-tui help TOPIC):", ""]
+        lines = ["Topics (kohya-tui help TOPIC; the first to read is start):", ""]
         width = max(map(len, topics), default=0)
         for name, path in topics.items():
             title = path.read_text("utf-8").splitlines()[0].lstrip("# ")
@@ -85,7 +86,9 @@ def show_help(
         emit({}, lines, as_json=False)
         return
     if topic not in topics:
-        raise UserError(f"There is no help topic {topic!r}", f"Topics: {', '.join(topics)}")
+        near = get_close_matches(topic, topics, 1)
+        hint = f"Did you mean {near[0]}?" if near else f"Topics: {', '.join(topics)}"
+        raise UserError(f"There is no help topic {topic!r}", hint)
     text = topics[topic].read_text("utf-8")
     if sys.stdout.isatty():
         from rich.console import Console
