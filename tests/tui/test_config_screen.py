@@ -360,7 +360,12 @@ async def test_text_that_is_not_toml_stays_in_the_editor(ready_workspace: Worksp
         await pilot.press(*"oops", "enter")
         await pilot.press("escape")
         await pilot.pause()
-        assert screen.view.text is not None and "line 1" in "\n".join([*toasts(app), screen.view.about.plain])
+        assert screen.view.text is not None and "line 1 is not TOML yet" in "\n".join(toasts(app))
+        assert screen.side.has_focus  # where keys are keys: the next one changes the mode, and back
+        await pilot.press("1", "4")
+        await until(pilot, lambda: app.screen is screen)
+        await pilot.press("escape")
+        await until(pilot, lambda: screen.query_one(Raw).has_focus)
         await until(pilot, lambda: not app.writer.pending)
     app = app_on(ready_workspace, **SETTINGS)
     async with app.run_test(size=(120, 40)) as pilot:
@@ -452,6 +457,39 @@ async def test_broken_toml_opens_as_text(ready_workspace: Workspace) -> None:
         await pilot.press("escape")
         await until(pilot, lambda: screen.view.text is None)
         assert screen.form.key == "pretrained_model_name_or_path"
+
+
+async def test_a_broken_file_that_was_kept_is_shown(ready_workspace: Workspace) -> None:
+    """Mine, which is no TOML, over another's: it is saved, and stands there as text."""
+    path = ready_workspace.configs / "rinni" / "train.toml"
+    app = app_on(ready_workspace, **SETTINGS)
+    async with app.run_test(size=(120, 40)) as pilot:
+        screen = await opened(pilot, app)
+        await pilot.press("ctrl+t")
+        await until(pilot, lambda: screen.view.text is not None and screen.query_one(Raw).has_focus)
+        screen.query_one(Raw).move_cursor((0, 0))
+        await pilot.press(*"oops", "enter")
+        path.write_text("# another\n" + path.read_text("utf-8"), "utf-8")
+        await until(pilot, lambda: isinstance(app.screen, Choose))
+        await pilot.press("enter")
+        await until(pilot, lambda: app.screen is screen and path.read_text("utf-8").startswith("oops"))
+        await until(pilot, lambda: (screen.view.text or "").startswith("oops"))
+        await until(pilot, lambda: "not saved" not in screen.query_one("#config-head", Line).plain)
+
+
+async def test_a_file_that_is_too_large_is_left_alone(ready_workspace: Workspace) -> None:
+    """Its size is said; nothing can be typed over what is not shown."""
+    path = ready_workspace.configs / "rinni" / "train.toml"
+    path.write_text(path.read_text("utf-8") + "# large\n" * 700_000, "utf-8")
+    before = path.stat()
+    app = app_on(ready_workspace, **SETTINGS)
+    async with app.run_test(size=(120, 40)) as pilot:
+        screen = await opened(pilot, app)
+        await until(pilot, lambda: screen.view.text is not None and screen.query_one(Raw).has_focus)
+        await pilot.press("x", "escape", "s")
+        await until(pilot, lambda: any("5.6 MB" in each for each in toasts(app)))
+        assert screen.view.text == "" and screen.side.has_focus
+        assert (path.stat().st_mtime_ns, path.stat().st_size) == (before.st_mtime_ns, before.st_size)
 
 
 async def test_the_editor_of_the_user_changes_the_form(

@@ -158,10 +158,11 @@ much GPU memory they need.
         return self.opened is not None or action not in _OF_A_CONFIG
 
     def step_back(self) -> bool:
-        if self.view.file is not None:
-            self.raw.show(None)
-            return True
-        return self.view.step_back()
+        if self.view.file is None or self.side.has_focus:
+            return self.view.step_back()
+        if not self.raw.show(None):
+            self.view.go(self.side)  # where keys are keys again: no text may hold its user
+        return True
 
     # Which config
 

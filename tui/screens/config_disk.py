@@ -201,7 +201,7 @@ class ConfigFiles:
             self._app.writer.submit(lambda: write(mine, journal), None, self._app.report)
             await self._app.writer.drain()
             opened.take_disk({})
-            self._owner.replaced(None)
+            self._owner.replaced(next(iter(opened.config.broken), None))
             said = "saved yours; u brings the other back" if found == "mine" else "took the other; U brings yours back"
             self._app.notify(said, timeout=6)
         finally:

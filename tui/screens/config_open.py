@@ -172,14 +172,21 @@ class OpenConfig:
             self.note(self._before_raw, None)
         self.in_raw = self._before_raw = None
 
+    def is_shut(self, file: FileName) -> bool:
+        """Whether its text was not taken up: it is too large to be a config, and stays as it is."""
+        return file in self.config.broken and not self.config.text(file) and bool(self.config.loaded(file))
+
     def type_raw(self, file: FileName, text: str) -> bool:
         """The editor says this now; True when anything is different.
 
         Raises UserError with the line when it is not TOML; the text is kept in `raw`.
         """
-        if text == self.config.text(file) and file not in self.config.broken:
-            self.wrong = None
-            return self.raw.pop(file, None) is not None
+        if text == self.config.text(file):
+            self.wrong = self.config.broken.get(file)
+            was_other = self.raw.pop(file, None) is not None
+            if self.wrong is not None:  # as it is on disk: nothing that would have to be kept
+                raise self.wrong
+            return was_other
         try:
             self.config.set_text(file, text)
         except UserError as error:

@@ -10,6 +10,7 @@ from tui.screens.config_places import key_at, place_in
 if TYPE_CHECKING:
     from core.config.documents import FileName
     from tui.screens.config import ConfigScreen
+    from tui.screens.config_open import OpenConfig
 
 
 class ConfigRaw:
@@ -45,7 +46,7 @@ class ConfigRaw:
             view.close_file()
         else:
             text = opened.begin_raw(file)
-            view.open_file(file, text, place_in(opened, file, text, key))
+            view.open_file(file, text, place_in(opened, file, text, key), read_only=opened.is_shut(file))
         self._screen.show()
         view.go()
         return True
@@ -60,5 +61,16 @@ class ConfigRaw:
             return True if opened.type_raw(file, text) else None
         except UserError as error:
             if not quiet:
-                self._screen.app.report(error)
+                self._point(opened, file, error)
             return False
+
+    def _point(self, opened: OpenConfig, file: FileName, error: UserError) -> None:
+        """To the mistake; what it is stands below the editor already."""
+        at = place_in(opened, file, "", None)
+        if at is None:
+            self._screen.app.report(error)
+            return
+        self._screen.view.go_to_place(at)
+        way = "ctrl+z takes back what was typed" if file in opened.unsaved else "e opens $EDITOR"
+        said = f"{opened.config.path(file).name}, line {at[0] + 1} is not TOML yet: mend it, or {way}."
+        self._screen.notify(said, severity="warning", timeout=5, markup=False)

@@ -227,7 +227,9 @@ class ConfigView(Horizontal):
         """The line of the raw editor's cursor, from 0."""
         return self._raw.cursor_location[0] if self._raw is not None else 0
 
-    def open_file(self, file: FileName, text: str, at: tuple[int, int] | None = None) -> None:
+    def open_file(
+        self, file: FileName, text: str, at: tuple[int, int] | None = None, *, read_only: bool = False
+    ) -> None:
         """The raw editor on a file, with the cursor `at` a line and column, from 0."""
         from tui.screens.config_editor import Raw
 
@@ -241,8 +243,14 @@ class ConfigView(Horizontal):
             area.display = True
             area.language = language
             area.load_text(text)
+        area.read_only = read_only
         if at is not None:
-            self.call_after_refresh(area.move_cursor, at, center=True)
+            self.call_after_refresh(self.go_to_place, at)
+
+    def go_to_place(self, at: tuple[int, int]) -> None:
+        """The raw editor's cursor to a line and column, from 0."""
+        if self._raw is not None:
+            self._raw.move_cursor(at, center=True)
 
     def close_file(self) -> None:
         """The page again. The editor is only hidden: Textual may draw one that is being removed, and cannot."""

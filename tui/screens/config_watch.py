@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Awaitable, Callable
 
     from textual.timer import Timer
 
@@ -46,7 +46,7 @@ class ConfigWatch:
 
     def look(self) -> None:
         """Did another program change the files?"""
-        self._run("look", self._screen.files.look())
+        self._run("look", self._screen.files.look)
 
     def check_soon(self) -> None:
         """Check when nothing more was changed for a moment."""
@@ -56,7 +56,7 @@ class ConfigWatch:
 
     def check(self) -> None:
         """Plan and problems, now."""
-        self._run("check", self._check())
+        self._run("check", self._check)
 
     async def _check(self) -> None:
         if await self._screen.files.check():
@@ -65,7 +65,7 @@ class ConfigWatch:
 
     def read_checkout(self) -> None:
         """The options are those of the user's own sd-scripts, as soon as it has been read."""
-        self._run("catalogue", self._read_checkout())
+        self._run("catalogue", self._read_checkout)
 
     async def _read_checkout(self) -> None:
         from tui.screens.config_catalogue import follow_checkout
@@ -74,5 +74,5 @@ class ConfigWatch:
             self._screen.show()
             self.check_soon()
 
-    def _run(self, what: str, work: Coroutine[object, object, None]) -> None:
+    def _run(self, what: str, work: Callable[[], Awaitable[None]]) -> None:
         self._screen.run_worker(work, exclusive=True, group=f"config-{what}", exit_on_error=False)
