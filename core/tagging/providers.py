@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -189,6 +190,8 @@ def preload(provider: Provider, runtime: Any) -> None:
 
 def available_runtime() -> Any:
     """The module onnxruntime. Raises UserError with the command that installs it when it is not there or broken."""
+    # From 1.32 on it keeps an id of the machine in the user's cache folder and reports what it is used for.
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     try:
         import onnxruntime
     except ImportError as error:

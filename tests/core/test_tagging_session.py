@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 import threading
 import time
@@ -537,3 +539,13 @@ def test_engine_options_are_words_onnx_runtime_knows(tmp_path: Path) -> None:
         options = engine_options(provider, device=1, vram_limit=2.5, cache=tmp_path)
         assert all(isinstance(value, str) for value in options.values())
     assert engine_options(PROVIDERS["openvino"], device=1, vram_limit=None, cache=tmp_path)["device_type"] == "GPU.1"
+
+
+def test_the_runtime_reports_to_nobody(tmp_path: Path) -> None:
+    """onnxruntime would keep an id of the machine in the home folder: ours leaves nothing there."""
+    code = "from core.tagging.providers import available_runtime as get; print(get().InferenceSession)"
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("XDG_")}
+    environment["HOME"] = str(tmp_path)
+    environment.pop("ORT_DISABLE_TELEMETRY", None)
+    subprocess.run([sys.executable, "-c", code], env=environment, check=True, capture_output=True)
+    assert not list(tmp_path.rglob("*"))
