@@ -72,16 +72,24 @@ class Telling:
             for run_id, (run, facts) in now.items():
                 old = self._known.get(run_id, facts)
                 if old != facts and (news := news_of(run, *old)) is not None:
-                    self._tell(news)
+                    self._tell(news, self._is_seen(run))
         self._known = {run_id: facts for run_id, (_, facts) in now.items()}
         self._place = self._app.workspace
 
-    def _tell(self, news: News) -> None:
+    def _is_seen(self, run: Run) -> bool:
+        """The screen in front says the same, and a message would only cover it."""
+        app = self._app
+        if app.current_mode == "tag":
+            return run.spec.kind == "tag" and run.spec.dataset == app.active_dataset
+        return app.current_mode == "monitor" and app.active_run == run.id and len(app.screen_stack) == 1
+
+    def _tell(self, news: News, is_seen: bool) -> None:
         from core.settings import NOTIFY_EVENTS
 
         table = self._app.settings.notify
-        severity = "information" if news.event == "finished" else "warning"
-        self._app.notify(f"{news.title}. {news.text}".strip(), severity=severity, timeout=10, markup=False)  # type: ignore[arg-type]
+        if not is_seen:
+            severity = "information" if news.event == "finished" else "warning"
+            self._app.notify(f"{news.title}. {news.text}".strip(), severity=severity, timeout=10, markup=False)  # type: ignore[arg-type]
         if news.event in table.get("on", NOTIFY_EVENTS):
             self.ring(news.title, news.text)
 

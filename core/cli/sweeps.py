@@ -121,10 +121,12 @@ def _problems(planned: Sweep) -> list[Problem]:
 
 
 def _plan_lines(planned: Sweep) -> list[str]:
+    from core.config.values import shown
+
     keys = list(planned.variants[0].values)
     rows: list[Sequence[str]] = [("label", *keys, "steps", "epochs")]
     for variant in planned.variants:
-        values = [printable(str(variant.values[key])) for key in keys]
+        values = [printable(shown(variant.values[key])) for key in keys]
         rows.append((variant.label, *values, f"{variant.plan.total_steps:,}", str(variant.plan.epochs)))
     return [*table(rows, frozenset(range(1, len(keys) + 3))), *planned.lines()]
 

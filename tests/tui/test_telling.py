@@ -101,3 +101,22 @@ async def test_messages_are_set_up_from_the_palette(workspace: Workspace, monkey
         assert "\a" not in sent and sent
     assert 'ntfy = "topic-7"' in user_file().read_text()
     wait_for(lambda: secrets_file().stat().st_mode & 0o777 == 0o600)
+
+
+async def test_what_the_screen_shows_already_is_not_told_over_it(workspace: Workspace, runs: Runs) -> None:
+    """In Monitor at that run no message covers it; at another run, or elsewhere, one comes."""
+    make_dataset(workspace)
+    kit = Runs(workspace.root)
+    app = app_on(workspace)
+    async with app.run_test() as pilot:
+        await ready(pilot, app)
+        for number, is_seen in ((1, True), (2, False)):
+            stop = workspace.root / f"go{number}"
+            run = kit.start(f"until(out.parent / '{stop.name}'); raise ImportError('No xformers')", name=f"run{number}")
+            await until(pilot, lambda run=run: app.pulse.run_id == run.id)  # type: ignore[misc]
+            if is_seen:
+                await app.open_run(run.id)
+            stop.touch()
+            ended = kit.ended(run)
+            await until(pilot, lambda run=run: app.pulse.run_id != run.id)  # type: ignore[misc]
+            assert any(ended.spec.name in text for text in toasts(app)) is not is_seen

@@ -146,6 +146,7 @@ class BatchDialog(Dialog[batch.Plan]):
             self._look()
             self._wants = True
         elif self._plan.edits:
+            self.app.clear_notifications()  # "once more does it" is done
             self.dismiss(self._plan)
 
     def _look(self) -> None:

@@ -49,7 +49,7 @@ class ImportDialog(Dialog[str]):
     """Dismisses with the name of the dataset when images came in, else with None."""
 
     def __init__(self, name: str = "") -> None:
-        super().__init__("Import images", "tab completes, then next field   ⏎ next   Esc back")
+        super().__init__("Import images", "tab completes, then next field   ⏎ what would come in   Esc back")
         self._name_at_start = name
         self._ways = Ways()
         self._plan: ImportPlan | None = None
@@ -131,11 +131,10 @@ class ImportDialog(Dialog[str]):
         source, name = self._value("#source"), self._value("#name") or self.query_one("#name", Input).placeholder
         repeats = self._value("#repeats")
         if not source:
-            self._wrong("Name the folder that holds the images.")
-            self.query_one("#source").focus()
+            self._wrong("Name the folder that holds the images.", "#source")
             return
         if repeats and not (repeats.isdecimal() and int(repeats) > 0):
-            self._wrong(f"{repeats} is not a number of repeats; 10 is usual.")
+            self._wrong(f"{repeats} is not a number of repeats; 10 is usual.", "#repeats")
             return
         self._wrong("")
         if not self._shown:
@@ -242,8 +241,11 @@ class ImportDialog(Dialog[str]):
             else:
                 self.app.report(error)
 
-    def _wrong(self, text: str) -> None:
+    def _wrong(self, text: str, field: str = "") -> None:
+        """Say it, and go to the field that it is about."""
         self.query_one("#wrong", Static).update(Content(printable(text, newlines=True)))
+        if field:
+            self.query_one(field).focus()
 
     def _say(self, lines: list[Cells]) -> None:
         self._shown = lines

@@ -48,9 +48,11 @@ async def start_sweep(app: KohyaApp, workspace: Workspace, config: Config, setti
 
 def plan_lines(planned: Sweep) -> list[str]:
     """The whole in one line, then the runs with their steps; of many only the first ones."""
+    from core.config.values import shown
+
     lines = planned.lines()
     for variant in planned.variants[:_SHOWN]:
-        values = "  ".join(f"{key} {value}" for key, value in variant.values.items())
+        values = "  ".join(f"{key} {shown(value)}" for key, value in variant.values.items())
         lines.append(f"  {values}: {variant.plan.total_steps:,} steps")
     more = len(planned.variants) - _SHOWN
     return [*lines, f"  … and {more} more"] if more > 0 else lines

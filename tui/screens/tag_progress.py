@@ -167,7 +167,8 @@ def run_lines(seen: RunSnapshot, results: TagResult, run: WatchedRun, width: int
         lines.append([*line, *(_key("u", "takes this pass back") if run.undo == "next" else [])])
         lines += _pace(results, width)
     elif seen.reason:
-        lines.append([(f" {printable(seen.reason)}", "bad" if state in {"failed", "lost"} else "text")])
+        role = "bad" if state in {"failed", "lost"} else "text"
+        lines += [[(f" {line}", role)] for line in wrapped(printable(seen.reason), width - 2, 3)]
         if state == "stopped" and results.tagged and not results.dry_run:
             back = "; u takes it back" if run.undo == "next" else ""
             lines[-1].append((f"  What was written stays{back}.", "muted"))

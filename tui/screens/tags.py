@@ -20,7 +20,7 @@ from tui.theme import Cells
 from tui.widgets.footer import Footer
 from tui.widgets.header import Header
 from tui.widgets.item_list import ItemList
-from tui.widgets.line import Line, Lines
+from tui.widgets.line import Line, Lines, cut
 from tui.widgets.tag_about import AboutTag
 from tui.widgets.tag_input import TagInput
 from tui.widgets.tag_lists import TagList, TraitList
@@ -197,7 +197,7 @@ class TagsScreen(ModeScreen):
             lines = verdict(counted.report)
             panel = self.query_one("#verdict", Lines)
             panel.styles.height = len(lines) + 1
-            panel.show(lines)
+            panel.show([cut(line, panel.size.width or 60) for line in lines])
 
     def say(self, busy: str) -> None:
         """Show what is under way; "" when nothing is."""

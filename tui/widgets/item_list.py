@@ -59,7 +59,9 @@ class ItemList(ScrollView, can_focus=True, inherit_bindings=False):
         Binding("pageup", "page(-1)", "page up", show=False, id="list.page-up"),
         Binding("enter", "open", "open", show=False, id="list.open", key_display="⏎"),
         Binding("space", "mark", "mark", id="list.mark"),
-        Binding("v", "mark_range", "mark a range", show=False, id="list.range"),
+        Binding(
+            "v", "mark_range", "mark a range", show=False, id="list.range", tooltip="Mark from the last mark to here"
+        ),
         Binding("A", "mark_all", "mark all matches", show=False, id="list.mark-all"),
     ]
 
