@@ -33,7 +33,7 @@ def test_a_sweep_end_to_end(cli: Cli, demo: Workspace) -> None:
     frozen = [inputs.flatten(run.dir, (run.dir / "train.toml").read_bytes()) for run in runs]
     rates = [options["learning_rate"] for options in frozen]
     assert rates == [1e-4, 5e-4]
-    assert sorted(path.name for path in demo.output.rglob("*.safetensors")) == [
+    assert sorted(path.name for path in demo.output.rglob("rinni-*.safetensors")) == [
         "rinni-lr1e-4.safetensors",
         "rinni-lr5e-4.safetensors",
     ]
