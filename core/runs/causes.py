@@ -70,7 +70,7 @@ RULES: tuple[Rule, ...] = (
     ),
     _rule(
         "worker-died",
-        r"DataLoader worker \(pid[^)]*\) (?:exited unexpectedly|is killed by signal)",
+        r"DataLoader worker \(pid(?:\(s\))? [^)]*\) (?:exited unexpectedly|is killed by signal)",
         "A data-loader worker died: {message}.",
         "Set max_data_loader_n_workers = 0 to see its own error; memory (RAM) is the usual cause.",
     ),
