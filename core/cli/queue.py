@@ -198,6 +198,40 @@ def move(
 
 
 @queue_app.command()
+def edit(
+    context: typer.Context,
+    run: RunArgument,
+    gpu: GpuOption = None,
+    at: Annotated[str | None, _option("--at", "Not before: 23:30, +2h, 2026-12-01 08:00; or now.")] = None,
+    after: Annotated[str | None, _option("--after", "When this run is over; or none.")] = None,
+    only_if_finished: Annotated[
+        bool | None, _option("--only-if-finished/--however", "With --after: whether that run must finish.")
+    ] = None,
+    share: Annotated[bool | None, _option("--share/--no-share", "Start although others use the GPU.")] = None,
+    json_: JsonFlag = False,
+) -> None:
+    """Let a waiting run wait in another way."""
+    from core.hardware import read_gpus
+    from core.runs import queue
+    from core.runs.store import observe, open_run, runs_dir
+
+    said = {"gpu": gpu, "at": at, "after": after, "only_if_finished": only_if_finished, "share": share}
+    changes: dict[str, Any] = {key: value for key, value in said.items() if value is not None}
+    if not changes:
+        raise WrongUsage("What shall be another?", "For example: kohya-tui queue edit RUN --at 23:30")
+    found = _found(context, run)
+    if at is not None:
+        changes["at"] = None if at == "now" else queue.moment(at)
+    if after is not None:
+        before = None if after == "none" else open_run(runs_dir(folder_of(place_of(context))), after)
+        changes["after"] = before.dir if before is not None else None
+    if only_if_finished and (after == "none" or (after is None and (found.place is None or found.place.after is None))):
+        raise WrongUsage("--only-if-finished needs --after RUN", "It says what happens when that run fails.")
+    queue.edit(found, changes, read_gpus())
+    _told(found, json_, queue.said(observe(found.dir)))
+
+
+@queue_app.command()
 def hold(context: typer.Context, run: RunArgument, json_: JsonFlag = False) -> None:
     """Let others pass until it is released."""
     from core.runs import queue

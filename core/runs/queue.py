@@ -56,15 +56,10 @@ def add(
 
     Raises UserError when a GPU that it wishes is not there, or something cannot be written.
     """
-    gpus = slots.visible(reading)
-    count, named = order.wish_of({"gpu": wish.gpu})
-    if named:
-        slots.chosen(wish.gpu, gpus)
-    elif count > max(1, len(gpus)):
-        raise UserError(f"There are not {count} GPUs here, but {len(gpus)}", "Look at them: kohya-tui gpu")
+    _check_gpu(wish.gpu, reading)
     wait = {
         "dir": slots.folder(),
-        "has_gpu": bool(gpus),
+        "has_gpu": bool(slots.visible(reading)),
         "gpu": wish.gpu,
         "at": wish.at,
         "after": None if wish.after is None else str(wish.after),
@@ -75,6 +70,15 @@ def add(
     }
     run = store.create(folder, replace(spec, wait=wait, recipe=recipe), files)
     return _attend(run)
+
+
+def _check_gpu(wish: str, reading: GpuReading) -> None:
+    gpus = slots.visible(reading)
+    count, named = order.wish_of({"gpu": wish})
+    if named:
+        slots.chosen(wish, gpus)
+    elif count > max(1, len(gpus)):
+        raise UserError(f"There are not {count} GPUs here, but {len(gpus)}", "Look at them: kohya-tui gpu")
 
 
 def holding(spec: RunSpec, reading: GpuReading | None, count: int = 1) -> RunSpec:
@@ -195,6 +199,30 @@ def move(run: Run, where: str | int) -> int:
         target = min(max(target, 0), len(entries))
         entries.insert(target, entry)
         return target + 1
+
+
+def edit(run: Run, changes: Mapping[str, Any], reading: GpuReading) -> None:
+    """Let it wait in another way: `changes` holds those of the fields of Wish that are to be others.
+
+    Whoever waits for its turn sees that within a second. Raises UserError for a GPU that is not there, and for runs
+    that would wait for each other.
+    """
+    if "gpu" in changes:
+        _check_gpu(changes["gpu"], reading)
+    told = dict(changes)
+    after = told["after"] = None if told.get("after") is None else str(told["after"])
+    if "after" not in changes:
+        del told["after"]
+    with _changing() as entries:
+        before = {entry["dir"]: entry.get("after") for entry in entries}
+        while after is not None:
+            if after == str(run.dir):
+                raise UserError(f"{run.id} would wait for itself", "Name a run that does not come after it.")
+            after = before.pop(after, None)
+        entry = _entry(entries, run)
+        entry.update(told)
+        if entry.get("after") is None:
+            entry["only_if_finished"] = False
 
 
 def hold(run: Run) -> None:

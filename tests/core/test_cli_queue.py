@@ -61,6 +61,14 @@ def test_the_order_from_the_shell(cli: Cli, demo: Workspace, busy: Run) -> None:
     assert cli("stop", ids[1], "--json").json["state"] == "stopped"
     assert "no place in the queue" in cli("queue", "move", ids[2], "up there", code=2).err
     assert "needs --after" in cli("train", "rinni", "--queue", "--only-if-finished", code=2).err
+    assert "after" in cli("queue", "edit", ids[2], "--after", busy.id, "--at", "+2h").out
+    edited = next(run for run in cli("queue", "--json").json["queue"] if run["run"] == ids[2])
+    assert (edited["after"], edited["at"] is not None) == (busy.id, True)
+    cli("queue", "edit", ids[2], "--after", "none", "--at", "now", "--share")
+    edited = next(run for run in cli("queue", "--json").json["queue"] if run["run"] == ids[2])
+    assert (edited["after"], edited["at"], edited["share"]) == (None, None, True)
+    assert "needs --after" in cli("queue", "edit", ids[2], "--only-if-finished", code=2).err
+    assert "What shall be another" in cli("queue", "edit", ids[2], code=2).err
     assert "Slurm has a queue of its own" in cli("train", "rinni", "--queue", "--launcher", "slurm", code=1).err
     assert "is not a time" in cli("train", "rinni", "--at", "soon", code=1).err
     held = cli("train", "rinni", "--hold", "--at", "+2h", "--after", busy.id, "--json").json

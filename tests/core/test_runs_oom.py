@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -43,7 +44,7 @@ def narrow() -> Iterator[Path]:
                 yield group
                 return
         finally:
-            wait_for(lambda group=group: _is_removed(group))
+            wait_for(partial(_is_removed, group))
     pytest.skip("no control group for memory can be made here")
 
 

@@ -225,6 +225,23 @@ def test_a_run_waits_for_its_time(line: Queue) -> None:
     assert other.status.started < begun.status.started
 
 
+def test_how_a_run_waits_can_be_changed(line: Queue) -> None:
+    """Its time, the run before it, its GPU; not so that two runs would wait for each other."""
+    first, second = line.add("a", Wish(at=time.time() + 3600)), line.add("b", Wish(at=time.time() + 3600))
+    queue.edit(second, {"at": None, "after": first.dir, "only_if_finished": True}, NO_GPU)
+    place = store.observe(second.dir).place
+    assert place is not None
+    assert (place.at, place.after, place.only_if_finished) == (None, str(first.dir), True)
+    with pytest.raises(UserError, match="wait for itself"):
+        queue.edit(first, {"after": second.dir}, NO_GPU)
+    with pytest.raises(UserError, match="no GPU 3"):
+        queue.edit(first, {"gpu": "3"}, NO_GPU)
+    queue.edit(first, {"at": None}, NO_GPU)
+    line.begins(first)
+    line.end("a")
+    line.begins(second)
+
+
 @pytest.mark.parametrize(("strict", "expected"), [(False, RunState.RUNNING), (True, RunState.STOPPED)])
 def test_a_run_comes_after_another(line: Queue, strict: bool, expected: RunState) -> None:
     """`--after RUN`: when that is over; with `--only-if-finished` not at all when it failed."""
