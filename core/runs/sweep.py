@@ -31,6 +31,10 @@ if TYPE_CHECKING:
 
 MOST = 64
 """Runs of one sweep: beyond that it was a slip of the keys."""
+_PAIRS = ("network_args", "optimizer_args", "lr_scheduler_args")
+"""Options that are lists of `name=value`."""
+_COMMA = re.compile(r",(?![^(\[]*[)\]])")
+"""Between two values, not inside of one: `(0.9,0.99)`."""
 _SHORT = {
     "learning_rate": "lr",
     "unet_lr": "unet",
@@ -51,12 +55,32 @@ _SHORT = {
 
 @dataclass(frozen=True, slots=True)
 class Axis:
-    """A key and the values that it takes; `words` are as the user wrote them."""
+    """A key and the values that it takes; `words` are as the user wrote them.
+
+    `entry` names one of the `name=value` texts of a list: `conv_dim` of network_args.
+    """
 
     file: FileName
     key: str
     words: tuple[str, ...]
     values: tuple[Any, ...]
+    entry: str | None = None
+
+    @property
+    def name(self) -> str:
+        """`learning_rate`, `network_args.conv_dim`."""
+        return self.key if self.entry is None else f"{self.key}.{self.entry}"
+
+    def set_in(self, config: Config, index: int) -> None:
+        """Give the config one of the values."""
+        value = self.values[index]
+        if self.entry is not None:
+            texts = [str(text) for text in config.get(self.file, self.key) or ()]
+            places = [at for at, text in enumerate(texts) if text.partition("=")[0].strip() == self.entry]
+            place = places[0] if places else len(texts)
+            texts[place : place + 1] = [f"{self.entry}={value}"]
+            value = texts
+        config.set(self.file, self.key, value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,22 +118,29 @@ class Sweep:
 
 
 def axis(config: Config, word: str) -> Axis:
-    """`KEY=V1,V2` (or `dataset:KEY=…`), each value in the kind that the trainer wants. Raises UserError."""
+    """`KEY=V1,V2` (or `dataset:KEY=…`, `network_args.NAME=…`), each value in the kind that the trainer wants.
+
+    Raises UserError.
+    """
     from core.config.schema import parse_value
 
     name, equals, text = word.partition("=")
-    words = tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+    words = tuple(dict.fromkeys(part.strip() for part in _COMMA.split(text) if part.strip()))
     if not equals or not name.strip() or not words:
         raise UserError(f"{word!r} is not KEY=VALUE,VALUE", "For example: learning_rate=1e-4,5e-5")
     place, colon, key = name.strip().rpartition(":")
     if colon and place not in ("train", "dataset"):
         raise UserError(f"{place}: is no file of a config", "Write KEY=… or dataset:KEY=…")
+    key, dot, entry = key.partition(".") if key.startswith(_PAIRS) else (key, "", "")
     file: FileName = config.home(key) if not colon else "dataset" if place == "dataset" else "train"
     fact = config.field(file, key)
     if fact is None:
         raise UserError(f"sd-scripts knows no option {key}", "List them: kohya-tui config options")
+    if dot and entry.strip():
+        return Axis(file, key, words, words, entry.strip())
     if fact.type in ("list", "dict"):
-        raise UserError(f"{key} is a list itself: it cannot be swept", "Sweep another key, or make two configs.")
+        hint = f"Sweep one of its entries: {key}.NAME=V1,V2" if key in _PAIRS else "Sweep another key."
+        raise UserError(f"{key} is a list itself: it cannot be swept", hint)
     return Axis(file, key, words, tuple(parse_value(file, key, word) for word in words))
 
 
@@ -122,7 +153,7 @@ def plan(workspace: Workspace, name: str, axes: Sequence[Axis], settings: Settin
     from core.config.preflight import check
     from core.runs.estimate import estimate
 
-    keys = [each.key for each in axes]
+    keys = [each.name for each in axes]
     if not axes or len(set(keys)) < len(keys):
         raise UserError("A sweep needs keys with values, each once", "For example: learning_rate=1e-4,5e-5")
     if zipped and len({len(each.values) for each in axes}) > 1:
@@ -136,8 +167,8 @@ def plan(workspace: Workspace, name: str, axes: Sequence[Axis], settings: Settin
         texts: dict[FileName, str] = {file: base.text(file) for file in ("train", "dataset", "prompts")}
         config = Config(base.folder, texts)
         for each, index in zip(axes, indices, strict=True):
-            config.set(each.file, each.key, each.values[index])
-        values = {each.key: each.values[index] for each, index in zip(axes, indices, strict=True)}
+            each.set_in(config, index)
+        values = {each.name: each.values[index] for each, index in zip(axes, indices, strict=True)}
         label = "-".join(_short(each, index) for each, index in zip(axes, indices, strict=True))
         planned = count(config, workspace)
         problems = tuple(check(config, workspace, settings, planned=planned))
@@ -149,7 +180,7 @@ def plan(workspace: Workspace, name: str, axes: Sequence[Axis], settings: Settin
 
 def _short(each: Axis, index: int) -> str:
     """`lr1e-4`, `dim16`, `AdamW8bit`: of letters, digits and `._-`, so that it is part of a file name."""
-    name = _SHORT.get(each.key, each.key)
+    name = each.entry or _SHORT.get(each.key, each.key)
     return re.sub(r"[^A-Za-z0-9._+-]+", "-", f"{name}{each.words[index]}").strip("-.")
 
 

@@ -83,6 +83,26 @@ def test_combinations_and_pairs(demo: Workspace) -> None:
     assert open_config(demo, "rinni").text("train") == config.text("train")
 
 
+def test_an_entry_of_a_list_is_swept(demo: Workspace) -> None:
+    """network_args and optimizer_args: what else stands in them stays; a value may be a tuple."""
+    config = open_config(demo, "rinni")
+    config.set("train", "network_args", ["conv_dim=1", "conv_alpha=1"])
+    config.set("train", "optimizer_args", ["weight_decay=0.1"])
+    config.save()
+    words = ("network_args.conv_dim=4,8", "optimizer_args.betas=(0.9,0.99),(0.9, 0.999)")
+    planned = sweep.plan(demo, "rinni", [sweep.axis(config, word) for word in words], Settings(trainer="demo"))
+    assert [variant.label for variant in planned.variants][:2] == [
+        "conv_dim4-betas-0.9-0.99",
+        "conv_dim4-betas-0.9-0.999",
+    ]
+    last = planned.variants[-1]
+    assert last.config.get("train", "network_args") == ["conv_dim=8", "conv_alpha=1"]
+    assert last.config.get("train", "optimizer_args") == ["weight_decay=0.1", "betas=(0.9, 0.999)"]
+    assert dict(last.values) == {"network_args.conv_dim": "8", "optimizer_args.betas": "(0.9, 0.999)"}
+    with pytest.raises(UserError, match="is a list itself"):
+        sweep.axis(config, "network_args=a,b")
+
+
 def test_all_of_a_sweep_or_nothing(demo: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     """The disk is full at the second run: the first one is taken back."""
     from core.hardware import GpuReading
