@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from core.runs.causes import RULES, Rule
+from core.runs.cause import Rule
+from core.runs.causes import RULES
 from core.text import printable, strip_escapes
 
 _NAMED = re.compile(

@@ -132,6 +132,9 @@ def begin(
     count, named = gpus_of(settings)
     if wish is None:
         spec, files = specs.from_recipe(workspace, recipe, settings, gpu=gpu)
+        if gpu is not None and ":" in gpu:  # an instance: CUDA knows it by its UUID only
+            names = ",".join(map(slots.name_of, slots.chosen(gpu, slots.visible(reading))))
+            spec = replace(spec, env={**spec.env, "CUDA_VISIBLE_DEVICES": names})
         return start_now(workspace.runs, replace(spec, group=group), files, reading, count)
     refuse_cluster(settings)
     if wish.gpu == order.ANY and (named or count > 1):

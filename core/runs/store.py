@@ -112,7 +112,7 @@ def _renamed(spec: RunSpec, other: str) -> RunSpec:
 
 def _locks_elsewhere(target: Path) -> Path | None:
     """None when `target` can hold flocks that a child inherits; else the folder to use instead."""
-    if _file_system(target) not in _NETWORK_FS:
+    if not is_on_network(target):
         probe = target / "alive.lock"
         try:
             descriptor = proc.take_lock(str(probe))
@@ -124,6 +124,11 @@ def _locks_elsewhere(target: Path) -> Path | None:
     from core.settings import state_dir
 
     return state_dir() / "locks" / target.name
+
+
+def is_on_network(path: Path) -> bool:
+    """Whether the file system of `path` is one that several machines share."""
+    return _file_system(path) in _NETWORK_FS
 
 
 def _file_system(path: Path) -> str | None:

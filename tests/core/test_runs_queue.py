@@ -344,6 +344,47 @@ def test_two_gpus_take_two_runs(runs: Runs, gpus: Machine) -> None:
         line.add("e", Wish(gpu="7"))
 
 
+def test_the_instances_of_a_split_card_are_places_of_their_own(runs: Runs, gpus: Machine) -> None:
+    """MIG: `0:1` is instance 1 of card 0, known to CUDA by its UUID; the split card itself is no place."""
+    gpus.set(count=1).gpu(0, mig=1, mig_count=2)
+    gpus.set({"gpu.0.mig.0.uuid": "MIG-aaaa", "gpu.0.mig.1.uuid": "MIG-bbbb"})
+    line = Queue(runs, read_gpus())
+    assert slots.of_start("0:1", read_gpus()) == ("MIG-bbbb",)
+    assert slots.of_start("MIG-a", read_gpus()) == ("MIG-aaaa",)
+    named, other = line.begins(line.add("a", Wish(gpu="0:1"))), line.begins(line.add("b"))
+    assert [visible_devices(run) for run in (named, other)] == ["MIG-bbbb", "MIG-aaaa"]
+    assert [run.gpu for run in (named, other)] == ["0:1", "0:0"]
+    third = line.add("c")
+    with pytest.raises(UserError, match="There are: 0:0, 0:1"):
+        line.add("d", Wish(gpu="0"))
+    line.end("a")
+    assert line.begins(third).gpu == "0:1"
+
+
+def test_a_home_that_machines_share_has_a_queue_for_each(line: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two nodes of a cluster, one home on NFS: neither sees, holds or restarts what waits on the other."""
+    monkeypatch.setattr(store, "is_on_network", lambda _: True)
+    slots.is_shared.cache_clear()
+
+    def on(host: str) -> None:
+        monkeypatch.setattr(os, "uname", lambda: type("Uname", (), {"nodename": host}))
+
+    try:
+        on("node1")
+        first = line.begins(line.add("a"))
+        waits = line.add("b")
+        on("node2")
+        assert queue.waiting() == []
+        line.begins(line.add("c"))  # its own CPU is free
+        on("node1")
+        assert names() == ["b"]
+        line.end("a")
+        line.begins(waits)
+        assert Path(str(first.spec.wait["dir"])).name == "node1"  # type: ignore[index]
+    finally:
+        slots.is_shared.cache_clear()
+
+
 def test_a_gpu_that_others_use_is_waited_for(runs: Runs, gpus: Machine) -> None:
     """18 GiB of somebody else: told with who it is; the run starts when they are gone. `share` does not wait."""
     gpus.set(count=1).gpu(0, mem_total=24 << 30, mem_used=18 << 30, compute=f"{os.getpid()}:{18 << 30}")

@@ -123,7 +123,7 @@ async def test_a_sweep_is_tied_together_and_compared(workspace: Workspace) -> No
 
 def test_the_ways_to_begin() -> None:
     """Several GPUs are named; one that is taken leaves the queue; a broken config leaves nothing."""
-    two = Machine(((0, "RTX 4090: rinni is under way"), (1, "RTX 4090: 24.0 GiB, free")), 3, ("local", "slurm"))
+    two = Machine((("0", "RTX 4090: rinni is under way"), ("1", "RTX 4090: 24.0 GiB, free")), 3, ("local", "slurm"))
     found = ways(two, [], "local")
     assert [way.label for way in found] == [
         "Start now on GPU 0",

@@ -41,7 +41,7 @@ class Way:
 class Machine:
     """What there is to choose from: GPUs as (index, words), how many runs wait, launchers (the settings' one first)."""
 
-    gpus: tuple[tuple[int, str], ...] = ()
+    gpus: tuple[tuple[str, str], ...] = ()
     waiting: int = 0
     launchers: tuple[str, ...] = ()
 
@@ -77,14 +77,14 @@ def ways(found: Machine, problems: Sequence[Problem], launcher: str) -> list[Way
         several = len(found.gpus) > 1 and launcher == "local"
         if not refused:
             if several:
-                rows += [Way(f"Start now on GPU {index}", words, gpu=str(index)) for index, words in found.gpus]
+                rows += [Way(f"Start now on GPU {index}", words, gpu=index) for index, words in found.gpus]
             else:
                 rows.append(Way("Start now", found.gpus[0][1] if found.gpus else ""))
         line = f"; {count_of(found.waiting, 'run waits', 'runs wait')} before it" if found.waiting else ""
         when = "a GPU is free" if found.gpus else "nothing else is trained"
         rows.append(Way("Queue it", f"starts when {when}{line}", queue=True))
         if several:
-            rows += [Way(f"Queue it for GPU {index}", "", queue=True, gpu=str(index)) for index, _ in found.gpus]
+            rows += [Way(f"Queue it for GPU {index}", "", queue=True, gpu=index) for index, _ in found.gpus]
         rows.append(Way("Queue it for a time …", "not before then: 23:30, +2h", queue=True, asks_time=True))
         rows.append(Way("Queue it, held", "until Z in Monitor lets it go", queue=True, held=True))
     rows.append(Way("Sweep …", "several values of a few keys, each as a run", queue=True, asks_values=True))
