@@ -5,6 +5,7 @@ from __future__ import annotations
 from core.runs.cause import Rule, rule
 
 _LESS = "Lower train_batch_size or resolution, or turn on gradient_checkpointing and cache_latents."
+_SEE_IT = "Set max_data_loader_n_workers = 0 to see its own error; memory (RAM) is the usual cause."
 _DRIVER = "Update the driver, or install a torch for an older CUDA: kohya-tui setup sd-scripts"
 
 MACHINE: tuple[Rule, ...] = (
@@ -39,10 +40,16 @@ MACHINE: tuple[Rule, ...] = (
     ),
     rule(
         "worker-died",
-        r"DataLoader worker \(pid(?:\(s\))? [^)]*\) (?:exited unexpectedly|is killed by signal)",
+        r"DataLoader worker \(pid[^)]*\) (?:exited unexpectedly|is killed by signal)",
         "A data-loader worker died: {message}.",
-        "Set max_data_loader_n_workers = 0 to see its own error; memory (RAM) is the usual cause.",
-        weak=True,
+        _SEE_IT,
+    ),
+    rule(
+        "worker-died",
+        r"DataLoader worker \(pid\(s\) [^)]*\) exited unexpectedly",
+        "A data-loader worker died: {message}.",
+        _SEE_IT,
+        weak=True,  # the one above it says how
     ),
     rule(
         "out-of-memory",
