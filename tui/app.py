@@ -19,10 +19,11 @@ from core.problems import UserError
 from core.settings import Settings
 from core.workspace import Workspace
 from tui import signals, theme
+from tui.beat import Beat
 from tui.faults import Faults
 from tui.graphics import Choice, next_choice
 from tui.navigation import Navigation
-from tui.pulse import Beat, Pulse
+from tui.pulse import Pulse
 from tui.telling import Telling
 from tui.undoing import Undoing
 from tui.vocabulary import Vocabulary

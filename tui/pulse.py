@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -9,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 from tui.theme import Cells
 
 if TYPE_CHECKING:
-    from core.runs.model import Run, RunState
+    from core.runs.model import Run
     from core.workspace import Workspace
-    from tui.app import KohyaApp
 
 NO_GPU_RETRY = 30.0
 """Seconds between two looks for a GPU on a machine where none answered."""
+PATIENCE = 1.0
+"""Seconds that a driver may take: what else is read waits as long, once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +87,7 @@ class PulseReader:
             return {}
         run = next((each for each in live if str(each.status.state) in {"running", "stopping"}), live[0])
         from core.runs.watch import RunWatch
-        from core.text import human_seconds, printable
+        from core.text import printable
 
         watch = self._watches.setdefault(run.id, RunWatch(run.dir))
         snapshot = watch.poll()
@@ -95,7 +97,7 @@ class PulseReader:
             "name": printable(run.spec.name),
             "state": str(run.status.state),
             "percent": percent,
-            "left": human_seconds(snapshot.eta_seconds) if snapshot.eta_seconds else "",
+            "left": about(snapshot.eta_seconds) if snapshot.eta_seconds else "",
             "others": len(live) - 1,
         }
 
@@ -105,7 +107,7 @@ class PulseReader:
         from core.hardware import read_gpus
         from core.text import human_gib
 
-        gpus = [gpu for gpu in read_gpus(max_age=0.5).gpus if gpu.memory_total]
+        gpus = [gpu for gpu in read_gpus(PATIENCE, max_age=0.5).gpus if gpu.memory_total]
         if not gpus:
             self._no_gpu_until = time.monotonic() + NO_GPU_RETRY
             return ""
@@ -114,65 +116,10 @@ class PulseReader:
         return text if gpu.utilization is None else f"{text} {gpu.utilization}%"
 
 
-class Beat:
-    """Once a second, on a thread: the run for the header, the GPU, and whether another undo is next."""
+def about(seconds: float) -> str:
+    """`40s`, `9m`, `1h 12m`: in steps that do not tick."""
+    from core.text import human_seconds
 
-    def __init__(self, app: KohyaApp) -> None:
-        self._app = app
-        self._reader, self._busy = PulseReader(), False
-        self._known: tuple[Workspace | None, dict[str, RunState]] | None = None
-        """What each run of the workspace was at the last reading."""
-        self._tagged: set[str] = set()
-        """Tag runs whose end was told."""
-
-    def start(self) -> None:
-        """Now, and once a second from now on."""
-        self._beat()
-        self._app.set_interval(1.0, self._beat)
-
-    def tag_ended(self, run: Run) -> None:
-        """A tag run wrote its last caption: the screens are told, once, by whoever sees it first."""
-        if run.id not in self._tagged:
-            self._tagged.add(run.id)
-            self._app.dataset_changed.publish(run.spec.dataset or "")
-
-    def look_at_journal(self) -> None:
-        """Something was written: what the next undo takes back may be another."""
-        self._app.run_worker(self._look, thread=True, group="journal", exit_on_error=False)
-
-    def _beat(self) -> None:
-        if not self._busy:
-            self._busy = True
-            self._app.run_worker(self._read, thread=True, group="pulse", exit_on_error=False)
-
-    def _read(self) -> None:
-        try:
-            self._look()
-            pulse = self._reader.read(self._app.workspace)
-            self._app.call_from_thread(self._take, pulse)
-        finally:
-            self._busy = False
-
-    def _look(self) -> None:
-        app = self._app
-        group = app.undoing.look(app.workspace)
-        if not isinstance(group, bool):
-            app.call_from_thread(app.undoing.take, group)
-
-    def _take(self, pulse: Pulse) -> None:
-        app, runs = self._app, self._reader.runs
-        app.telling.look(runs)
-        old, app.pulse = app.pulse, pulse
-        if pulse != old:
-            app.pulse_signal.publish(pulse)
-        known, self._known = self._known, (app.workspace, {run.id: run.state for run in runs})
-        if known is None or known[0] != app.workspace:
-            if pulse.run_id is not None:
-                app.runs_changed.publish(pulse.run_id)
-        elif known != self._known:
-            from core.runs.model import ENDED_STATES
-
-            app.runs_changed.publish(pulse.run_id)
-            for run in runs:
-                if run.spec.kind == "tag" and run.state in ENDED_STATES and known[1].get(run.id) != run.state:
-                    self.tag_ended(run)
+    if seconds < 60:
+        return f"{10 * math.ceil(seconds / 10)}s"
+    return f"{round(seconds / 60)}m" if seconds < 600 else human_seconds(seconds)

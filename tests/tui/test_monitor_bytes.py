@@ -79,15 +79,15 @@ async def test_a_screen_on_which_nothing_changes_sends_nothing(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch, sent: list[str]
 ) -> None:
     """A finished run on a quiet machine: after the first pictures, five polls of everything send no byte."""
-    monkeypatch.setattr(hardware, "read_gpus", lambda max_age=0.0: GpuReading((), "no driver"))
+    monkeypatch.setattr(hardware, "read_gpus", lambda timeout=2.0, max_age=0.0: GpuReading((), "no driver"))
     monkeypatch.setattr(hardware, "read_host", lambda folder: HostSnapshot(3.0, GIB, 8 * GIB, 10**11, 10**12, 0.1))
     run_id = lay_run(workspace, "sd15_long", "rinni", RunState.FINISHED)
     async with app_for(workspace).run_test(size=(120, 40)) as pilot:
         screen = await monitor(pilot, run_id)
-        await until(pilot, lambda: len(screen.view.gauges.plain) > 10 and screen._ticks > 12)
+        await until(pilot, lambda: len(screen.view.gauges.plain) > 10 and screen._beats > 3)
         sent.clear()
-        ticks = screen._ticks
-        await until(pilot, lambda: screen._ticks >= ticks + 20)
+        beats = screen._beats
+        await until(pilot, lambda: screen._beats >= beats + 4)
         assert sent == []
 
 
@@ -97,7 +97,7 @@ async def test_a_busy_gpu_costs_a_few_hundred_bytes_a_second(
     """Load, memory, heat and power of one GPU change every second: with the header less than 500 bytes each time."""
     beat = iter(range(10_000))
 
-    def reading(max_age: float = 0.0) -> GpuReading:
+    def reading(timeout: float = 2.0, max_age: float = 0.0) -> GpuReading:
         now = next(beat)
         used = int((19.8 + 0.1 * (now % 2)) * GIB)
         gpu = GpuSnapshot(0, "RTX 4090", "GPU-0", used, 24 * GIB, 90 + now % 9, 70 + now % 2, 330 + now % 20, 450, 60)
@@ -110,10 +110,10 @@ async def test_a_busy_gpu_costs_a_few_hundred_bytes_a_second(
     run_id = lay_run(workspace, "sd15_long", "rinni", RunState.FINISHED)
     async with app_for(workspace).run_test(size=(120, 40)) as pilot:
         screen = await monitor(pilot, run_id)
-        await until(pilot, lambda: "97 %" in screen.view.gauges.plain or screen._ticks > 12)
+        await until(pilot, lambda: "97 %" in screen.view.gauges.plain or screen._beats > 3)
         sent.clear()
-        start, ticks = time.monotonic(), screen._ticks
-        await until(pilot, lambda: screen._ticks >= ticks + 16)
+        start, beats = time.monotonic(), screen._beats
+        await until(pilot, lambda: screen._beats >= beats + 4)
         each_second = sum(len(text.encode()) for text in sent) / (time.monotonic() - start)
         assert 20 < each_second < 500
 
@@ -130,16 +130,16 @@ async def test_the_list_of_runs_sends_nothing_while_it_stays_the_same(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch, sent: list[str]
 ) -> None:
     """The list is read again every few seconds; when nothing is different no row is drawn again."""
-    monkeypatch.setattr(hardware, "read_gpus", lambda max_age=0.0: GpuReading((), "no driver"))
+    monkeypatch.setattr(hardware, "read_gpus", lambda timeout=2.0, max_age=0.0: GpuReading((), "no driver"))
     run_id = lay_run(workspace, "sd15_long", "rinni", RunState.FINISHED)
     lay_run(workspace, "sd15_nan", "mika", RunState.FAILED, "NaN")
     async with app_for(workspace).run_test(size=(120, 40)) as pilot:
         screen = await monitor(pilot, run_id)
         await pilot.press("escape")
         await until(pilot, lambda: len(screen.all_runs.rows.rows) == 2 and len(screen.all_runs.progress) == 2)
-        await until(pilot, lambda: not screen._busy)
+        await until(pilot, lambda: not screen._lists)
         sent.clear()
         screen._list_runs()
-        await until(pilot, lambda: not screen._busy)
+        await until(pilot, lambda: not screen._lists)
         await pilot.pause()
         assert sent == []

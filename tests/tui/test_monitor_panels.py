@@ -238,7 +238,7 @@ def test_the_cards_of_the_run_tell_its_load_and_its_share() -> None:
     """Without a live run nothing is ours; a reading that is half a second old is taken over from the header."""
     asked: list[float] = []
 
-    def reading(max_age: float = 0.0) -> GpuReading:
+    def reading(timeout: float = 2.0, max_age: float = 0.0) -> GpuReading:
         asked.append(max_age)
         return GpuReading((BUSY,))
 

@@ -83,7 +83,9 @@ def still(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
     elif DRAWN_WITH.read_text("utf-8") != HERE:
         pytest.skip(f"drawn with {DRAWN_WITH.read_text('utf-8').strip()}; here is {HERE.strip()}")
     for module in (core.hardware, core.runs.ready):
-        monkeypatch.setattr(module, "read_gpus", lambda max_age=0.0: GpuReading((GPU,), None, "580.95", "13.0"))
+        monkeypatch.setattr(
+            module, "read_gpus", lambda timeout=2.0, max_age=0.0: GpuReading((GPU,), None, "580.95", "13.0")
+        )
     monkeypatch.setattr(core.hardware, "read_host", lambda path: HOST)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: Disk(900 * GIB, 400 * GIB, 500 * GIB))
     monkeypatch.setattr(providers, "driver_version", lambda: 580)

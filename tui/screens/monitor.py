@@ -5,13 +5,13 @@ It only reads files, so that opening the app the next day is the same as watchin
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from textual import events, getters, on, work
 from textual.binding import Binding
-from textual.timer import Timer
 from textual.widget import Widget
 
 from core.problems import Problem, UserError
@@ -32,9 +32,8 @@ from tui.widgets.log_view import LogView
 if TYPE_CHECKING:
     from core.runs.model import Run
 
-POLL = 0.25
-"""Seconds between two looks at a live run; an ended one is looked at every two seconds."""
-LIST_EVERY = 5.0
+LIST_EVERY = 5
+"""Seconds between two looks at the list of runs."""
 
 
 class MonitorScreen(ModeScreen):
@@ -91,9 +90,8 @@ class MonitorScreen(ModeScreen):
         self._feed: RunFeed | None = None
         self._hardware = HardwareFeed()
         self._smoothing = 0.9
-        self._poller: Timer | None = None
-        self._busy: set[str] = set()
-        self._ticks = 0
+        self._lists = False
+        self._beats = 0
         self._chosen = False
         self._keys_for: tuple[object, ...] = ()
 
@@ -113,15 +111,11 @@ class MonitorScreen(ModeScreen):
             self.show_run(wanted)
         elif not self._chosen and self.app.pulse.run_id is not None:
             self.show_run(self.app.pulse.run_id)
-        if self._poller is None:
-            self._poller = self.set_interval(POLL, self._tick)
+        self.app.beat.follow(self)
         self._list_runs()
-        self._tick()
 
     def on_screen_suspend(self) -> None:
-        if self._poller is not None:
-            self._poller.stop()
-            self._poller = None
+        self.app.beat.leave(self)
 
     def step_back(self) -> bool:
         if self.view.finds:
@@ -161,7 +155,7 @@ class MonitorScreen(ModeScreen):
         self.view.display = True
         self.log_view.focus()
         self.view.fit_to(self.size)
-        self._poll_run()
+        self.app.beat.ask()
 
     def show_list(self) -> None:
         """All runs, the newest first."""
@@ -175,46 +169,32 @@ class MonitorScreen(ModeScreen):
         self.refresh_bindings()
         self._list_runs()
 
-    # Polling: short workers, none parked
+    # Reading: on the thread of the beat
 
-    def _tick(self) -> None:
-        self._ticks += 1
-        ended = self.news is not None and str(self.news.snapshot.run.state) in ENDED
-        if self._feed is not None and (not ended or self._ticks % 8 == 0):
-            self._poll_run()
-        if self._feed is not None and self._ticks % 4 == 1:
-            self._poll_hardware()
-        if self._feed is None and self._ticks % int(LIST_EVERY / POLL) == 0:
-            self._list_runs()
-
-    def _begin(self, name: str) -> bool:
-        if name in self._busy:
-            return False
-        self._busy.add(name)
-        return True
-
-    def _poll_run(self) -> None:
-        if self._feed is not None and self._begin("run"):
-            self._read_run(self._feed)
-
-    @work(thread=True, group="monitor-run", exit_on_error=False, description="read the run")
-    def _read_run(self, feed: RunFeed) -> None:
+    def read(self, whole: bool) -> Callable[[], None] | None:
+        """The run that is shown and the machine, or now and again the list; in between only lines of a log."""
+        feed = self._feed
+        self._beats += whole
+        if feed is None:
+            return self._list_runs if whole and self._beats % LIST_EVERY == 0 else None
+        if not (whole or (feed.goes_on and feed.has_new_line)):
+            return None
         news: News | None = None
         error: Exception | None = None
         try:
             news = feed.read()
         except OSError as problem:
             error = UserError(f"The run in {feed.run_dir} cannot be read: {problem.strerror or problem}")
-        except Exception as problem:  # told once; four times a second would bury the screen
+        except Exception as problem:  # told once, and the list is shown: every second it would bury the screen
             error = problem
-        self._busy.discard("run")
-        self.app.call_from_thread(self._run_was_read, feed, news, error)
+        machine: HardwareNews | None = None
+        if whole and news is not None:
+            run = news.snapshot.run
+            machine = self._hardware.read(self._disk(run), run)
+        return partial(self._take, feed, news, machine, error)
 
-    def _run_was_read(self, feed: RunFeed, news: News | None, error: Exception | None) -> None:
-        if not self.is_attached:
-            return
-        if feed is not self._feed:
-            self._poll_run()
+    def _take(self, feed: RunFeed, news: News | None, machine: HardwareNews | None, error: Exception | None) -> None:
+        if not self.is_attached or feed is not self._feed:
             return
         if news is None:
             if error is not None:
@@ -224,18 +204,13 @@ class MonitorScreen(ModeScreen):
         first = self.news is None
         self.news = news
         if news.snapshot.loading:  # a long history: its end is shown, the rest comes at once
-            self._poll_run()
-        with self.app.batch_update():
-            self._show_news(news)
+            self.app.beat.ask()
+        if machine is not None:
+            self.view.show_hardware(machine)
+        self._show_news(news)
         if first:
             self.chart.redraw()
             self.call_after_refresh(self._show_again)
-            self._poll_hardware()
-
-    def _poll_hardware(self) -> None:
-        if self._begin("hardware"):
-            run = self.news.snapshot.run if self.news is not None else None
-            self._read_hardware(self._disk(run), run)
 
     def _disk(self, run: Run | None) -> Path:
         """What fills up: the disk of the run's checkpoints, else that of the workspace."""
@@ -243,25 +218,18 @@ class MonitorScreen(ModeScreen):
             return run.output_dir
         return self.app.workspace.root if self.app.workspace is not None else Path.home()
 
-    @work(thread=True, group="monitor-hardware", exit_on_error=False, description="read the GPUs")
-    def _read_hardware(self, where: Path, run: Run | None) -> None:
-        news = self._hardware.read(where, run)
-        self.app.call_from_thread(self._hardware_was_read, news)
-        self._busy.discard("hardware")  # not after an error: it would come back every second
-
-    def _hardware_was_read(self, news: HardwareNews) -> None:
-        if self.is_attached:
-            self.view.show_hardware(news)
-
     def _list_runs(self) -> None:
-        if self.is_active and self._begin("list"):
+        if self.is_active and not self._lists:
+            self._lists = True
             self._read_list(self.all_runs.known(), self._feed is None)
 
     @work(thread=True, group="monitor-list", exit_on_error=False, description="list the runs")
     def _read_list(self, known: dict[str, str], detailed: bool) -> None:
-        runs, progress = monitor_actions.list_with_progress(self.app.workspace, known, detailed)
+        try:
+            runs, progress = monitor_actions.list_with_progress(self.app.workspace, known, detailed)
+        finally:
+            self._lists = False
         self.app.call_from_thread(self._list_was_read, runs, progress)
-        self._busy.discard("list")
 
     def _list_was_read(self, runs: list[Run], progress: dict[str, str]) -> None:
         if not self.is_attached:
@@ -340,7 +308,7 @@ class MonitorScreen(ModeScreen):
     def _other_series(self, event: RunView.SeriesWanted) -> None:
         if self._feed is not None:
             self._feed.curves.wanted += event.by
-            self._poll_run()
+            self.app.beat.ask()
 
     def action_samples(self) -> None:
         from tui.screens.monitor_samples import SamplesScreen

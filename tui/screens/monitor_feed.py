@@ -57,14 +57,26 @@ class RunFeed:
     _tagged: deque[str] = field(default_factory=lambda: deque(maxlen=30))
     _states: tuple[TrainState, ...] = ()
     _states_at: float = -SLOW_LIST
+    _log: tuple[Path, int] | None = None
+    goes_on: bool = True
+    """Whether more may come: the run had not ended when it was read."""
+
+    @property
+    def has_new_line(self) -> bool:
+        """Whether the log got a line since it was read; a bar that only goes on is none."""
+        return self._log is not None and b"\n" in read_from(*self._log)[0]
 
     def read(self) -> News:
         """Poll once."""
+        from core.runs.model import ENDED_STATES
+
         if self._watch is None:
             from core.runs.watch import RunWatch
 
             self._watch = RunWatch(self.run_dir)
         snapshot = self._watch.poll()
+        self._log = snapshot.run.log_file, snapshot.log_end
+        self.goes_on = snapshot.run.state not in ENDED_STATES
         parts = self._parts_before(snapshot)
         if snapshot.run.spec.kind.value == "tag":
             self._read_results()

@@ -71,10 +71,11 @@ class HardwareFeed:
     def read(self, where: Path, run: Run | None) -> HardwareNews:
         """The GPUs, and the host with the disk of `where`."""
         from core.hardware import read_gpus, read_host
+        from tui.pulse import PATIENCE
 
         now = time.monotonic()
         if self._reading is None or self._reading.gpus or now - self._asked > NO_GPU_RETRY:
-            self._reading, self._asked = read_gpus(max_age=FRESH), now
+            self._reading, self._asked = read_gpus(PATIENCE, max_age=FRESH), now
         pid = run.status.pid if run is not None and run.live else None
         own: dict[int, int] = {}
         for gpu in self._reading.gpus if pid is not None else ():

@@ -17,7 +17,7 @@ from tui.widgets.chart_lines import Frame, lines_of, value_ticks
 from tui.widgets.chart_lines import Marks as Marks
 from tui.widgets.curve import BULK, Curve
 from tui.widgets.line import cut, spread
-from tui.widgets.lines import LiveLines, width_of
+from tui.widgets.lines import SOON, LiveLines, width_of
 from tui.widgets.plot import Dots, Scale, draw, percentile, value_range
 
 SMOOTHINGS = (0.0, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995)
@@ -238,13 +238,13 @@ class LossChart(LiveLines, can_focus=True):
 
     def redraw_soon(self) -> None:
         """Draw now, or when two seconds have passed since the last time."""
-        if self._pending is not None or not self.is_mounted:
+        if not self.is_mounted:
             return
         wait = self._drawn + REDRAW_SECONDS - time.monotonic()
-        if wait <= 0:
+        if wait <= SOON:
             self.redraw()
-        else:
-            self._pending = self.set_timer(wait, self.redraw)
+        elif self._pending is None:
+            self._pending = self.set_timer(wait + SOON, self.redraw)
 
     def redraw(self) -> None:
         """Draw at once; only cells that differ are sent."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from core.text import human_seconds
 from tui.theme import Cells, fit
+from tui.widgets.calm import Calm
 from tui.widgets.line import cut
 from tui.widgets.lines import LiveLines, width_of
 
@@ -263,6 +264,7 @@ class Gauges(LiveLines, can_focus=True):
         self._history: dict[int, deque[float | None]] = {}
         self._sampled = 0.0
         self._drawn = 0.0
+        self._calm = Calm()
 
     def update(
         self,
@@ -277,7 +279,8 @@ class Gauges(LiveLines, can_focus=True):
 
         `shares_hidden`: a run goes, and the driver does not tell what of the memory is its own.
         """
-        self._reading, self._host, self._own = reading, host, own or {}
+        self._reading = None if reading is None else self._calm.gpus(reading)
+        self._host, self._own = None if host is None else self._calm.host(host), own or {}
         self._full_in, self._hidden = full_in, shares_hidden
         now = time.monotonic()
         if reading is not None and now - self._sampled >= HISTORY_SECONDS - 0.5:

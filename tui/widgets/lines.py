@@ -7,6 +7,7 @@ changed means no byte sent.
 
 from __future__ import annotations
 
+import re
 from itertools import pairwise
 
 from rich.cells import cell_len
@@ -19,6 +20,10 @@ MOVE_BYTES = 6
 COLOUR_BYTES = 19
 """A stretch of its own costs a cursor move and the colours; going on through unchanged cells costs these and each
 change of colour among them. The cheaper way is taken."""
+_NARROW = re.compile("[ -~\u2500-\u259f\u2800-\u28ff]*").fullmatch
+"""Letters, rules, bars and braille: one cell each, known without a look at each character."""
+SOON = 0.3
+"""What may be drawn in so many seconds is drawn now, in the frame of what is drawn anyway."""
 
 
 def width_of(line: Cells) -> int:
@@ -30,7 +35,7 @@ def cells_of(line: Cells) -> Cells:
     """One entry for each terminal cell; the second half of a wide character is empty."""
     cells: Cells = []
     for text, role in line:
-        if text.isascii():
+        if _NARROW(text):
             cells.extend((character, role) for character in text)
             continue
         for character in text:

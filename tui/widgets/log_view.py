@@ -15,14 +15,15 @@ from textual.timer import Timer
 from core.text import human_bytes
 from tui.theme import Cells
 from tui.widgets.line import Lines
-from tui.widgets.lines import LiveLines, cells_of
+from tui.widgets.lines import SOON, LiveLines, cells_of
 from tui.widgets.log_lines import LEVELS, LIMIT, PAGED_LIMIT, Entry, LogLines
 
 if TYPE_CHECKING:
     from core.runs.log_pages import LogPage
     from core.runs.progress import LogLine
 
-BAR_SECONDS = 1.0  # a bar that only goes on is drawn once a second; a new line at once
+BAR_SECONDS = 1.0
+"""A bar that only goes on is drawn once a second; a new line at once."""
 _SIDEWAYS = 16
 
 
@@ -125,10 +126,10 @@ class LogView(LiveLines, can_focus=True):
             if self._cursor is not None:
                 self._cursor = max(0, self._cursor - gone)
         wait = 0.0 if fresh else self._drawn_at + BAR_SECONDS - time.monotonic()
-        if wait <= 0:
+        if wait <= SOON:
             self._draw()
         elif self._pending is None:
-            self._pending = self.set_timer(wait, self._draw)
+            self._pending = self.set_timer(wait + SOON, self._draw)
 
     def take(self, what: str, page: LogPage) -> None:
         """The page that was wanted."""

@@ -1,0 +1,140 @@
+"""The beat: a thread reads for the header and for the screen in front, and what is new is taken over in one go.
+
+A hop to the screen's thread, with a worker and the frame that follows, costs Textual ten times what the reading does.
+So all is read together once a second and drawn in one frame; in between, only what may not wait (a line of a log).
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import CancelledError
+from functools import partial
+from typing import TYPE_CHECKING, Protocol
+
+from tui.pulse import Pulse, PulseReader
+
+if TYPE_CHECKING:
+    from core.runs.model import Run
+    from tui.app import KohyaApp
+
+LOOK = 0.25
+"""Seconds between two looks of the screen in front."""
+LOOKS = 4
+"""So many looks are a beat."""
+
+Job = Callable[[], None]
+
+
+class Source(Protocol):
+    """What the beat reads for a screen."""
+
+    def read(self, whole: bool) -> Job | None:
+        """On the beat's thread: `whole` once a second, else only what may not wait. What to do with it on the screen's
+        thread; None when there is nothing new.
+        """
+
+
+class Beat:
+    """Started when the app is up; it ends with the app."""
+
+    def __init__(self, app: KohyaApp) -> None:
+        self._app = app
+        self._reader = PulseReader()
+        self._source: Source | None = None
+        self._thread: threading.Thread | None = None
+        self._asked = threading.Event()
+        self._told: tuple[object, ...] | None = None
+
+    def start(self) -> None:
+        """From now on."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._go_on, name="beat", daemon=True)
+            self._thread.start()
+
+    def follow(self, source: Source) -> None:
+        """Read for this screen too, until it leaves."""
+        self._source = source
+        self.start()
+        self.ask()
+
+    def leave(self, source: Source) -> None:
+        """The screen is not in front any more."""
+        if self._source is source:
+            self._source = None
+
+    def ask(self) -> None:
+        """Read all that the screen in front wants at once."""
+        self._asked.set()
+
+    def look_at_journal(self) -> None:
+        """Something was written: what the next undo takes back may be another."""
+        self._app.run_worker(self._look_at_journal, thread=True, group="journal", exit_on_error=False)
+
+    def _look_at_journal(self) -> None:
+        if (job := self._undo()) is not None:
+            self._app.call_from_thread(job)
+
+    # On the beat's thread
+
+    def _go_on(self) -> None:
+        left = 0
+        while self._app.is_running:
+            asked = self._asked.is_set()
+            self._asked.clear()
+            jobs = self._read(self._source, is_beat=left <= 0, is_asked=asked)
+            left = LOOKS if left <= 0 else left
+            if jobs:
+                try:
+                    self._app.call_from_thread(self._take, jobs)
+                except (RuntimeError, CancelledError):  # the app ended meanwhile
+                    return
+            quiet = self._source is None
+            if not self._asked.wait(LOOK * left if quiet else LOOK):
+                left -= left if quiet else 1
+
+    def _read(self, source: Source | None, *, is_beat: bool, is_asked: bool) -> list[Job]:
+        readings: list[Callable[[], Job | None]] = [self._undo, self._pulse] if is_beat else []
+        if source is not None:
+            readings.append(partial(source.read, is_beat or is_asked))
+        jobs = []
+        for read in readings:
+            try:
+                job = read()
+            except Exception as error:  # a bug in one reading: told, and the others go on
+                job = partial(self._app.report, error)
+            if job is not None:
+                jobs.append(job)
+        return jobs
+
+    def _undo(self) -> Job | None:
+        group = self._app.undoing.look(self._app.workspace)
+        return None if isinstance(group, bool) else partial(self._app.undoing.take, group)
+
+    def _pulse(self) -> Job | None:
+        pulse = self._reader.read(self._app.workspace)
+        runs = self._reader.runs
+        facts = (pulse, self._app.workspace, [(run.id, run.state, run.status.warning) for run in runs])
+        if facts == self._told:
+            return None
+        self._told = facts
+        return partial(self._take_pulse, pulse, runs)
+
+    # On the screen's thread
+
+    def _take(self, jobs: Sequence[Job]) -> None:
+        with self._app.batch_update():
+            for job in jobs:
+                try:
+                    job()
+                except Exception as error:  # a bug in one of them is told, and the others are done
+                    self._app.report(error)
+
+    def _take_pulse(self, pulse: Pulse, runs: list[Run]) -> None:
+        app = self._app
+        app.telling.look(runs)
+        old, app.pulse = app.pulse, pulse
+        if pulse != old:
+            app.pulse_signal.publish(pulse)
+        if (pulse.run_id, pulse.state) != (old.run_id, old.state):
+            app.runs_changed.publish(pulse.run_id)
