@@ -84,7 +84,7 @@ def open_app(folder: Path | None = None, flags: dict[str, Any] | None = None, *,
     from tui.app import KohyaApp
 
     app = KohyaApp(place, chosen, picture, demo=demo)
-    app.start_folder = (folder or Path.cwd()).absolute()
+    app.start_folder, app.beat.flags = (folder or Path.cwd()).absolute(), flags or {}
     app.run()
     return app.return_code or 0
 

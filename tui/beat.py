@@ -7,16 +7,18 @@ So all is read together once a second and drawn in one frame; in between, only w
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import CancelledError
 from functools import partial
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from tui.pulse import Pulse, PulseReader
 
 if TYPE_CHECKING:
-    from core.runs.model import Run
+    from core.runs.model import Run, RunState
+    from core.workspace import Workspace
     from tui.app import KohyaApp
+    from tui.settings_file import SettingsFile
 
 LOOK = 0.25
 """Seconds between two looks of the screen in front."""
@@ -36,19 +38,28 @@ class Source(Protocol):
 
 
 class Beat:
-    """Started when the app is up; it ends with the app."""
+    """Started when the app is up; it ends with the app. `flags`: the settings that the app was started with."""
 
     def __init__(self, app: KohyaApp) -> None:
         self._app = app
+        self.flags: Mapping[str, Any] = {}
         self._reader = PulseReader()
         self._source: Source | None = None
         self._thread: threading.Thread | None = None
         self._asked = threading.Event()
         self._told: tuple[object, ...] | None = None
+        self._settings: SettingsFile | None = None
+        self._known: tuple[Workspace | None, dict[str, RunState]] | None = None
+        """What each run of the workspace was at the last reading."""
+        self._tagged: set[str] = set()
+        """Tag runs whose end was told."""
 
     def start(self) -> None:
         """From now on."""
         if self._thread is None:
+            from tui.settings_file import SettingsFile
+
+            self._settings = SettingsFile(self._app, self.flags)
             self._thread = threading.Thread(target=self._go_on, name="beat", daemon=True)
             self._thread.start()
 
@@ -66,6 +77,12 @@ class Beat:
     def ask(self) -> None:
         """Read all that the screen in front wants at once."""
         self._asked.set()
+
+    def tag_ended(self, run: Run) -> None:
+        """A tag run wrote its last caption: the screens are told, once, by whoever sees it first."""
+        if run.id not in self._tagged:
+            self._tagged.add(run.id)
+            self._app.dataset_changed.publish(run.spec.dataset or "")
 
     def look_at_journal(self) -> None:
         """Something was written: what the next undo takes back may be another."""
@@ -94,7 +111,9 @@ class Beat:
                 left -= left if quiet else 1
 
     def _read(self, source: Source | None, *, is_beat: bool, is_asked: bool) -> list[Job]:
-        readings: list[Callable[[], Job | None]] = [self._undo, self._pulse] if is_beat else []
+        readings: list[Callable[[], Job | None]] = []
+        if is_beat and self._settings is not None:
+            readings = [self._undo, self._pulse, self._settings.look]
         if source is not None:
             readings.append(partial(source.read, is_beat or is_asked))
         jobs = []
@@ -136,5 +155,14 @@ class Beat:
         old, app.pulse = app.pulse, pulse
         if pulse != old:
             app.pulse_signal.publish(pulse)
-        if (pulse.run_id, pulse.state) != (old.run_id, old.state):
+        known, self._known = self._known, (app.workspace, {run.id: run.state for run in runs})
+        if known is None or known[0] != app.workspace:
+            if pulse.run_id is not None:
+                app.runs_changed.publish(pulse.run_id)
+        elif known != self._known:
+            from core.runs.model import ENDED_STATES
+
             app.runs_changed.publish(pulse.run_id)
+            for run in runs:
+                if run.spec.kind == "tag" and run.state in ENDED_STATES and known[1].get(run.id) != run.state:
+                    self.tag_ended(run)

@@ -267,6 +267,16 @@ def release(
 
 
 @queue_app.command()
+def now(context: typer.Context, run: RunArgument, json_: JsonFlag = False) -> None:
+    """Start it at once, before its turn, although others use the GPU."""
+    from core.runs import queue
+
+    found = _found(context, run)
+    queue.hurry(found)
+    _told(found, json_, "starts now")
+
+
+@queue_app.command()
 def cancel(context: typer.Context, run: RunArgument, json_: JsonFlag = False) -> None:
     """Take it out of the queue; its folder stays in the list of runs as stopped."""
     from core.runs import queue

@@ -25,7 +25,8 @@ ANY = "any"
 
 Entry = dict[str, Any]
 """`dir` (of the run), `locks`, `gpu` (`any`, `any:2`, or indices and UUIDs with commas), `held` (None, `asked`,
-`reboot`), `at`, `after` (a run's folder), `only_if_finished`, `share` (start although others use the GPU), `added`."""
+`reboot`), `at`, `after` (a run's folder), `only_if_finished`, `share` (start although others use the GPU), `now`
+(beside a run of ours, too), `added`."""
 
 
 def queue_file(folder: str) -> str:

@@ -172,7 +172,7 @@ class _Wait:
             message = (self.gpus or {}).get("message") or "No GPU can be seen."
             self._look_again()
             return f"{message}"
-        free = [slot for slot in slots if order.is_free(self.folder, slot)]
+        free = self._free(mine)
         before = entries[: entries.index(mine)]
         for other in before:
             if other.get("held") or not order.is_attended(other) or not self._goes(other):
@@ -204,6 +204,13 @@ class _Wait:
         wanted = [names.get(word, word) for word in named] if named else usable[:count]
         found = [slot for slot in wanted if slot in usable]
         return found if reserve or (len(found) == len(wanted) and len(found) >= count) else []
+
+    def _free(self, mine: order.Entry) -> list[str]:
+        """What no run of ours holds; for a run that starts at once all of it, the free ones first."""
+        slots = self._slots()
+        if not mine.get("now"):
+            return [slot for slot in slots if order.is_free(self.folder, slot)]
+        return sorted(slots, key=lambda slot: not order.is_free(self.folder, slot))
 
     def _slots(self) -> list[str]:
         found = self.gpus or {}
@@ -252,9 +259,8 @@ class _Wait:
                     return verdict
                 mine = order.find(entries, self.dir)
                 assert mine is not None
-                free = [slot for slot in self._slots() if order.is_free(self.folder, slot)]
-                for slot in self._fitting(mine, free):
-                    lock = order.take(self.folder, slot, self.dir)
+                for slot in self._fitting(mine, self._free(mine)):
+                    lock = order.take(self.folder, slot, self.dir, alone=not mine.get("now"))
                     if lock is None:
                         self.let_go()
                         return ""

@@ -146,6 +146,22 @@ def test_a_held_run_lets_others_pass(line: Queue) -> None:
         queue.hold(held)
 
 
+def test_a_hurried_run_starts_beside_what_is_going(line: Queue) -> None:
+    """Held, for tomorrow and behind two: it begins at once; the others keep their order."""
+    first = line.begins(line.add("first"))
+    second, third = line.add("second"), line.add("third", Wish(at=time.time() + 86_400, held=True))
+    queue.hurry(third)
+    line.begins(third)
+    assert store.observe(first.dir).live
+    assert [run.spec.name for run in queue.waiting()] == ["second"]
+    line.end("first")
+    wait_for(lambda: store.observe(first.dir).state is RunState.FINISHED)
+    assert store.observe(second.dir).state is RunState.QUEUED  # the hurried one has the place
+    line.end("third")
+    line.begins(second)
+    line.end("second")
+
+
 def test_a_cancelled_run_never_begins(line: Queue) -> None:
     """Stopped, without a log; a second time it is told that it is not in the queue."""
     line.begins(line.add("a"))

@@ -25,6 +25,7 @@ from tui.screens.monitor import MonitorScreen
 from tui.screens.monitor_checkpoints import CheckpointsDialog
 from tui.screens.monitor_samples import SamplesScreen
 from tui.widgets.footer import Footer
+from tui.widgets.run_list import begun
 
 RECORDINGS = Path(__file__).parents[1] / "data" / "recordings"
 LONG = "in about 12m: the next one is the last, at the end of the training"
@@ -198,10 +199,10 @@ async def test_columns_of_the_list_go_whole_when_there_is_no_room(
     async with app_for(workspace).run_test(size=(width, 12)) as pilot:
         screen = await monitor(pilot, finished)
         await pilot.press("escape")
-        await until(pilot, lambda: len(screen.all_runs.progress) == 1 and "2h ago" in screen_text(pilot))
+        await until(pilot, lambda: len(screen.all_runs.listing.progress) == 1)
         row = next(line for line in screen_text(pilot).splitlines() if "rinni  " in line)
         assert "finished" in row
-        assert row.endswith("2h ago")
+        assert begun(screen.all_runs.runs[0], time.time(), width) in row
         assert ("300/300" in row) == (width >= 56)
         assert ("train" in row) == (width >= 64)
         assert ("10m" in row) == (width >= 80)
@@ -291,7 +292,7 @@ async def test_a_run_opened_again_from_the_list_has_its_keys_and_stopping_there_
     async with app.run_test(size=(120, 40)) as pilot:
         await monitor(pilot, run.id)
         footer = app.screen.query_one(Footer)
-        await until(pilot, lambda: "X stop  S samples" in footer.plain)
+        await until(pilot, lambda: "X stop" in footer.plain)
         await pilot.press("escape")
         await until(pilot, lambda: "Runs" in screen_text(pilot) and "S samples" not in footer.plain)
         await pilot.press("X")
@@ -301,11 +302,11 @@ async def test_a_run_opened_again_from_the_list_has_its_keys_and_stopping_there_
         await pilot.press("escape")
         await until(pilot, lambda: len(app.screen_stack) == 1)
         await pilot.press("enter")
-        await until(pilot, lambda: "X stop  S samples" in footer.plain)
+        await until(pilot, lambda: "X stop" in footer.plain)
 
 
 async def test_all_samples_are_a_grid_of_prompts_and_epochs(workspace: Workspace, finished: str) -> None:
-    """S opens the newest epoch of the first prompt with its text; arrows move, Enter zooms, Esc goes back in steps."""
+    """S opens the newest epoch of the first prompt; arrows move, Enter zooms, y takes the checkpoint, Esc goes back."""
     (workspace.runs / finished / "prompts.txt").write_text("# comment\nrinni, smile --d 1\nrinni, beach --d 2\n")
     async with app_for(workspace).run_test(size=(120, 40)) as pilot:
         await monitor(pilot, finished)
@@ -322,6 +323,9 @@ async def test_all_samples_are_a_grid_of_prompts_and_epochs(workspace: Workspace
         assert samples.current.epoch == 6
         await pilot.press("escape")
         assert pilot.app.screen is samples
+        assert "◆ my_lora-000006.safetensors" in screen_text(pilot)
+        await pilot.press("y")
+        assert pilot.app.clipboard.endswith("/my_lora-000006.safetensors")
         await pilot.press("escape")
         assert isinstance(pilot.app.screen, MonitorScreen)
 
@@ -453,6 +457,42 @@ async def test_keys_change_the_chart(workspace: Workspace, finished: str) -> Non
         await pilot.press("down", "enter")
         await until(pilot, lambda: screen.chart.overlay is not None)
         assert "mika" in screen_text(pilot).splitlines()[4]
+
+
+async def test_a_key_that_can_do_nothing_says_why(workspace: Workspace, finished: str) -> None:
+    """C where no state is, & outside of a sweep, X of an ended run, O in the list: a sentence, and none is offered."""
+    async with app_for(workspace).run_test(size=(120, 40)) as pilot:
+        await monitor(pilot, finished)
+        footer = pilot.app.screen.query_one(Footer)
+        await until(pilot, lambda: "checkpoints" in footer.plain)
+        for key, said in (
+            ("C", "rinni saved no state to go on from. ⏎ and R train one of its checkpoints further."),
+            ("ampersand", "rinni is not one of a sweep."),
+            ("X", "rinni has ended already."),
+            ("Z", "rinni does not wait in the queue."),
+        ):
+            await pilot.press(key)
+            await until(pilot, lambda said=said: any(text.startswith(said) for text in toasts(pilot.app)))
+        assert not {"continue", "stop", "compare", "hold"} & set(footer.plain.split())
+        await pilot.press("escape")
+        await until(pilot, lambda: pilot.app.screen.all_runs.listing.progress)
+        await pilot.press("O")
+        await until(pilot, lambda: any("Open the run first" in text for text in toasts(pilot.app)))
+        assert "continue" not in footer.plain
+
+
+async def test_runs_of_one_config_say_what_differs(workspace: Workspace, finished: str) -> None:
+    """The second run with another learning rate says so beside its name; the first says nothing."""
+    source = RECORDINGS / "sd15_long" / "artefacts" / "train.toml"
+    other = lay_run(workspace, "sd15_long", "rinni", RunState.FINISHED)
+    text = source.read_text()
+    (workspace.runs / finished / "train.toml").write_text(text)
+    (workspace.runs / other / "train.toml").write_text(text.replace("learning_rate = 1e-4", "learning_rate = 5e-5"))
+    async with app_for(workspace).run_test(size=(120, 40)) as pilot:
+        await monitor(pilot, finished)
+        await pilot.press("escape")
+        await until(pilot, lambda: "rinni  learning_rate 5e-05" in screen_text(pilot))
+        assert screen_text(pilot).count("learning_rate") == 1
 
 
 async def test_the_log_is_searched_and_paused_by_keys(workspace: Workspace, finished: str) -> None:

@@ -136,7 +136,7 @@ async def test_the_list_of_runs_sends_nothing_while_it_stays_the_same(
     async with app_for(workspace).run_test(size=(120, 40)) as pilot:
         screen = await monitor(pilot, run_id)
         await pilot.press("escape")
-        await until(pilot, lambda: len(screen.all_runs.rows.rows) == 2 and len(screen.all_runs.progress) == 2)
+        await until(pilot, lambda: len(screen.all_runs.rows.rows) == 2 and len(screen.all_runs.listing.progress) == 2)
         await until(pilot, lambda: not screen._lists)
         sent.clear()
         screen._list_runs()

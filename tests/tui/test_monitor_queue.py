@@ -62,17 +62,19 @@ def names() -> list[str]:
     return [run.spec.name for run in queue.waiting()]
 
 
-async def test_what_waits_stands_first_and_its_keys_act(workspace: Workspace, line: list[Run]) -> None:
+async def test_what_waits_stands_before_what_ended_and_its_keys_act(workspace: Workspace, line: list[Run]) -> None:
     """Position, held, why; J and K change the order, Z holds and lets go, X takes out after a question."""
     app = app_on(workspace)
     async with app.run_test(size=(80, 24)) as pilot:
         screen = await listed(pilot, app)
         await until(pilot, lambda: "queued #1" in screen_text(pilot))
-        assert [run.spec.name for run in screen.all_runs.runs] == ["first", "second", "going"]
-        assert "2 wait" in screen_text(pilot) and "J later" in screen_text(pilot)
-        await pilot.press("g", "J")
+        assert [run.spec.name for run in screen.all_runs.runs] == ["going", "first", "second"]
+        assert "2 wait" in screen_text(pilot)
+        await pilot.press("g", "down")
+        await until(pilot, lambda: "J later" in screen_text(pilot))
+        await pilot.press("J")
         await until(pilot, lambda: names() == ["second", "first"])
-        await until(pilot, lambda: screen.all_runs.runs[0].spec.name == "second")
+        await until(pilot, lambda: screen.all_runs.runs[1].spec.name == "second")
         assert screen.all_runs.under_cursor is not None
         assert screen.all_runs.under_cursor.spec.name == "first"  # the cursor goes with it
         await pilot.press("Z")
@@ -85,7 +87,28 @@ async def test_what_waits_stands_first_and_its_keys_act(workspace: Workspace, li
         await until(pilot, lambda: isinstance(app.screen, Choose))
         await pilot.press("enter")
         await until(pilot, lambda: names() == ["second"])
-        await until(pilot, lambda: "J later" not in screen_text(pilot) or screen.all_runs.runs[0].spec.name == "second")
+        await until(pilot, lambda: "J later" not in screen_text(pilot) or screen.all_runs.runs[1].spec.name == "second")
+
+
+async def test_a_waiting_run_says_what_it_waits_for_and_can_be_started(workspace: Workspace, line: list[Run]) -> None:
+    """Its own page: place, since when, who is before it, what starts it, the keys; R starts it past the queue."""
+    app = app_on(workspace)
+    async with app.run_test(size=(80, 24)) as pilot:
+        screen = await listed(pilot, app)
+        screen.show_run(line[2].id)
+        await until(pilot, lambda: "Number 2 of this machine's queue, since" in screen_text(pilot))
+        text = screen_text(pilot)
+        assert "It starts by itself" in text and "R start now" in text and "X take it out" in text
+        await pilot.press("Z")
+        await until(pilot, lambda: "It is held" in screen_text(pilot) and "Z let it go" in screen_text(pilot))
+        await pilot.press("C")
+        await until(pilot, lambda: any("second has not begun: R starts it now." in text for text in toasts(app)))
+        await pilot.press("R")
+        await until(pilot, lambda: isinstance(app.screen, Choose))
+        await pilot.press("enter")
+        await until(pilot, lambda: store.observe(line[2].dir).state is RunState.RUNNING)
+        assert store.observe(line[0].dir).live and names() == ["first"]
+        await until(pilot, lambda: "▶ second" in screen_text(pilot))
 
 
 async def test_what_waits_in_vain_is_offered(workspace: Workspace, line: list[Run]) -> None:
@@ -96,10 +119,10 @@ async def test_what_waits_in_vain_is_offered(workspace: Workspace, line: list[Ru
         await until(pilot, lambda: any("waits in vain" in text for text in toasts(app)))
         screen = await listed(pilot, app)
         await until(pilot, lambda: "waits in vain: Z" in screen_text(pilot))
-        await pilot.press("g", "Z")
+        await pilot.press("g", "down", "Z")
         await until(pilot, lambda: store.observe(line[1].dir).supervised)
         await until(pilot, lambda: "in vain: Z" not in screen_text(pilot))
-        assert screen.all_runs.runs[0].id == line[1].id
+        assert screen.all_runs.runs[1].id == line[1].id
 
 
 async def test_a_sweep_is_tied_together_and_compared(workspace: Workspace) -> None:
@@ -117,6 +140,10 @@ async def test_a_sweep_is_tied_together_and_compared(workspace: Workspace) -> No
         await until(pilot, lambda: "Sweep 20261130-120000-rinni-sweep" in screen_text(pilot))
         text = screen_text(pilot)
         assert "label" in text and "lowest" in text and "300/300" in text
+        await pilot.press("S")
+        await until(pilot, lambda: "lr1e-4 ◆" in screen_text(pilot) and "lr5e-4 ◆" in screen_text(pilot))
+        assert "lr5e-4 of 2 · e6 · seed 1" in screen_text(pilot)
+        await pilot.press("escape")
         await pilot.press("enter")
         await until(pilot, lambda: app.screen is screen and screen.news is not None)
 
@@ -148,7 +175,7 @@ def test_rows_of_waiting_runs_say_why(workspace: Workspace, line: list[Run]) -> 
     """At 80 columns: the place, and in place of steps what it waits for."""
     runs = arranged(store.list_runs(workspace))
     rows = RunRows()
-    rows.update(runs, {run.id: "after rinni-a" for run in runs}, 80)
-    text = "".join(part for part, _ in rows.cells(0, 80))
+    rows.update(runs, {run.id: "after rinni-a" for run in runs}, {}, 80)
+    text = "".join(part for part, _ in rows.cells(1, 80))
     assert "queued #1" in text and "after rinni-a" in text
     assert len(text) <= 80

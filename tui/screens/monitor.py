@@ -16,13 +16,15 @@ from textual.widget import Widget
 
 from core.problems import Problem, UserError
 from core.text import printable
-from tui.screens import monitor_actions, monitor_compare
+from tui.screens import monitor_actions, monitor_compare, monitor_queue
 from tui.screens.base import ModeScreen
 from tui.screens.monitor_curves import CurveFeed
 from tui.screens.monitor_feed import News, RunFeed
 from tui.screens.monitor_hardware import HardwareFeed, HardwareNews
+from tui.screens.monitor_keys import Here, why_not
 from tui.screens.monitor_list import AllRuns
-from tui.screens.monitor_parts import ENDED, is_stalled, is_tagging, stall_problem
+from tui.screens.monitor_listing import Listing, read_list
+from tui.screens.monitor_parts import is_stalled, stall_problem
 from tui.screens.monitor_view import RunView
 from tui.widgets.chart import LossChart
 from tui.widgets.curve import Curve
@@ -60,7 +62,6 @@ class MonitorScreen(ModeScreen):
         Binding("escape", "show_runs", "runs", id="app.back", key_display="Esc", tooltip="Back to the list of runs"),
         Binding("X", "stop", "stop", id="run.stop", tooltip="Stop the run: now, or after the next checkpoint"),
         Binding("C", "resume", "continue", id="monitor.resume", tooltip="Go on from the last saved state"),
-        Binding("C", "no_state", "continue", show=False, id="monitor.resume", tooltip="Why it cannot be continued"),
         Binding(
             "enter",
             "checkpoints",
@@ -75,6 +76,11 @@ class MonitorScreen(ModeScreen):
         Binding(
             "d", "diff", "config", show=False, id="monitor.diff", tooltip="The run's config, and its diff to others"
         ),
+        Binding("R", "start_now", "start now", id="run.start", tooltip="Start what waits in the queue now"),
+        Binding("Z", "hold", "hold or release", id="queue.hold", tooltip="Hold what waits, or let it go"),
+        Binding("J", "move_run(1)", "later", id="queue.move-down", tooltip="One place down in the queue"),
+        Binding("K", "move_run(-1)", "sooner", id="queue.move-up", tooltip="One place up in the queue"),
+        Binding("ampersand", "compare", "compare", id="sweep.compare", key_display="&", tooltip="The runs of a sweep"),
         Binding("tab", "next_panel", "next panel", show=False, id="app.next-panel"),
     ]
 
@@ -221,23 +227,23 @@ class MonitorScreen(ModeScreen):
     def _list_runs(self) -> None:
         if self.is_active and not self._lists:
             self._lists = True
-            self._read_list(self.all_runs.known(), self._feed is None)
+            self._read_list(self.all_runs.listing, self._feed is None)
 
     @work(thread=True, group="monitor-list", exit_on_error=False, description="list the runs")
-    def _read_list(self, known: dict[str, str], detailed: bool) -> None:
+    def _read_list(self, before: Listing, detailed: bool) -> None:
         try:
-            runs, progress = monitor_actions.list_with_progress(self.app.workspace, known, detailed)
+            found = read_list(self.app.workspace, before, detailed)
         finally:
             self._lists = False
-        self.app.call_from_thread(self._list_was_read, runs, progress)
+        self.app.call_from_thread(self._list_was_read, found)
 
-    def _list_was_read(self, runs: list[Run], progress: dict[str, str]) -> None:
+    def _list_was_read(self, found: Listing) -> None:
         if not self.is_attached:
             return
-        live_now = next((run for run in runs if run.live), None)
+        live_now = next((run for run in found.runs if run.live), None)
         if live_now is not None and not self._chosen and self._feed is None:
             self.show_run(live_now.id)
-        self.all_runs.take(runs, progress)
+        self.all_runs.take(found)
 
     def selected_run(self) -> Run | None:
         """The run that is shown, or the one under the cursor of the list."""
@@ -274,23 +280,24 @@ class MonitorScreen(ModeScreen):
     # Keys
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        if action in {"overlay", "samples"}:
-            return self.news is not None and not is_tagging(self.news.snapshot.run)
-        if action == "diff":
-            run = self.selected_run()
-            return run is not None and not is_tagging(run)
-        if action == "checkpoints":
-            return self.news is not None and bool(self.news.snapshot.checkpoints)
         if action == "show_runs":
             return self._feed is not None
-        if action == "stop":
-            run = self.selected_run()
-            return run is not None and str(run.state) not in ENDED
-        if action in {"resume", "no_state"}:
-            run = self.selected_run()
-            ended = run is not None and not is_tagging(run) and str(run.state) in ENDED
-            return ended and (self.news is None or bool(self.news.states)) is (action == "resume")
-        return True
+        return True if why_not(action, self._here()) is None else None
+
+    def _here(self) -> Here:
+        run, news = self.selected_run(), self.news
+        if run is None or news is None:
+            return Here(run, leads_on=run is not None and run.id in self.all_runs.listing.leads_on)
+        seen = news.snapshot
+        return Here(run, True, bool(news.states), bool(seen.checkpoints), bool(seen.samples))
+
+    def on_key(self, event: events.Key) -> None:
+        """A key of ours that can do nothing here says why."""
+        active = self.active_bindings.get(event.key)
+        if active is not None and active.node is self and not active.enabled:
+            event.stop()
+            if (why := why_not(active.binding.action.partition("(")[0], self._here())) is not None:
+                self.notify(why, timeout=6, markup=False)
 
     def action_next_panel(self) -> None:
         (self.log_view if self._feed is not None else self.all_runs.rows).focus()
@@ -311,12 +318,8 @@ class MonitorScreen(ModeScreen):
             self.app.beat.ask()
 
     def action_samples(self) -> None:
-        from tui.screens.monitor_samples import SamplesScreen
-
-        if self.news is not None and self.news.snapshot.samples:
-            self.app.push_screen(SamplesScreen(self.news.snapshot))
-        else:
-            self.notify("No sample pictures yet. sample_every_n_epochs in the config asks for them.", timeout=5)
+        if self.news is not None:
+            monitor_actions.show_samples(self.app, self.news.snapshot)
 
     def action_checkpoints(self) -> None:
         from tui.screens.monitor_checkpoints import CheckpointsDialog
@@ -336,8 +339,23 @@ class MonitorScreen(ModeScreen):
     def action_resume(self) -> None:
         monitor_actions.resume(self)
 
-    def action_no_state(self) -> None:
-        monitor_actions.resume(self)  # which says why not
+    def action_start_now(self) -> None:
+        if (run := self.selected_run()) is not None:
+            monitor_queue.start_now(self, run)
+
+    def action_hold(self) -> None:
+        if (run := self.selected_run()) is not None:
+            monitor_queue.hold_or_release(self, run)
+
+    def action_move_run(self, by: int) -> None:
+        if (run := self.selected_run()) is not None:
+            monitor_queue.move(self, run, by)
+
+    def action_compare(self) -> None:
+        from tui.screens.sweep_compare import compare
+
+        if (run := self.selected_run()) is not None:
+            compare(self, run)
 
     def action_diff(self) -> None:
         monitor_compare.diff(self)

@@ -10,59 +10,13 @@ from core.runs.costs import stop_costs
 from core.text import printable
 from tui.screens.dialogs import Choose
 from tui.screens.monitor_parts import ENDED, is_tagging
-from tui.widgets.run_list import arranged
 
 if TYPE_CHECKING:
+    from core.runs.artifacts import SampleImage
     from core.runs.model import Run
     from core.runs.watch import RunSnapshot
-    from core.workspace import Workspace
+    from tui.app import KohyaApp
     from tui.screens.monitor import MonitorScreen
-
-_DETAILED = 100
-_TAIL = 64 << 10
-
-
-def list_with_progress(
-    workspace: Workspace | None, known: dict[str, str], detailed: bool
-) -> tuple[list[Run], dict[str, str]]:
-    """The runs, newest first, and how far the newest ones came; an ended run is looked into once."""
-    from core.runs.store import list_runs, runs_dir
-
-    runs = arranged(list_runs(runs_dir(workspace)))
-    progress = {run.id: known[run.id] for run in runs if run.id in known and str(run.state) in ENDED}
-    if any(run.spec.wait is not None and str(run.state) == "queued" for run in runs):
-        from core.runs.queue import said
-
-        progress |= {run.id: said(run) for run in runs if str(run.state) == "queued" and run.spec.wait is not None}
-    for run in runs[:_DETAILED] if detailed else ():
-        if run.id not in progress and (run.live or str(run.state) in ENDED):
-            progress[run.id] = how_far(run)
-    return runs, progress
-
-
-def how_far(run: Run) -> str:
-    """`1,012/2,140` by the end of the log alone: the events of forty runs would take seconds to read."""
-    if is_tagging(run):
-        from core.runs.watch import snapshot
-
-        found = snapshot(run)
-        return f"{found.step or 0:,}/{found.total_steps:,} img" if found.total_steps else ""
-    from core.runs.pace import first_epoch, steps_before, steps_in_all
-    from core.runs.progress import ProgressReader
-
-    reader, first = ProgressReader(), first_epoch(run.spec.argv)
-    try:
-        with run.log_file.open("rb") as stream:
-            if first > 1:  # its totals stand at the beginning
-                reader.feed(stream.read(_TAIL))
-                reader.jump()
-            stream.seek(max(0, run.log_file.stat().st_size - _TAIL))
-            state = reader.feed(stream.read(_TAIL))
-    except OSError:
-        return ""
-    each = state.steps_per_epoch
-    total = steps_in_all(state.total_steps, state.epochs, first, each)
-    return f"{steps_before(first, each) + (state.step or 0):,}/{total:,}" if total else ""
 
 
 def in_thread(screen: MonitorScreen, job: Callable[[], Any], done: Callable[[Any], None]) -> None:
@@ -154,3 +108,20 @@ def edit_prompts(screen: MonitorScreen) -> None:
     run = screen.selected_run()
     if run is not None:
         screen.app.run_worker(open_prompts(screen.app, None, run), exit_on_error=False)
+
+
+def show_samples(app: KohyaApp, snapshot: RunSnapshot, at: SampleImage | None = None) -> None:
+    """All pictures of a run by prompt and epoch; those that are drawn meanwhile join them."""
+    from core.runs import artifacts
+    from tui.screens.monitor_parts import sample_label
+    from tui.screens.monitor_samples import SamplesScreen
+    from tui.screens.sample_boards import Board, of_run
+
+    run, epochs = snapshot.run, snapshot.epochs
+
+    def again() -> Board:
+        return of_run(run, artifacts.samples(run), artifacts.checkpoints(run), epochs)
+
+    board = of_run(run, snapshot.samples, snapshot.checkpoints, epochs)
+    at_column = sample_label(at) if at is not None else None
+    app.push_screen(SamplesScreen(board, again if run.live else None, at_column))

@@ -13,6 +13,8 @@ from textual.widget import Widget
 
 from core.text import human_age, human_bytes, printable
 from tui.screens.dialogs import Dialog
+from tui.screens.monitor_actions import show_samples
+from tui.screens.sample_boards import drawn_with
 from tui.theme import Cells
 from tui.widgets.item_list import ItemList, Texts
 from tui.widgets.lines import LiveLines
@@ -21,22 +23,6 @@ from tui.widgets.tiles import Tile, TileGrid
 if TYPE_CHECKING:
     from core.runs.artifacts import Checkpoint, SampleImage
     from core.runs.watch import RunSnapshot
-
-
-def samples_of(checkpoint: Checkpoint, snapshot: RunSnapshot) -> list[SampleImage]:
-    """The pictures that were drawn when it was saved: one of each prompt, the newest."""
-    epoch = checkpoint.epoch
-    if epoch is None and checkpoint.final and checkpoint.step is None:
-        epoch = snapshot.epochs
-    found: dict[int, SampleImage] = {}
-    for sample in snapshot.samples:
-        if sample.epoch is not None:
-            same = sample.epoch == epoch
-        else:
-            same = sample.step is not None and sample.step == checkpoint.step
-        if same:
-            found[sample.prompt_index] = sample
-    return [found[index] for index in sorted(found)]
 
 
 def row_of(item: Checkpoint, width: int, now: float, longest: int = 0) -> Cells:
@@ -135,13 +121,16 @@ class CheckpointsDialog(Dialog[Path]):
     def _moved(self, event: ItemList.Moved) -> None:
         self._tell()
 
+    def _drawn_with(self, item: Checkpoint) -> list[SampleImage]:
+        return drawn_with(item, self._snapshot.samples, self._snapshot.epochs)
+
     def _tell(self) -> None:
         item = self.current
         if item is None:
             return
         path = folded_path(item.path, self._width)
         self.path.show([[(part, "text")] for part in path[-self._lines :]])
-        found = samples_of(item, self._snapshot)
+        found = self._drawn_with(item)
         note = "its pictures" if len(found) > 1 else "its picture" if found else "no picture was drawn with this one"
         self.drawn.show([[(note, "muted")]])
         prompts = [f"prompt {sample.prompt_index + 1}" for sample in found]
@@ -158,9 +147,7 @@ class CheckpointsDialog(Dialog[Path]):
 
     @on(ItemList.Opened)
     def _pictures(self, event: ItemList.Opened) -> None:
-        from tui.screens.monitor_samples import SamplesScreen
-
         item = self.current
-        found = samples_of(item, self._snapshot) if item is not None else []
+        found = self._drawn_with(item) if item is not None else []
         if found:
-            self.app.push_screen(SamplesScreen(self._snapshot, at=found[0]))
+            show_samples(self.app, self._snapshot, at=found[0])

@@ -24,6 +24,8 @@ _NAMES = {
     "loss/epoch_average": "loss of each epoch",
     "loss/validation/epoch_average": "validation",
     "loss/validation/step_average": "validation loss",
+    "loss/validation/step_divergence": "validation apart from training",
+    "loss/validation/epoch_divergence": "of each epoch",
 }
 _VALIDATION = "loss/validation/epoch_average"
 Points = list[tuple[int, float]]
@@ -71,7 +73,9 @@ def views_of(tags: Iterable[str]) -> list[View]:
         view("loss", [main, *([_VALIDATION] if _VALIDATION in left else [])], smoothes=True)
     epochs = [tag for tag in ("loss/epoch_average", _VALIDATION) if tag in left]
     view("epochs", epochs if "loss/epoch_average" in left else [])
-    view("validation", [tag for tag in left if tag.startswith("loss/validation/step")])
+    apart = [tag for tag in left if tag.startswith("loss/validation/") and tag.endswith("divergence")]
+    view("validation", [tag for tag in left if tag.startswith("loss/validation/step") and tag not in apart])
+    view("divergence", apart)  # about zero: beside the loss both would be flat
     rates = [tag for tag in left if tag.startswith("lr/") and not tag.startswith("lr/group")]
     rates = rates or [tag for tag in left if tag.startswith("lr/")]
     rates.sort(key=lambda tag: not tag.endswith("unet"))

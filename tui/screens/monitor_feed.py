@@ -15,6 +15,7 @@ from tui.screens.monitor_curves import ChartNews, CurveFeed
 if TYPE_CHECKING:
     from core.runs.artifacts import TrainState
     from core.runs.lineage import Part
+    from core.runs.model import Run
     from core.runs.progress import LogLine
     from core.runs.watch import RunSnapshot, RunWatch
 
@@ -34,6 +35,8 @@ class News:
     states: tuple[TrainState, ...] = ()
     failed: tuple[tuple[str, str], ...] = ()
     tagged: tuple[str, ...] = ()
+    waits: str = ""
+    """Of a queued run: what it waits for."""
 
     def without_new(self) -> News:
         """The same state, for drawing it once more: points and lines are not appended twice."""
@@ -90,6 +93,7 @@ class RunFeed:
             self._states,
             tuple(self._failed),
             tuple(self._tagged),
+            _waits(snapshot.run),
         )
 
     def _parts_before(self, snapshot: RunSnapshot) -> tuple[Part, ...]:
@@ -133,3 +137,10 @@ class RunFeed:
                 self._failed.append((path, str(line["error"])))
             else:
                 self._tagged.append(f"{Path(path).name}  {line.get('tags', '?')} tags")
+
+
+def _waits(run: Run) -> str:
+    from core.runs.model import RunState
+    from core.runs.queue import said
+
+    return said(run) if run.state is RunState.QUEUED else ""

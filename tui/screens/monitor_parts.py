@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -123,8 +124,8 @@ def head_line(snapshot: RunSnapshot, width: int, now: float, failed: int = 0, *,
         right = [("unsupervised ", "caution")]
     elif run.live and run.status.pid is not None:
         right = [(f"pid {run.status.pid} · detached ", "muted")]
-    elif state in {"queued", "prepared"}:
-        right = [("waiting ", "muted")]
+    elif run.place is not None:
+        right = [(f"number {run.place.position} of the queue ", "muted")]
     while True:
         line: Cells = []
         for _, cells in parts:
@@ -192,6 +193,35 @@ def reason_lines(snapshot: RunSnapshot, width: int, *, states: int = 0) -> list[
     if state in ENDED - {"finished"} and states:
         lines.append([(" C", "accent"), (" goes on from the last saved state", "muted")])
     return lines
+
+
+_NO_SAYING = frozenset({"next", "in line", "held", "waits"})
+"""What the queue says of a run that needs no words beside its place."""
+
+
+def waiting_lines(run: Run, waits: str, width: int, now: float) -> list[Cells]:
+    """Of a queued run: its place, since when and for what it waits, what starts it, and the keys that change that."""
+    since = float((run.spec.wait or {}).get("added") or run.spec.created)
+    at = f"since {time.strftime('%H:%M', time.localtime(since))} ({human_age(max(0.0, now - since))})"
+    place, keys = run.place, [("Z", "hold"), ("K J", "sooner, later"), ("R", "start now"), ("X", "take it out")]
+    if run.spec.wait is None:
+        facts, starts, keys = f"Waits in the cluster's queue {at}", f"{waits}.", [("X", "take it out")]
+    elif run.is_abandoned:
+        facts, starts = f"Has waited {at}", "Nobody waits for its turn any more: Z lets it go on."
+        keys[0] = ("Z", "go on")
+    else:
+        facts = f"Number {place.position} of this machine's queue, {at}" if place is not None else f"Waits {at}"
+        starts = "It starts by itself when its turn comes and there is room."
+        if place is not None and place.held:
+            starts = "It is held: others pass it until Z lets it go."
+            keys[0] = ("Z", "let it go")
+    reason = "" if run.is_abandoned or waits in _NO_SAYING or run.spec.wait is None else f": {waits}"
+    text = printable(f"{facts}{reason}. {starts}")
+    lines: list[Cells] = [[(f" {part}", "text")] for part in wrapped(text, width - 2, 3)]
+    line: Cells = []
+    for key, does in keys:
+        line += [("   " if line else " ", "text"), (key, "accent"), (f" {does}", "muted")]
+    return [*lines, cut(line, width)]
 
 
 def marks_of(snapshot: RunSnapshot, parts: Sequence[Part] = ()) -> Marks:

@@ -61,6 +61,19 @@ def hold_or_release(screen: MonitorScreen, run: Run) -> None:
     in_thread(screen, queue.abandoned, ask)
 
 
+def start_now(screen: MonitorScreen, run: Run) -> None:
+    """Past the queue, after a question: it may have company on its GPU."""
+    from core.runs import queue
+
+    def chosen(answer: str | None) -> None:
+        if answer == "yes":
+            in_thread(screen, lambda: queue.hurry(run), lambda _: screen.app.runs_changed.publish(run.id))
+
+    name = printable(run.spec.name)
+    text = "Before its turn, and beside what its GPU does already: two trainings on one GPU rarely fit."
+    screen.app.push_screen(Confirm(f"Start {name} now?", text, "Start it now", "Let it wait"), chosen)
+
+
 def cancel(screen: MonitorScreen, run: Run) -> None:
     """Out of the queue, after a question."""
     from core.runs import queue

@@ -1,8 +1,9 @@
-"""All sample pictures of a run: a row for each prompt, a column for each epoch."""
+"""All sample pictures of a run, or of a sweep: a row for each prompt, a column for each epoch or run."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from textual import getters, work
@@ -14,16 +15,17 @@ from textual.widget import Widget
 
 from core.text import human_age, printable
 from tui.screens.monitor_parts import sample_label
+from tui.theme import Cells
 from tui.widgets.gauges import wrapped
 from tui.widgets.image_view import ImageView
-from tui.widgets.lines import LiveLines
+from tui.widgets.line import spread
+from tui.widgets.lines import LiveLines, width_of
 from tui.widgets.tiles import Tile, TileGrid
 from tui.wiring import OurApp
 
 if TYPE_CHECKING:
     from core.runs.artifacts import SampleImage
-    from core.runs.watch import RunSnapshot
-
+    from tui.screens.sample_boards import Board
 
 LOOK_SECONDS = 2.0
 
@@ -32,7 +34,10 @@ class SamplesScreen(ModalScreen[None]):
     """Arrows move, Enter shows one picture large; left and right then go through the epochs."""
 
     app = OurApp()
-    HELP = "Rows are prompts, columns are epochs. Arrows move, Enter zooms, Esc goes back."
+    HELP = (
+        "Rows are prompts, columns are epochs (of a sweep: its runs). Arrows move, Enter zooms, y copies the path of "
+        "the checkpoint that was saved with the picture (◆), Esc goes back."
+    )
     BINDINGS = [
         Binding("escape", "back", "one step back", show=False, id="app.back"),
         Binding("q,S", "close", "leave", show=False, id="app.leave"),
@@ -43,29 +48,14 @@ class SamplesScreen(ModalScreen[None]):
         Binding("g,home", "move(0,-9999)", "first", show=False, id="list.first"),
         Binding("G,end", "move(0,9999)", "last", show=False, id="list.last"),
         Binding("enter", "zoom", "zoom", show=False, id="list.open"),
+        Binding("y", "copy", "copy the checkpoint's path", show=False, id="list.copy"),
     ]
     grid = getters.query_one("#grid", TileGrid)
 
-    def __init__(self, snapshot: RunSnapshot, at: SampleImage | None = None) -> None:
-        from core.runs.watch import prompts_of
-
+    def __init__(self, board: Board, again: Callable[[], Board] | None = None, at: str | None = None) -> None:
+        """`again` looks for what was drawn meanwhile, on a thread. `at`: the column to begin with, else the last."""
         super().__init__()
-        self._run = snapshot.run
-        self._name_of_run = printable(snapshot.run.spec.name)
-        self._prompts = prompts_of(snapshot.run.dir)
-        self._at = at
-        self._samples = snapshot.samples
-        self._arrange()
-
-    def _arrange(self) -> None:
-        self._columns: list[str] = []
-        self._cells: dict[tuple[int, str], SampleImage] = {}
-        for sample in self._samples:
-            label = sample_label(sample)
-            if label not in self._columns:
-                self._columns.append(label)
-            self._cells[sample.prompt_index, label] = sample
-        self._indices = sorted({index for index, _ in self._cells})
+        self._board, self._again, self._column = board, again, at
 
     def compose(self) -> ComposeResult:
         with Vertical(id="samples"):
@@ -79,83 +69,99 @@ class SamplesScreen(ModalScreen[None]):
 
     def on_mount(self) -> None:
         self._fill()
-        if self._run.live:
+        if self._again is not None:
             self.set_interval(LOOK_SECONDS, self._look)
-        if self._at is not None:
-            self.grid.move(self._indices.index(self._at.prompt_index), self._columns.index(sample_label(self._at)))
-        else:
-            self.grid.move(0, len(self._columns) - 1)
+        columns = self._board.columns
+        self.grid.move(0, columns.index(self._column) if self._column in columns else len(columns) - 1)
         self.call_after_refresh(self._tell)
 
     def _fill(self) -> None:
-        tiles = [[self._tile(index, label) for label in self._columns] for index in self._indices]
-        self.grid.set_tiles(self._columns, tiles)
+        board = self._board
+        tiles = [[self._tile(index, column) for column in board.columns] for index in board.rows]
+        self.grid.set_tiles([f"{column} ◆" if column in board.saved else column for column in board.columns], tiles)
 
     @work(thread=True, exclusive=True, group="samples", exit_on_error=False, description="look for samples")
     def _look(self) -> None:
         """Pictures that were drawn meanwhile."""
-        from core.runs.artifacts import samples
-
-        found = samples(self._run)
-        if found != self._samples:
+        if self._again is not None and (found := self._again()) != self._board:
             self.app.call_from_thread(self._take, found)
 
-    def _take(self, found: tuple[SampleImage, ...]) -> None:
+    def _take(self, found: Board) -> None:
         """The cursor stays on its picture, or goes on with the newest when it was there."""
-        if not self.is_attached or not found:
+        if not self.is_attached or not found.cells:
             return
         row, column = self.grid.cursor or (0, 0)
-        newest = column >= len(self._columns) - 1
-        self._samples = found
-        self._arrange()
+        newest = column >= len(self._board.columns) - 1
+        self._board = found
         self._fill()
         if newest and not self.has_class("-zoomed"):
-            self.grid.move(row, len(self._columns) - 1)
+            self.grid.move(row, len(found.columns) - 1)
         self._tell()
 
     def on_resize(self) -> None:
-        rows, columns = min(2, len(self._indices) or 1), min(4, len(self._columns) or 1)
+        rows, columns = min(2, len(self._board.rows) or 1), min(4, len(self._board.columns) or 1)
         by_height = (self.size.height - 8) // rows - 1
         by_width = (self.size.width // columns - 1) // 2
         tall = max(4, min(24, by_height, by_width))
         self.grid.tile_size = (2 * tall, tall)
         self.call_after_refresh(self._tell)
 
-    def _tile(self, index: int, label: str) -> Tile | None:
-        sample = self._cells.get((index, label))
+    def _tile(self, index: int, column: str) -> Tile | None:
+        sample = self._board.cells.get((index, column))
         return None if sample is None else Tile(sample.path, sample.mtime)
+
+    @property
+    def _here(self) -> tuple[int, str]:
+        """Prompt and column under the cursor."""
+        row, column = self.grid.cursor or (0, 0)
+        rows, columns = self._board.rows, self._board.columns
+        return (rows[row], columns[column]) if row < len(rows) and column < len(columns) else (0, "")
 
     @property
     def current(self) -> SampleImage | None:
         """The picture under the cursor."""
-        row, column = self.grid.cursor or (0, 0)
-        if row >= len(self._indices) or column >= len(self._columns):
-            return None
-        return self._cells.get((self._indices[row], self._columns[column]))
+        return self._board.cells.get(self._here)
 
     def _tell(self) -> None:
-        import time
-
         head = self.query_one("#samples-head", LiveLines)
-        row, column = self.grid.cursor or (0, 0)
-        sample = self.current
-        facts = [(f" {self._name_of_run}", "accent bold"), (f"   {self._columns[column]}", "text bold")]
+        (index, column), board, sample = self._here, self._board, self.current
+        facts: Cells = [
+            (board.title, "accent bold"),
+            (f"   {column}", "text bold"),
+            (f" of {len(board.columns)}", "muted"),
+        ]
         if sample is not None:
+            label = sample_label(sample)
+            epoch = f" · {label}" if label != column else ""
             seed = f" · seed {sample.seed}" if sample.seed is not None else ""
-            facts.append(
-                (f" of {len(self._columns)}{seed} · {human_age(max(0.0, time.time() - sample.mtime))}", "muted")
-            )
-        head.show([facts])
-        index = self._indices[row]
-        prompt = self._prompts[index] if index < len(self._prompts) else ""
+            facts.append((f"{epoch}{seed} · {human_age(max(0.0, time.time() - sample.mtime))}", "muted"))
+        right: Cells = [("no checkpoint was saved with it", "muted")]
+        if (saved := board.saved.get(column)) is not None:
+            right = [("◆ ", "second"), (printable(saved.name), "text")]
+        if width_of([*facts, *right]) + 2 > head.size.width:
+            right = []
+        head.show([spread(facts, right, head.size.width)])
         panel = self.query_one("#prompt", LiveLines)
+        prompt = board.prompts[index] if index < len(board.prompts) else ""
         text = wrapped(printable(prompt), max(10, panel.size.width - 4), 2)
-        lines = [
-            [(f" {index + 1:>2} ", "muted"), (text[0], "text")],
+        lines: list[Cells] = [
+            [(f"{index + 1:>2}  ", "muted"), (text[0], "text")],
             *[[("    ", "text"), (part, "text")] for part in text[1:]],
         ]
-        keys = " arrows move   ⏎ zoom   Esc back" if not self.has_class("-zoomed") else " ◂ ▸ epochs   ⏎ or Esc back"
+        copy = "   y copies the path of ◆" if saved is not None else ""
+        keys = f"arrows move   ⏎ zoom{copy}   Esc back"
+        if self.has_class("-zoomed"):
+            keys = f"◂ ▸ columns{copy}   ⏎ or Esc back"
         panel.show([*lines, [(keys, "muted")]])
+
+    def action_copy(self) -> None:
+        """The path of the checkpoint whose pictures these are."""
+        saved = self._board.saved.get(self._here[1])
+        if saved is None:
+            self.notify("No checkpoint was saved with this picture: ◆ marks the columns that have one.", timeout=5)
+        else:
+            self.app.copy_to_clipboard(str(saved.path))
+            self.notify(f"The path of {printable(saved.name)} was copied.", timeout=3, markup=False)
 
     def action_move(self, rows: int, columns: int) -> None:
         row, column = self.grid.cursor or (0, 0)

@@ -31,6 +31,7 @@ from tui.screens.monitor_parts import (
     result_lines,
     sample_label,
     saved_line,
+    waiting_lines,
 )
 from tui.theme import Cells
 from tui.widgets.chart import LossChart, coloured
@@ -327,32 +328,35 @@ class RunView(Vertical):
         self.lines("head").show(head)
         why = self.lines("why")
         lines = reason_lines(news.snapshot, width, states=len(news.states))
+        if news.waits:
+            lines += waiting_lines(run, news.waits, width, now)
         why.show(lines)
         why.styles.height = len(lines)
 
     def _show_chart(self, news: News) -> None:
         snapshot, chart = news.snapshot, news.chart
-        if chart.curves and chart.view is not None:
-            self.chart.series, self.chart.smoothes = chart.names[0], chart.view.smoothes
-            self.chart.replace(chart.curves[0], coloured(list(zip(chart.names, chart.curves, strict=True))[1:]))
-        for index, points in enumerate(chart.points):
-            if points:
-                self.chart.extend(points, index - 1 if index else None)
+        smoothes = chart.view.smoothes if chart.view is not None else self.chart.smoothes
         ended = str(snapshot.run.state) in ENDED
         self.chart.empty_text = (
             "no loss was recorded"
             if ended
             else "the curve begins with the first step"
             if snapshot.run.live
-            else "waiting"
+            else "it has not begun"
         )
         note: Cells = []
         rates = snapshot.series.get("lr/unet") or snapshot.series.get("lr/textencoder")
-        if rates is not None and rates.last is not None and self.chart.smoothes:
+        if rates is not None and rates.last is not None and smoothes:
             note = [("lr ", "muted"), (f"{rates.last:.3g}", "text")]
-        self.chart.advice = self.chart.smoothes and (ended or bool(snapshot.samples))
+        self.chart.advice = smoothes and (ended or bool(snapshot.samples))
         marks = marks_of(snapshot, news.parts)
         self.chart.set_frame(total_steps=snapshot.total_steps, ended=ended, marks=marks, note=note)
+        if chart.curves:
+            self.chart.series, self.chart.smoothes = chart.names[0], smoothes
+            self.chart.replace(chart.curves[0], coloured(list(zip(chart.names, chart.curves, strict=True))[1:]))
+        for index, points in enumerate(chart.points):
+            if points:
+                self.chart.extend(points, index - 1 if index else None)
 
     def show_hardware(self, news: HardwareNews) -> None:
         """A reading of the machine."""

@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from rich.cells import cell_len
-from textual import getters, on
+from textual import getters, on, work
+from textual.binding import Binding
 from textual.widget import Widget
 
 from core.text import human_seconds, printable
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from core.runs.model import Run
     from core.runs.sweep import Row
     from tui.screens.monitor import MonitorScreen
+    from tui.screens.sample_boards import Board
 
 _HEAD = ("label", "state", "step", "final", "lowest", "average", "valid.", "time")
 _SPARE = (5, 7, 4, 2)
@@ -42,7 +44,7 @@ def compare(screen: MonitorScreen, run: Run) -> None:
         rows = rows_of(find(workspace, sweep_id)[1])
         curves = []
         for row in rows:
-            curve = Curve(0.9)
+            curve = Curve(round(min(0.99, max(0.8, 1 - 20 / max(1, len(row.curve)))), 2))  # some twenty points count
             curve.extend(row.curve)
             curves.append((row.label, curve))
         return rows, curves
@@ -60,17 +62,21 @@ def compare(screen: MonitorScreen, run: Run) -> None:
 class SweepDialog(Dialog[str]):
     """Enter opens the run under the cursor, whose curve is drawn in front with its raw values."""
 
-    HELP = "Rows are the runs of a sweep; the curve of the one under the cursor is drawn in front. Enter opens it."
+    HELP = (
+        "Rows are the runs of a sweep; the curve of the one under the cursor is drawn in front. Enter opens it, S lays "
+        "the newest pictures of all runs beside each other, prompt by prompt: the loss does not tell which is best."
+    )
+    BINDINGS = [Binding("S", "samples", "samples", show=False, id="monitor.samples")]
 
     chart = getters.query_one("#sweep-chart", LossChart)
     rows = getters.query_one("#options", ItemList)
 
     def __init__(self, sweep_id: str, rows: list[Row], curves: list[tuple[str, Curve]]) -> None:
-        super().__init__(f"Sweep {printable(sweep_id)}", "⏎ open the run   Esc back")
-        self._found, self._curves = rows, curves
+        super().__init__(f"Sweep {printable(sweep_id)}", "⏎ open the run   S samples side by side   Esc back")
+        self._found, self._curves, self._sweep = rows, curves, printable(sweep_id)
 
     def compose_dialog(self) -> Iterable[Widget]:
-        yield LossChart(id="sweep-chart")
+        yield LossChart(averages=True, on="surface", id="sweep-chart")
         yield ItemList(id="options", on="surface")
 
     def on_mount(self) -> None:
@@ -105,6 +111,26 @@ class SweepDialog(Dialog[str]):
     def _moved(self, event: ItemList.Moved) -> None:
         if event.index > 0:
             self._draw(event.index - 1)
+
+    def action_samples(self) -> None:
+        self._read_samples()
+
+    @work(thread=True, exclusive=True, group="sweep-samples", exit_on_error=False, description="read the samples")
+    def _read_samples(self) -> None:
+        from tui.screens.sample_boards import of_sweep
+
+        board = of_sweep(self._sweep, [(printable(row.label), row.run) for row in self._found])
+        self.app.call_from_thread(self._show_samples, board)
+
+    def _show_samples(self, board: Board) -> None:
+        from tui.screens.monitor_samples import SamplesScreen
+
+        if not self.is_current:
+            return
+        if board.cells:
+            self.app.push_screen(SamplesScreen(board))
+        else:
+            self.notify("No run of this sweep drew samples. sample_every_n_epochs in its config asks for them.")
 
     @on(ItemList.Opened)
     def _opened(self, event: ItemList.Opened) -> None:

@@ -18,7 +18,7 @@ from tui.widgets.chart_lines import Marks as Marks
 from tui.widgets.curve import BULK, Curve
 from tui.widgets.line import cut, spread
 from tui.widgets.lines import SOON, LiveLines, width_of
-from tui.widgets.plot import Dots, Scale, draw, percentile, value_range
+from tui.widgets.plot import Dots, Picture, Scale, draw, percentile, value_range
 
 SMOOTHINGS = (0.0, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995)
 REDRAW_SECONDS = 2.0
@@ -57,9 +57,11 @@ class LossChart(LiveLines, can_focus=True):
         Binding("G,end", "pan(1000000)", "newest steps", show=False, id="list.last"),
     ]
 
-    def __init__(self, *, series: str = "loss", id: str | None = None, classes: str | None = None) -> None:
-        super().__init__(id=id, classes=classes)
-        self.series = series
+    def __init__(self, *, averages: bool = False, on: str = "background", id: str | None = None) -> None:
+        """`averages`: only the smoothed lines, for several runs beside each other."""
+        super().__init__(on=on, id=id)
+        self._averages = averages
+        self.series = "loss"
         self.curve = Curve()
         self.beside: list[Layer] = []
         self.total_steps: int | None = None
@@ -291,13 +293,16 @@ class LossChart(LiveLines, can_focus=True):
         def lines_for(each: Curve) -> Dots:
             return draw(each.columns(first, last, 2 * plot), scale, plot, rows).smooth
 
+        picture = draw(curve.columns(first, last, 2 * plot), scale, plot, rows)
+        if self._averages:
+            picture = Picture(Dots(plot, rows), picture.smooth, set(), set(), picture.broken)
         frame = Frame(
             first,
             last,
             plot,
             rows,
             gutter,
-            draw(curve.columns(first, last, 2 * plot), scale, plot, rows),
+            picture,
             [(lines_for(layer.curve), layer.role) for layer in self._others()],
             self.marks,
             "muted dim" if self.curve.smoothing else "accent",
@@ -317,15 +322,16 @@ class LossChart(LiveLines, can_focus=True):
     def _title(self, width: int) -> Cells:
         values, smooth = self.curve.values, self.curve.smooth
         spans: Cells = [(self.series, "accent bold" if self.has_focus else "text bold")]
-        if values:
+        if values and not self._averages:
             last = values[-1]
             spans.append((f" {_number(last)}", "text" if math.isfinite(last) else "bad"))
-            if self.curve.smoothing and smooth[-1] == smooth[-1]:
-                spans += [("  ema ", "muted"), (_number(smooth[-1]), "accent")]
+        if values and self.curve.smoothing and smooth[-1] == smooth[-1]:
+            spans += [("  ema ", "muted"), (_number(smooth[-1]), "accent")]
         for layer in self._others():
             spans += [("  ⠒ ", layer.role), (layer.name, layer.role)]
             if len(layer.curve) and layer in self.beside:
-                spans.append((f" {_number(layer.curve.values[-1])}", "text"))
+                last = (layer.curve.smooth if self._averages else layer.curve.values)[-1]
+                spans.append((f" {_number(last)}", "text"))
         right: Cells = []
         if self.smoothes:
             right = [(f"smoothing {self.smoothing:g}" if self.smoothing else "not smoothed", "muted")]
@@ -354,16 +360,19 @@ class LossChart(LiveLines, can_focus=True):
         ratio = percentile(smooth, 0.98) / percentile(smooth, 0.02)
         self.log_scale = ratio > (20 if self.log_scale else 60)
 
+    def _range_of(self, curve: Curve, span: tuple[float, float] | None = None) -> tuple[float, float] | None:
+        return value_range(curve, self.log_scale, span, clip=self.clip, averages=self._averages)
+
     def _value_span(self) -> tuple[float, float] | None:
         """The range of the value axis; it stays while the data fit it well, so that nothing jumps."""
-        wanted = value_range(self.curve, self.log_scale, self.span, clip=self.clip)
+        wanted = self._range_of(self.curve, self.span)
         if wanted is None and self.span is not None:
-            wanted = value_range(self.curve, self.log_scale, clip=self.clip)
+            wanted = self._range_of(self.curve)
         if wanted is None:
             return None
         low, high = wanted
         for layer in self._others():
-            other = value_range(layer.curve, self.log_scale, self.span, clip=self.clip)
+            other = self._range_of(layer.curve, self.span)
             if other is not None:
                 low, high = min(low, other[0]), max(high, other[1])
         if self._range is not None and self._range[2] == self.log_scale:

@@ -342,9 +342,7 @@ class Gauges(LiveLines, can_focus=True):
             else:
                 lines += gauge.full(width)
         if not gauges and self._reading is not None:
-            reason = self._reading.message
-            text = "no NVIDIA GPU here" + (f": {reason}" if reason else "")
-            parts = wrapped(text, max(10, width - 7), 3)
+            parts = wrapped(self._reading.message or "no NVIDIA GPU here", max(10, width - 7), 3)
             lines += [[("GPU    " if part is parts[0] else "       ", "muted"), (part, "muted")] for part in parts]
         if gauges and self._reading is not None and self._reading.message:  # a driver that hangs: values are old
             lines += [[(part, "caution")] for part in wrapped(self._reading.message, width, 2)]

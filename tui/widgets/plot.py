@@ -24,14 +24,15 @@ def percentile(ordered: list[float], part: float) -> float:
 
 
 def value_range(
-    curve: Curve, log: bool, span: tuple[float, float] | None = None, *, clip: bool = True
+    curve: Curve, log: bool, span: tuple[float, float] | None = None, *, clip: bool = True, averages: bool = False
 ) -> tuple[float, float] | None:
     """What the value axis shows: nearly all raw values and the smoothed curve, not outliers that would flatten it.
 
-    `span`: only of the points between two steps. Without `clip` the outliers too.
+    `span`: only of the points between two steps. Without `clip` the outliers too. `averages`: smoothed ones only.
     """
     raw, smooth = curve.sample(span=span)
-    if not clip and raw:
+    raw = smooth if averages else raw
+    if not clip and raw and not averages:
         begin, end = (0, len(curve)) if span is None else curve.window(*span)
         low, high = curve.extremes(begin, end)
         raw = [low if low > 0 or not log else raw[0], *raw, high]

@@ -7,13 +7,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from core.text import human_age, human_seconds, printable
+from rich.cells import cell_len
+
+from core.text import human_seconds, printable
 from tui.theme import Cells, fit
+from tui.widgets.line import cut
+from tui.widgets.lines import width_of
 
 if TYPE_CHECKING:
     from core.runs.model import Run
 
 LIMIT = 500
+NAMES = 50
+"""In a list that is narrower than this the names come before the times."""
+BRIEF = 72
+"""Below so many cells a day has no time."""
 GLYPHS = {
     "queued": ("◌", "caution"),
     "prepared": ("◌", "caution"),
@@ -37,12 +45,21 @@ def lasted(run: Run, now: float) -> float | None:
     return None if ended is None else max(0.0, ended - started)
 
 
+def begun(run: Run, now: float, width: int) -> str:
+    """When it began, or was made: `14:02` today, else `28 Nov 14:02`, in a narrow list `28 Nov`."""
+    moment = time.localtime(run.status.started or run.spec.created)
+    is_today = moment[:3] == time.localtime(now)[:3]
+    form = "%H:%M" if is_today else "%d %b" if width < BRIEF else "%d %b %H:%M"
+    return time.strftime(form, moment).removeprefix("0")
+
+
 def arranged(runs: Sequence[Run]) -> list[Run]:
-    """What waits first, in the order of the queue; then the others as they are, the newest first."""
+    """What goes on first, then what waits, in the order of the queue; the others as they are, the newest first."""
     waiting = [run for run in runs if str(run.state) == "queued" and run.spec.wait is not None]
     places = {run.id: run.place.position if run.place is not None else LIMIT for run in waiting}
     waiting.sort(key=lambda run: (places[run.id], run.spec.created))
-    return [*waiting, *(run for run in runs if run.id not in places)]
+    others = [run for run in runs if run.id not in places]
+    return [*(run for run in others if run.live), *waiting, *(run for run in others if not run.live)]
 
 
 def state_word(run: Run) -> str:
@@ -68,19 +85,9 @@ def _brackets(runs: Sequence[Run]) -> dict[str, str]:
     return found
 
 
-_WIDTHS = {"state": 13, "age": 10, "progress": 16, "kind": 6, "took": 10}
-"""Columns behind the name by importance, with their cells."""
-
-
-def _fitting(room: int) -> set[str]:
-    """The columns that there is room for; none is cut."""
-    shown = set()
-    for name, width in _WIDTHS.items():
-        if width > room:
-            break
-        shown.add(name)
-        room -= width
-    return shown
+_CELLS = {"state": 13, "begun": 0, "progress": 16, "kind": 7, "took": 10}
+"""Columns behind the name by importance, with their cells; `begun` is as wide as it must be."""
+_ORDER = ("state", "begun", "kind", "progress", "took")
 
 
 @dataclass(slots=True)
@@ -88,58 +95,92 @@ class RunRows:
     """Rows for an ItemList. `progress` holds what is known of each run's steps, by id; of a queued one why it waits."""
 
     runs: Sequence[Run] = ()
-    brackets: Mapping[str, str] = field(default_factory=dict)
     progress: Mapping[str, str] = field(default_factory=dict)
+    notes: Mapping[str, str] = field(default_factory=dict)
+    """What tells a run from others of its name, by id."""
     now: float = 0.0
+    _brackets: Mapping[str, str] = field(default_factory=dict)
+    _name_cells: int = 0
+    _begun_cells: int = 0
 
-    def update(self, runs: Sequence[Run], progress: Mapping[str, str], width: int) -> list[int] | None:
+    def update(
+        self, runs: Sequence[Run], progress: Mapping[str, str], notes: Mapping[str, str], width: int
+    ) -> list[int] | None:
         """Show these runs (the newest `LIMIT`) from now on.
 
         Returns the rows that look different at `width`; None when other runs are listed than before.
         """
-        before = [self.cells(index, width) for index in range(len(self))]
-        known = [run.id for run in self.runs]
-        self.runs, self.progress, self.now = runs[:LIMIT], progress, time.time()
-        self.brackets = _brackets(self.runs)
-        if known != [run.id for run in self.runs]:
+        old, runs = self.runs, runs[:LIMIT]
+        same = [run.id for run in old] == [run.id for run in runs]
+        other = [
+            index
+            for index, run in enumerate(runs if same else ())
+            if run.live
+            or run != old[index]
+            or progress.get(run.id) != self.progress.get(run.id)
+            or notes.get(run.id) != self.notes.get(run.id)
+        ]
+        before, sizes = [self.cells(index, width) for index in other], (self._name_cells, self._begun_cells)
+        self.runs, self.progress, self.notes, self.now = runs, progress, notes, time.time()
+        self._brackets = _brackets(runs)
+        self._name_cells = max((self._length(run) for run in runs), default=0)
+        self._begun_cells = max((len(begun(run, self.now, width)) for run in runs), default=0) + 2
+        if not same or sizes != (self._name_cells, self._begun_cells):
             return None
-        return [index for index, old in enumerate(before) if old != self.cells(index, width)]
+        return [index for index, cells in zip(other, before, strict=True) if cells != self.cells(index, width)]
 
     def __len__(self) -> int:
         return len(self.runs)
 
+    def _length(self, run: Run) -> int:
+        note = self.notes.get(run.id, "")
+        tie = 2 if run.id in self._brackets else 0
+        return tie + cell_len(printable(run.spec.name)) + (cell_len(printable(note)) + 2 if note else 0)
+
+    def _name(self, run: Run, room: int) -> Cells:
+        """The name, and behind it what differs, in `room` cells and a blank."""
+        name, note = printable(run.spec.name), printable(self.notes.get(run.id, ""))
+        cells = cut([(name, "text"), *([(f"  {note}", "muted")] if note else [])], room)
+        return [*cells, (" " * (room + 1 - width_of(cells)), "text")]
+
+    def _shown(self, room: int) -> set[str]:
+        """The columns that there is room for; none is cut."""
+        shown = set()
+        for name, cells in (_CELLS | {"begun": self._begun_cells}).items():
+            if cells > room:
+                break
+            shown.add(name)
+            room -= cells
+        return shown
+
     def cells(self, index: int, width: int) -> Cells:
         run = self.runs[index]
-        state = str(run.state)
+        state, word, said = str(run.state), state_word(run), self.progress.get(run.id, "")
         glyph, role = GLYPHS.get(state, ("·", "muted"))
         seconds = lasted(run, self.now)
-        age = human_age(max(0.0, self.now - (run.status.started or run.spec.created)))
         took = human_seconds(seconds) if seconds is not None else ""
-        word, waits = state_word(run), self.progress.get(run.id, "") if state == "queued" else ""
-        longest = max(len(each.spec.name) + (2 if each.id in self.brackets else 0) for each in self.runs)
-        room = max(12, min(36, width - 46, longest + 2))
         columns: dict[str, Cells] = {
             "state": [(fit(word, 13), role if state in {"failed", "lost"} or run.is_abandoned else "muted")],
-            "kind": [(f"{run.spec.kind.value:<6}", "muted")],
-            "progress": [(f"{self.progress.get(run.id, ''):>15} ", "text")],
+            "begun": [(f"{begun(run, self.now, width):>{self._begun_cells - 2}}  ", "muted")],
+            "kind": [(f"{run.spec.kind.value:<7}", "muted")],
+            "progress": [(f"{said:>15} ", "text")],
             "took": [(f"{took:>9} ", "muted")],
-            "age": [(f"{age:>10}", "muted")],
         }
         line: Cells = [(f" {glyph} ", role)]
-        tie = self.brackets.get(run.id)
-        line.append((f"{tie} ", "muted") if tie else ("", "text"))
-        line += [(fit(printable(run.spec.name), room - (2 if tie else 0)), "text"), (" ", "text")]
-        if waits:
-            used = sum(len(text) for text, _ in line) + 13
-            line += [*columns["state"], (fit(printable(waits), max(0, width - used - 11)), "muted"), *columns["age"]]
-            return line
-        shown = _fitting(width - room - 4)
-        for name, cells in columns.items():
-            line += cells if name in shown else []
-        reason = run.status.reason
-        used = sum(len(text) for text, _ in line)
-        if reason and width - used > 16:
-            line.append(
-                ("   " + fit(printable(reason), width - used - 4).rstrip(), role if state == "failed" else "muted")
-            )
+        tie = self._brackets.get(run.id)
+        line += [(f"{tie} ", "muted")] if tie else []
+        beside = 18 if width < NAMES else 36 + self._begun_cells
+        room = max(12, min(width // 2 + 4, width - beside, self._name_cells + 2))
+        line += self._name(run, room - (2 if tie else 0))
+        shown = self._shown(width - room - 4)
+        text, text_role = run.status.reason or "", role if state == "failed" else "muted"
+        if state == "queued":
+            shown -= {"kind", "progress", "took"}
+            text = "" if word.startswith(said) else said  # held, says the state
+        for name in _ORDER:
+            line += columns[name] if name in shown else []
+        left = width - width_of(line) - 2
+        if text and left > 5:
+            line.append(("" if state == "queued" else " ", "text"))
+            line.append((fit(printable(text), left).rstrip(), text_role))
         return line
