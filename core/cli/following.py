@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from core.cli.output import clipped, put
+from core.cli.output import clipped, put, say
 from core.files import read_from
+from core.text import printable
 
 if TYPE_CHECKING:
     from core.runs.progress import LogLine
@@ -60,9 +61,11 @@ def follow(run_dir: Path, number: int) -> None:
 
     The newest line may still change (a progress bar): a terminal shows it in place, a pipe gets it when it is over.
     """
-    from core.runs.model import LIVE_STATES
+    from core.runs.model import ENDED_STATES, WAITING_STATES
     from core.runs.store import observe
 
+    if observe(run_dir).state in WAITING_STATES:
+        say(f"{printable(run_dir.name)} has not begun; its output comes when it does")
     log = _Log(run_dir / "output.log")
     kept = _settled(log.more(), max(1, number))
     newest = kept.pop() if kept else None
@@ -70,7 +73,7 @@ def follow(run_dir: Path, number: int) -> None:
         put(line.plain())
     live = sys.stdout.isatty()
     while True:
-        ended = observe(run_dir).status.state not in LIVE_STATES
+        ended = observe(run_dir).status.state in ENDED_STATES
         changed = False
         for line in log.more(final=ended):
             if newest is not None and not line.replace:

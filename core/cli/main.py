@@ -230,7 +230,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader went away: `kohya-tui runs | head -1`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except Exception as error:
+    except Exception as error:  # typer's complaints share no class over its versions; all else is a bug
         if hasattr(error, "format_message"):
             return _wrong_usage(error)
         from core.bugs import log_bug

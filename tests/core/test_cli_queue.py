@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from core.runs import artifacts, events, queue, resume, store
 from core.runs.lineage import ancestors
 from core.runs.model import LIVE_STATES, Run, RunState
 from core.workspace import Workspace
-from tests.core.cli_kit import Cli, until
+from tests.core.cli_kit import COMMAND, Cli, until
 
 SHORT = ("max_train_epochs=2", "save_every_n_epochs=1", "dataset:num_repeats=2")
 
@@ -32,7 +33,10 @@ def ended(demo: Workspace, run: str) -> Run:
 
 
 def test_a_queued_training_waits_and_is_frozen_when_it_starts(cli: Cli, demo: Workspace, busy: Run) -> None:
-    """What is changed in the config meanwhile counts; its files come into the run's folder with its turn."""
+    """What is changed in the config meanwhile counts; its files come into the run's folder with its turn.
+
+    `log -f` waits with it.
+    """
     answer = cli("train", "rinni", "--queue", "--json").json
     assert (answer["state"], answer["position"], answer["held"]) == ("queued", 1, None)
     (waiting,) = cli("queue", "--json").json["queue"]
@@ -40,10 +44,14 @@ def test_a_queued_training_waits_and_is_frozen_when_it_starts(cli: Cli, demo: Wo
     (shown,) = (run for run in cli("runs", "--json").json["runs"] if run["id"] == answer["run"])
     assert (shown["state"], shown["position"]) == ("queued", 1)
     assert "queued #1" in cli("runs").out
+    log = subprocess.Popen(
+        [*COMMAND, "-C", str(demo.root), "log", "-f", answer["run"]], stdout=subprocess.PIPE, text=True
+    )
     cli("config", "set", "rinni", *SHORT)
     cli("stop", busy.id)
     run = ended(demo, answer["run"])
     assert run.state is RunState.FINISHED
+    assert "model saved." in log.communicate(timeout=20)[0]
     assert "max_train_epochs = 2" in (run.dir / "train.toml").read_text()
     assert cli("queue", "--json").json == {"queue": []}
 

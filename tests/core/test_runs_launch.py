@@ -248,8 +248,9 @@ def test_a_tag_run_has_no_checkpoint_to_wait_for(runs: Runs) -> None:
 
 def test_the_demo_trainer_trains_under_the_supervisor(workspace: Workspace, tmp_path: Path) -> None:
     """The whole way: a config, a run, its log, its final file, finished."""
-    base = pytest.importorskip("core.demo.trainer.base")
     from PIL import Image
+
+    from core.demo.trainer import base
 
     subset = workspace.train_data / "rinni" / "2_rinni"
     subset.mkdir(parents=True)

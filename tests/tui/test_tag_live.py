@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import threading
-import time
 from dataclasses import replace
 from typing import Any
 
@@ -252,11 +251,11 @@ async def test_a_slider_step_leaves_the_screen_free(workspace: Workspace) -> Non
     async with app.run_test(size=(120, 40)) as pilot:
         screen = await tried(pilot, app, workspace)
         asked: list[tuple[float | None, bool]] = []
-        answer = screen._previewer.answer
+        answer, released = screen._previewer.answer, threading.Event()
 
         def slow(place: Any, request: Any, *rest: Any) -> Any:
             asked.append((request.caption.general_threshold, threading.current_thread() is threading.main_thread()))
-            time.sleep(0.1)
+            assert released.wait(20)
             return answer(place, request, *rest)
 
         screen._previewer.answer = slow  # type: ignore[method-assign]
@@ -264,6 +263,7 @@ async def test_a_slider_step_leaves_the_screen_free(workspace: Workspace) -> Non
         for _ in range(6):
             app.simulate_key("left")
         await until(pilot, lambda: screen.request is not None and screen.request.caption.general_threshold == 0.05)
+        released.set()
         await until(pilot, lambda: screen.answer is not None and screen.answer.request is screen.request)
         assert asked[-1] == (0.05, False)
         assert len(asked) < 6, "those in between were left out"
