@@ -7,8 +7,6 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
-from tui.collector import paused
-
 if TYPE_CHECKING:
     from core.dataset.edits import Step, Stepwise
     from tui.app import KohyaApp
@@ -37,10 +35,6 @@ def carry_out(
     shown = _Shown(app, title)
 
     def work() -> Result | None:
-        with paused():
-            return run()
-
-    def run() -> Result | None:
         steps = make()
         began = told = time.monotonic()
         try:

@@ -1,70 +1,34 @@
 """Python's garbage collector at times when nobody waits.
 
-A full collection looks at every object there is: 280 ms with what a large dataset brings, in the midst of a key. So
-none comes by itself; when the keys rest, one looks at what was made since the last, and what outlives it is set aside
-(`gc.freeze`). What is set aside goes as soon as nothing refers to it, as everything does that is no circle; when a
-dataset took the place of another, all is looked through for that one.
+By itself it comes in the midst of a key or of a plan on another thread, and looks at every object there is. So it is
+off, and once a second somebody looks at how much was made: a little is looked through when the keys rest, much while
+they do not, and very much is data (a plan of 100,000 files), which is set aside unseen (`gc.freeze`). So is what is
+still there when the keys rest. All that was set aside is looked through, 0.1 s long, only for a screen that closed or a
+dataset that another took the place of, when it is still there, and when the user is away.
 """
 
 from __future__ import annotations
 
 import gc
-import threading
 import time
 import weakref
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from textual.signal import Signal
+
+from core.dataset.index import Index
 
 if TYPE_CHECKING:
-    from core.dataset.index import Index
     from tui.app import KohyaApp
 
-REST = 1.5
+REST, AWAY = 1.5, 20.0
 """Seconds without a key."""
-ENOUGH = 2
-"""Collections of the middle generation (7,000 new objects each) from which on it is worth it."""
-MUCH = 60
-"""As many, while a screen lies over the mode: what it holds goes with it, and is better not set aside."""
-TRIES = 5
-"""So often everything is looked through for a dataset that is no longer open."""
-_NEVER = 1_000_000
-_LARGE = 50_000
-"""Objects of the youngest generation that the next collection would look through: 20 ms. They are set aside instead."""
-
-
-@contextmanager
-def paused() -> Iterator[None]:
-    """For what makes hundreds of thousands of objects on a thread, and no circle: they are not looked through for
-    garbage again and again meanwhile, with Python's lock held.
-    """
-    with _pause.lock:
-        if not _pause.count:
-            _pause.is_on_after = gc.isenabled()
-        _pause.count += 1
-        gc.disable()
-    try:
-        yield
-    finally:
-        with _pause.lock:
-            _pause.count -= 1
-            if not _pause.count and _pause.is_on_after:
-                if gc.get_count()[0] > _LARGE:
-                    gc.freeze()
-                gc.enable()
-
-
-@dataclass(slots=True)
-class _Pause:
-    """How many are at it, and whether the collector goes on after the last."""
-
-    lock: threading.Lock = field(default_factory=threading.Lock)
-    count: int = 0
-    is_on_after: bool = True
-
-
-_pause = _Pause()
+LITTLE, MUCH, DATA = 2_000, 20_000, 40_000
+"""New objects: 2.5 of them take a microsecond to look through, and a frame has 16 ms."""
+TRIES = 2
+"""So often what is new is looked through for one that went."""
+DATASETS = 2
+"""So many that went and are still there do not wait until the user is away: each is 100 MB."""
 
 
 class Collector:
@@ -72,41 +36,48 @@ class Collector:
 
     def __init__(self, app: KohyaApp) -> None:
         self._app = app
-        self._seen = 0
-        self._of: weakref.ref[Index] | None = None
-        self._old: weakref.ref[Index] | None = None
-        """The dataset that is open, and the one before it."""
-        self._tries = 0
+        self._known: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()
+        """Screens and datasets, and how often somebody looked since they went."""
 
     def start(self) -> None:
         """What was made until now stays for good."""
+        gc.disable()
         gc.freeze()
-        gc.set_threshold(700, 10, _NEVER)
-        with _pause.lock:
-            _pause.is_on_after = True
-            if not _pause.count:
-                gc.enable()
-        self._seen = gc.get_stats()[1]["collections"]
         self._app.set_interval(1.0, self._look)
 
     def _look(self) -> None:
-        app = self._app
-        new = gc.get_stats()[1]["collections"] - self._seen
-        is_below = len(app.screen_stack) > 1
-        collection = app.collection
-        is_reading = collection is not None and not collection.is_complete
-        is_busy = time.monotonic() - app.last_key < REST or app.writer.pending or _pause.count or is_reading
-        index = collection.index if collection is not None else None
-        if not is_reading and (self._of is None or self._of() is not index):
-            self._old, self._of = self._of, weakref.ref(index) if index is not None else None
-            self._tries = TRIES
-        is_left = self._tries > 0 and self._old is not None and self._old() is not None
-        if is_busy or not (is_left or new >= (MUCH if is_below else ENOUGH)):
-            return
-        if is_left:  # it may hang on what was set aside while it was read: a worker is a circle
-            self._tries -= 1
-            gc.unfreeze()
-        gc.collect()
-        if not is_below:
+        app, new, rest = self._app, gc.get_count()[0], time.monotonic() - self._app.last_key
+        is_reading = app.collection is not None and not app.collection.is_complete
+        gone = self._gone()
+        tries = [self._known[each] for each in gone]
+        is_enough = rest > AWAY or sum(isinstance(each, Index) for each in gone) >= DATASETS
+        if new > DATA:
             gc.freeze()
-        self._seen = gc.get_stats()[1]["collections"]
+        elif rest < REST or app.writer.pending or is_reading:
+            if new > MUCH:
+                gc.collect(0)
+        elif new > LITTLE or any(number < TRIES for number in tries):
+            self._collect(gone)
+        elif TRIES in tries and is_enough:
+            gc.unfreeze()
+            self._collect(gone)
+
+    def _gone(self) -> weakref.WeakSet[Any]:
+        """Screens and datasets that were there and are not, but still take memory."""
+        app = self._app
+        here: set[Any] = {screen for stack in app._screen_stacks.values() for screen in stack}
+        if app.collection is not None:
+            here.add(app.collection.index)
+        self._known.update(dict.fromkeys(here, 0))
+        return weakref.WeakSet(each for each in self._known if each not in here)
+
+    def _collect(self, gone: weakref.WeakSet[Any]) -> None:
+        for signal in vars(self._app).values():
+            if isinstance(signal, Signal):  # it keeps a widget that is gone until it is published again: perhaps never
+                for node in [node for node in signal._subscriptions if not node.is_running]:
+                    signal.unsubscribe(node)
+        gc.collect(2 if gone else 1)
+        if len(self._app.screen_stack) == 1:  # else it goes with the screen that lies over the mode
+            gc.freeze()
+        for each in gone:
+            self._known[each] += 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+import weakref
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
@@ -38,9 +39,9 @@ class Keyboard:
         self._app, self._is_answered = app, is_answered
         self._is_enter = False
         self.at = float("-inf")
-        self._screens: list[Screen[object]] = []
-        self._workers: set[Worker[object]] = set()
-        """When the last key had its turn, and what was there before it."""
+        self._screens: list[weakref.ref[Screen[object]]] = []
+        self._workers: weakref.WeakSet[Worker[object]] = weakref.WeakSet()
+        """When the last key had its turn, and what was there before it; a screen that closed is not kept by that."""
         self._waiting: deque[Typed] = deque()
         self._next: Typed | None = None
         """What comes back to have its turn."""
@@ -58,7 +59,8 @@ class Keyboard:
                 return True
         self._next = None
         self._is_enter = isinstance(event, events.Key) and event.key == "enter"
-        self.at, self._screens, self._workers = time.monotonic(), list(self._app.screen_stack), self._asking()
+        self.at, self._workers = time.monotonic(), weakref.WeakSet(self._asking())
+        self._screens = [weakref.ref(screen) for screen in self._app.screen_stack]
         if self._waiting:
             self._rested = asyncio.create_task(self._release())
         return False
@@ -82,10 +84,10 @@ class Keyboard:
             while not self._is_answered():
                 await asyncio.sleep(EVERY)
             await self._quiet()
-        asks = bool(self._asking() - self._workers) or len(app.screen_stack) < len(self._screens)
-        if asks and app.screen_stack[-1] in self._screens:
+        asks = any(each not in self._workers for each in self._asking()) or len(app.screen_stack) < len(self._screens)
+        if asks and weakref.ref(app.screen_stack[-1]) in self._screens:
             await self._opened()
-        if app.screen_stack[-1] not in self._screens:
+        if weakref.ref(app.screen_stack[-1]) not in self._screens:
             while not app.screen.is_mounted:
                 await asyncio.sleep(EVERY)
             await _reached(app)  # what was just mounted asks for the focus by way of the app
@@ -112,7 +114,7 @@ class Keyboard:
         """A dialog, or another one after the first, is there, or none will come."""
         with suppress(TimeoutError):
             async with asyncio.timeout(ASKING):
-                while self._asking() and self._app.screen_stack[-1] in self._screens:
+                while self._asking() and weakref.ref(self._app.screen_stack[-1]) in self._screens:
                     await asyncio.sleep(EVERY)
 
 

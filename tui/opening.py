@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import weakref
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -38,8 +39,10 @@ def ensure(app: KohyaApp) -> Collection | None:
         app.collection = None
     elif app.collection is None or app.collection.name != app.active_dataset:
         app.collection = collection = new_collection(app, app.workspace, app.active_dataset)
+        # A worker is a circle: what it holds stays until Python's collector comes by, here 100 MB.
+        opened = weakref.ref(collection)
         app.run_worker(
-            lambda: _read(app, collection), thread=True, exclusive=True, group="collection", exit_on_error=False
+            lambda: _read(app, opened()), thread=True, exclusive=True, group="collection", exit_on_error=False
         )
         app.collection_signal.publish("opened")
     return app.collection
@@ -58,8 +61,10 @@ def new_collection(app: KohyaApp, workspace: Workspace, name: str) -> Collection
     return collection
 
 
-def _read(app: KohyaApp, collection: Collection) -> None:
+def _read(app: KohyaApp, collection: Collection | None) -> None:
     worker = get_current_worker()
+    if collection is None:
+        return
     try:
         for some in _gathered(collection.pieces(lambda: not worker.is_cancelled)):
             if worker.is_cancelled:
@@ -157,13 +162,15 @@ def choose(
 
 def reload(app: KohyaApp) -> None:
     """Read the whole dataset again and put it in the place of the old one at once; marks, filter and order stay."""
-    old = app.collection
-    if old is None or not old.is_complete:
+    if app.collection is None or not app.collection.is_complete:
         return
-    new = new_collection(app, old.workspace, old.name)
+    before = weakref.ref(app.collection)
 
     def read() -> None:
-        worker = get_current_worker()
+        worker, old = get_current_worker(), before()
+        if old is None:
+            return
+        new = new_collection(app, old.workspace, old.name)
         try:
             for piece in new.pieces(lambda: not worker.is_cancelled):
                 new.add(piece)
@@ -176,25 +183,25 @@ def reload(app: KohyaApp) -> None:
         marked = [key for number, key in _keys_of(old) if old.marked[number]]
         for number in new.index.ids_of(new.workspace.root / key for key in marked):
             new.marked[number] = 1
-        view = old.asked
-        new.asked = view
+        new.asked = view = old.asked
         try:
             numbers = new.answer(view)
         except UserError:
             numbers = range(len(new.index))
-        app.call_from_thread(swap, view, numbers)
-
-    def swap(view: View, numbers: range | array[int]) -> None:
-        if app.collection is not old:
-            return
-        new.show(view, numbers)
-        app.collection = new
-        app.collection_signal.publish("complete")
-        if old.asked != view:
-            new.asked = old.asked
-            choose(app, then=lambda: app.collection_signal.publish("complete"))
+        app.call_from_thread(_swap, app, old, new, view, numbers)
 
     app.run_worker(read, thread=True, exclusive=True, group="collection", exit_on_error=False)
+
+
+def _swap(app: KohyaApp, old: Collection, new: Collection, view: View, numbers: range | array[int]) -> None:
+    if app.collection is not old:
+        return
+    new.show(view, numbers)
+    app.collection = new
+    app.collection_signal.publish("complete")
+    if old.asked != view:
+        new.asked = old.asked
+        choose(app, then=lambda: app.collection_signal.publish("complete"))
 
 
 def _keys_of(collection: Collection) -> Iterator[tuple[int, str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -21,7 +22,7 @@ class Vocabulary:
         self._lists: Sequence[Source] | None = None
         self._of: tuple[object, object] | None = None
         """Workspace and list of tags of which the sources were read."""
-        self._counted: tuple[Index, int] | None = None
+        self._counted: tuple[weakref.ref[Index], int] | None = None
         """The index, and its version, of which the dataset's own tags are."""
         self._is_reading = False
         self._then: list[Callable[[], object]] = []
@@ -34,7 +35,7 @@ class Vocabulary:
         collection = self._app.collection
         index = collection.index if collection is not None else None
         return self._completer is not None and (
-            index is None or (self._counted is not None and self._counted[0] is index)
+            index is None or (self._counted is not None and self._counted[0]() is index)
         )
 
     def load(self, then: Callable[[], object] | None = None) -> None:
@@ -42,7 +43,7 @@ class Vocabulary:
         collection = self._app.collection
         index = collection.index if collection is not None else None
         wanted = (self._app.workspace, self._app.settings.tag_csv)
-        counted = (index, index.version) if index is not None else None
+        counted = (weakref.ref(index), index.version) if index is not None else None
         if wanted == self._of and counted == self._counted and not self._is_reading:
             if then is not None:
                 then()
@@ -56,7 +57,10 @@ class Vocabulary:
         self._is_reading = True
         self._of, self._counted = wanted, counted
         self._app.run_worker(
-            lambda: self._read(self._app.workspace, index), thread=True, group="vocabulary", exit_on_error=False
+            lambda: self._read(self._app.workspace, counted[0]() if counted is not None else None),
+            thread=True,
+            group="vocabulary",
+            exit_on_error=False,
         )
 
     def _read(self, workspace: Workspace | None, index: Index | None) -> None:

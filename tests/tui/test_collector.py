@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import gc
+import weakref
 from collections.abc import Iterator
 
 import pytest
 
 from core.workspace import Workspace
-from tests.tui.kit import app_on, make_dataset, ready
-from tui import collector
-from tui.collector import Collector, paused
+from tests.tui.kit import app_on, make_dataset, ready, until
+from tui import collector, opening
+from tui.collector import Collector
+from tui.screens.buckets import BucketsScreen
 
 
 @pytest.fixture(autouse=True)
@@ -23,20 +25,6 @@ def as_before() -> Iterator[None]:
     gc.unfreeze()
 
 
-def test_pauses_lie_within_each_other() -> None:
-    """Two plans on two threads: it goes on after the last, and stays off where it was off."""
-    gc.enable()
-    with paused():
-        with paused():
-            assert not gc.isenabled()
-        assert not gc.isenabled()
-    assert gc.isenabled()
-    gc.disable()
-    with paused():
-        pass
-    assert not gc.isenabled()
-
-
 async def test_it_waits_until_the_keys_rest(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     """Much was made, but a key came just now: nothing yet; a while later it is looked through once."""
     make_dataset(workspace)
@@ -45,11 +33,45 @@ async def test_it_waits_until_the_keys_rest(workspace: Workspace, monkeypatch: p
         await ready(pilot, app)
         looker = Collector(app)
         looker.start()
-        monkeypatch.setattr(collector, "ENOUGH", 0)
-        full = gc.get_stats()[2]["collections"]
+        monkeypatch.setattr(collector, "LITTLE", -1)
+        looks = _collections()
         await pilot.press("j")
         looker._look()
-        assert gc.get_stats()[2]["collections"] == full
+        assert _collections() == looks
         monkeypatch.setattr(collector, "REST", 0.0)
         looker._look()
-        assert gc.get_stats()[2]["collections"] == full + 1
+        assert _collections() == looks + 1
+
+
+async def test_a_dataset_that_was_read_anew_and_a_screen_that_closed_take_no_memory(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Buckets is opened and closed and the dataset read again: neither the screen nor the old columns stay."""
+    make_dataset(workspace)
+    app = app_on(workspace)
+    monkeypatch.setattr(collector, "REST", 0.0)
+    monkeypatch.setattr(collector, "AWAY", 0.0)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await ready(pilot, app)
+        looker = Collector(app)
+        looker.start()
+        await pilot.press("b")
+        await until(pilot, lambda: isinstance(app.screen, BucketsScreen) and app.screen.measured is not None)
+        screen = weakref.ref(app.screen)
+        await pilot.press("escape")
+        assert len(app.screen_stack) == 1 and app.collection is not None
+        old = weakref.ref(app.collection.index)
+        looker._look()
+        opening.reload(app)
+        await until(pilot, lambda: app.collection is not None and app.collection.index is not old())
+        await pilot.press("j")
+
+        def is_gone() -> bool:
+            looker._look()
+            return screen() is None and old() is None
+
+        await until(pilot, is_gone)
+
+
+def _collections() -> int:
+    return sum(each["collections"] for each in gc.get_stats())

@@ -14,14 +14,13 @@ from textual.content import Content
 from textual.timer import Timer
 from textual.widget import Widget
 from textual.widgets import Input, Static
-from textual.worker import Worker, get_current_worker
+from textual.worker import get_current_worker
 
 from core.dataset import batch
 from core.dataset.batch_forms import FORMS, Form
 from core.dataset.operations import Facts, Operation, Sort
 from core.problems import UserError
 from core.text import count_of, printable
-from tui.collector import paused
 from tui.screens.dialogs import Choose, Dialog
 from tui.theme import Cells
 from tui.widgets.item_list import ItemList, Texts
@@ -168,10 +167,7 @@ class BatchDialog(Dialog[batch.Plan]):
         )
 
     def _work(self, operation: Operation, scope: Scope) -> None:
-        with paused():
-            self._plan_on(get_current_worker(), operation, scope)
-
-    def _plan_on(self, worker: Worker[object], operation: Operation, scope: Scope) -> None:
+        worker = get_current_worker()
         index, tell = self._collection.index, self.app.call_from_thread
         try:
             facts = self._facts(operation)

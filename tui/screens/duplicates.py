@@ -13,7 +13,6 @@ from textual.worker import Worker, WorkerState, get_current_worker
 
 from core.problems import Problem, Severity
 from core.text import count_of, printable
-from tui.collector import paused
 from tui.screens.base import ModeScreen
 from tui.screens.duplicates_parts import (
     EXACT,
@@ -141,12 +140,11 @@ class DuplicatesScreen(ModeScreen):
         index = self._collection.index
         steps = following((index.path(number) for number in self._numbers), distance, mirrored=mirrored)
         try:
-            with paused():  # tens of thousands of groups come at the end
-                for step in steps:
-                    if worker.is_cancelled:
-                        return
-                    found = Found(step.groups) if step.groups is not None else None
-                    self.app.call_from_thread(self._take, worker, step, found)
+            for step in steps:
+                if worker.is_cancelled:
+                    return
+                found = Found(step.groups) if step.groups is not None else None
+                self.app.call_from_thread(self._take, worker, step, found)
         finally:
             steps.close()  # what was read of the pictures is kept for the next search
 

@@ -16,7 +16,6 @@ from textual.worker import Worker, WorkerState, get_current_worker
 from core.dataset.relocate import GivenUp
 from core.problems import UserError
 from core.text import printable
-from tui.collector import paused
 from tui.screens.dialogs import Dialog
 from tui.theme import Cells
 from tui.widgets.gauges import wrapped
@@ -92,8 +91,7 @@ class PlannedDialog(Dialog[None], Generic[Plan]):
         def work() -> None:
             worker = get_current_worker()
             try:
-                with paused():
-                    plan = make(lambda: worker.is_cancelled)
+                plan = make(lambda: worker.is_cancelled)
             except GivenUp:
                 return
             if not worker.is_cancelled:
