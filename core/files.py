@@ -10,7 +10,8 @@ import contextlib
 import errno
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from core.problems import UserError
 
 TEMP_PREFIX = ".kt-"
 _DIGITS = re.compile(r"(\d+)")
+_RUN = 8192
 
 
 def write_atomic(path: Path, data: bytes | str, *, fsync: bool = True) -> None:
@@ -81,6 +83,15 @@ def natural_key(name: str) -> tuple[tuple[int, int, str], ...]:
         for part in _DIGITS.split(name)
         if part
     )
+
+
+def sorted_in_turns(names: Iterable[str]) -> list[str]:
+    """`sorted`, in calls of some ms: 100,000 names in one hold Python's lock, and with it the screen, for 50 ms."""
+    found = list(names)
+    runs = [sorted(found[start : start + _RUN]) for start in range(0, len(found), _RUN)]
+    while len(runs) > 1:  # Python's sort merges two runs in one pass
+        runs = [sorted(chain.from_iterable(runs[at : at + 2])) for at in range(0, len(runs), 2)]
+    return runs[0] if runs else []
 
 
 def is_folder(entry: os.DirEntry[str]) -> bool:

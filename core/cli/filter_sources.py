@@ -66,10 +66,11 @@ def sources_of(index: Index, config: str | None = None) -> Sources:
         return index.ids_of(workspace.root / key for key in read_reviewed(workspace))
 
     def duplicates(stop: Stop) -> Iterable[int]:
-        from core.dataset.duplicates import find
+        from core.dataset.duplicates import DISTANCE
+        from core.dataset.duplicates_process import following
 
         if "duplicates" not in index.memo:
-            for progress in find([index.path(number) for number in range(index.read)]):
+            for progress in following(map(index.path, range(index.read)), DISTANCE):
                 if stop():
                     raise GivenUp
                 if progress.groups is not None:

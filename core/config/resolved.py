@@ -15,6 +15,7 @@ from core.config.reading import read_toml
 from core.config.schema import DEFAULT_SCRIPT, dataset_defaults, dataset_fields, fields, renamed
 from core.config.values import from_text
 from core.dataset.model import is_image_name, parse_folder_name
+from core.files import sorted_in_turns
 from core.problems import UserError
 
 if TYPE_CHECKING:
@@ -122,7 +123,9 @@ def images_in(folder: Path) -> list[str] | None:
     """
     try:
         with os.scandir(folder) as entries:
-            return sorted(entry.name for entry in entries if is_image_name(entry.name) and entry.name[0] != ".")
+            return sorted_in_turns(
+                entry.name for entry in entries if is_image_name(entry.name) and entry.name[0] != "."
+            )
     except OSError:
         return None
 

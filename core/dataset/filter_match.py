@@ -239,7 +239,7 @@ class Matcher:
             return _compared(counts, comparison)
         if node.what == "chars":
             texts = self._index.texts
-            lengths = np.fromiter(map(len, texts[: arrays.n]), np.int64, arrays.n)
+            lengths = np.fromiter((len(text) for text in texts[: arrays.n]), np.int64, arrays.n)
             is_text: Mask = (arrays.flags & HAS_ERROR) == 0
             return is_text & _compared(lengths, comparison)
         return _compared(self._tokens(among), comparison)

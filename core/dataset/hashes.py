@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL import Image
 
-_VERSION = 1
+_VERSION = 2
 _SIDE = 32
 _FLAT = 4
 """Grey levels between the darkest and the brightest of 32 × 32 places."""
@@ -86,7 +86,7 @@ def _grey(image: Image.Image) -> Image.Image:
         from core.dataset.thumbs import eight_bits
 
         image = eight_bits(image)
-    if image.mode in {"P", "PA", "LA", "La", "RGBa", "RGBA"} or "transparency" in image.info:
+    if image.mode in {"PA", "LA", "La", "RGBa", "RGBA"} or "transparency" in image.info:
         image = image.convert("RGBA").reduce(max(1, min(image.size) // (4 * _SIDE)))
         ground = Image.new("RGBA", image.size, (255, 255, 255, 255))
         image = Image.alpha_composite(ground, image)

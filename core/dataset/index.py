@@ -6,6 +6,8 @@ here reads a file, except `read_index`, which reads all of them.
 
 from __future__ import annotations
 
+import os
+import weakref
 from array import array
 from bisect import bisect_left, bisect_right
 from collections import Counter
@@ -34,6 +36,7 @@ from core.workspace import Workspace
 
 if TYPE_CHECKING:
     from core.dataset.arrays import Arrays
+    from core.dataset.tag_columns import Columns
 
 _TAGGED = bytes(flag & IS_UNTAGGED for flag in range(256))
 _MANY = 200
@@ -73,6 +76,7 @@ class Index:
         self._word_ids: dict[str, int] | None = None
         self._tally: Counter[int] | None = None
         self.arrays: Arrays | None = None
+        self.columns: weakref.ref[Columns] | None = None
         self.memo: dict[str, Any] = {}
         """What others worked out of the words; only grows with them."""
 
@@ -228,14 +232,16 @@ class Index:
         wanted = list(paths)
         if len(wanted) < _MANY:
             return list(dict.fromkeys(number for path in wanted if (number := self.id_of(path)) is not None))
-        table: dict[tuple[str, str], list[int]] = {}
-        for number, name in enumerate(self.names):
-            folder = self._folders[self._place_of(number)]
-            table.setdefault((folder, name[: name.rindex(".")]), []).append(number)
+        tables: dict[str, dict[str, int]] = {}
         found: dict[int, None] = {}
         for path in wanted:
-            for number in table.get((str(path.parent), path.stem), ()):
-                if path.suffix == CAPTION_EXTENSION or self.names[number] == path.name:
+            folder, name = os.path.split(path)
+            table = tables.get(folder)
+            if table is None:
+                table = tables[folder] = {self.names[number]: number for number in self.range_in(path.parent)}
+            stem, extension = os.path.splitext(name)  # noqa: PTH122 (the same)
+            for each in [stem + ending for ending in TRAINED] if extension == CAPTION_EXTENSION else [name]:
+                if (number := table.get(each)) is not None:
                     found[number] = None
         return list(found)
 
@@ -292,9 +298,9 @@ class Index:
     def tag_tally(self) -> Counter[int]:
         """How often each word stands in the captions."""
         if self._tally is None:
-            import numpy as np
+            from core.dataset.arrays import arrays_of, counted
 
-            counts = np.bincount(np.array(self.tag_ids, np.uint32), minlength=len(self.words)).tolist()
+            counts = counted(arrays_of(self).tag_ids, len(self.words)).tolist()
             tally = Counter({number: count for number, count in enumerate(counts) if count})
             if self.over:
                 starts = self._offsets(self.over)

@@ -84,20 +84,20 @@ class TagTable:
         wanted = {self._places.get(tag_key(tag), -1) for tag in tags}
         if not wanted or -1 in wanted:
             return 0, []
-        import numpy as np
+        from core.dataset.arrays import counted
 
         flat, owners, chosen = self._chosen(wanted)
-        counts = np.bincount(flat[chosen[owners]], minlength=len(self._places))
+        counts = counted(flat[chosen[owners]], len(self._places))
         counts[list(wanted)] = 0
         images = int(chosen.sum())
         return images, self._rows(counts.tolist(), images)
 
-    def _chosen(self, wanted: set[int]) -> tuple[NDArray[np.uint32], NDArray[np.intp], NDArray[np.bool_]]:
+    def _chosen(self, wanted: set[int]) -> tuple[NDArray[np.uint32], NDArray[np.int32], NDArray[np.bool_]]:
         """Every tag that was added, the caption that each belongs to, and which captions have all of `wanted`."""
         import numpy as np
 
         flat = np.array(self._flat, np.uint32)
-        owners = np.repeat(np.arange(self.captions), np.array(self._lengths, np.intp))
+        owners = np.repeat(np.arange(self.captions, dtype=np.int32), np.array(self._lengths, np.intp))
         chosen = np.ones(self.captions, bool)
         for number in wanted:
             has = np.zeros(self.captions, bool)
@@ -117,15 +117,17 @@ class TagTable:
                 ways = spelled[number]
                 category = self._categories.get(ways[0]) or self._categories.get(ways[0].replace(" ", "_"))
                 rows.append(TagRow(ways[0], count, count / total, category, ways if len(ways) > 1 else ()))
-        rows.sort(key=lambda row: (-row.count, row.tag.casefold()))
+        rows.sort(key=lambda row: row.tag.casefold())
+        rows.sort(key=lambda row: -row.count)
         return rows
 
     def _spelled(self) -> list[tuple[str, ...]]:
-        ways: list[Counter[str]] = [Counter() for _ in self._places]
+        ways: list[dict[str, int]] = [{} for _ in self._places]
         for part, number in self._numbers.items():
             if number >= 0:
-                ways[number][part.strip()] += self._spellings[part]
-        return [tuple(tag for tag, _ in way.most_common()) for way in ways]
+                way, tag = ways[number], part.strip()
+                way[tag] = way.get(tag, 0) + self._spellings[part]
+        return [tuple(sorted(way, key=way.__getitem__, reverse=True)) for way in ways]
 
 
 def tag_table(captions: Iterable[str | None], categories: Mapping[str, str] | None = None) -> list[TagRow]:

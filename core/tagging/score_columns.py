@@ -63,7 +63,7 @@ class ScoreColumns:
         self,
         words: Sequence[str],
         ids: NDArray[np.uint32],
-        owners: NDArray[np.int64],
+        owners: NDArray[np.int32],
         stop: Callable[[], bool] = lambda: False,
     ) -> NDArray[np.float32] | None:
         """float32 [images]: the score of that tag of the caption of which the model is least sure, 0 for one under the
@@ -78,7 +78,7 @@ class ScoreColumns:
         known = {tag_key(name): at for at, name in enumerate(labels.names)}
         label_of = np.array([known.get(tag_key(word), -1) for word in words] or [-1], np.int64)
         is_known = label_of[ids] >= 0
-        wanted, images = label_of[ids[is_known]], owners[is_known]
+        wanted, images = label_of[ids[is_known]], owners[is_known].astype(np.int64)
         order = np.argsort(images, kind="stable")
         wanted, images = wanted[order], images[order]
         found = np.full(len(self._images), np.nan, np.float32)

@@ -74,7 +74,7 @@ def test_the_same_bytes_only(folder: Path) -> None:
     (folder / "x.png").write_bytes(b"no image")
     (folder / "y.png").write_bytes(b"no image")
     assert groups(folder, -1) == [["copy.png", "p0.png"], ["x.png", "y.png"]]
-    assert not (cache_dir() / "hashes-1.sqlite3").exists()
+    assert not (cache_dir() / "hashes-2.sqlite3").exists()
 
 
 def test_pictures_of_one_colour_are_not_all_alike(tmp_path: Path) -> None:
@@ -118,7 +118,7 @@ def test_hashes_are_read_from_the_cache(folder: Path) -> None:
     assert steps[-1].unread == () and groups(folder) == first
     os.utime(image)
     assert [path.name for path, _ in list(find(sorted(folder.iterdir())))[-1].unread] == ["p3.png"]
-    (cache_dir() / "hashes-1.sqlite3").write_bytes(b"damaged " * 1000)
+    (cache_dir() / "hashes-2.sqlite3").write_bytes(b"damaged " * 1000)
     assert groups(folder) == first
     assert groups(folder) == first
     value = read_hash(folder / "p5.png")

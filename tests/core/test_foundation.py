@@ -13,6 +13,13 @@ from core import files, settings, text, workspace
 from core.problems import UserError
 
 
+@pytest.mark.parametrize("count", [0, 1, 8192, 8193, 50_000])
+def test_many_names_are_sorted_in_turns_as_at_once(count: int) -> None:
+    """In whatever order they came, and each as often as it was there."""
+    names = [f"{number * 7919 % 10_007}.png" for number in range(count)]
+    assert files.sorted_in_turns(names) == sorted(names)
+
+
 def test_a_full_disk_leaves_the_old_file_and_no_litter(tmp_path: Path) -> None:
     """`ulimit -f` stands for the full disk: the caption stays whole and the sentence names the file."""
     target = tmp_path / "a.txt"

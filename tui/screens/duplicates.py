@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
@@ -81,6 +82,8 @@ class DuplicatesScreen(ModeScreen):
         self._unread: tuple[tuple[Path, str], ...] = ()
         self._search_worker: Worker[None] | None = None
         self._progress: FindProgress | None = None
+        self._first: tuple[float, int] | None = None
+        """When the first picture was read, and how many were known by then."""
         self._was_stopped = False
         self._is_stale = False
         """Dataset still lists what went."""
@@ -128,7 +131,7 @@ class DuplicatesScreen(ModeScreen):
     # The search
 
     def _search(self) -> None:
-        self._was_stopped, self._progress = False, None
+        self._was_stopped, self._progress, self._first = False, None, None
         self._search_worker = self._find(self.distance, self.mirrored)
         self._tell()
 
@@ -152,6 +155,8 @@ class DuplicatesScreen(ModeScreen):
         if worker is not self._search_worker or not self.is_attached:
             return
         self._progress = step
+        if step.done:
+            self._first = self._first or (time.monotonic(), step.done)
         if found is not None:
             self._search_worker, self._unread = None, step.unread
             self._rows = GroupRows(found)
@@ -225,9 +230,19 @@ class DuplicatesScreen(ModeScreen):
 
     def _looking(self) -> Looking:
         done, total = (self._progress.done, self._progress.total) if self._progress is not None else (0, 0)
-        is_searching, images = self.is_searching, len(self._numbers)
+        rate = None
+        if self._first is not None and (seconds := time.monotonic() - self._first[0]) > 1:
+            rate = (done - self._first[1]) / seconds
         return Looking(
-            self.distance, self.mirrored, images, is_searching, self._was_stopped, done, total, self._rows.is_all
+            self.distance,
+            self.mirrored,
+            len(self._numbers),
+            self.is_searching,
+            self._was_stopped,
+            done,
+            total,
+            rate,
+            self._rows.is_all,
         )
 
     @on(ItemList.Moved, "#groups")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from core.text import count_of, human_bytes, printable
+from core.text import count_of, human_bytes, human_seconds, printable
 from tui.screens.duplicates_parts import EXACT, Found, head_of, nearness, relation
 from tui.theme import Cells
 from tui.widgets.gauges import bar
@@ -20,7 +20,9 @@ STEPS = (EXACT, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20)
 
 @dataclass(frozen=True, slots=True)
 class Looking:
-    """What is looked for among `images`, and how far the search is (`total` 0: it just began)."""
+    """What is looked for among `images`, and how far the search is (`total` 0: it just began); `rate` is that of the
+    pictures that are read now, a second, None as long as it is not known.
+    """
 
     distance: int
     mirrored: bool
@@ -29,6 +31,7 @@ class Looking:
     was_stopped: bool
     done: int
     total: int
+    rate: float | None
     is_all: bool
     """All groups are marked."""
 
@@ -58,6 +61,7 @@ def state_lines(looking: Looking) -> list[Cells]:
         return [
             [(f"Comparing {count_of(looking.images, 'image')}.", "text")],
             [("Each is read once; the next search finds it in the cache.", "muted")],
+            _pace(looking),
         ]
     if looking.was_stopped:
         return [
@@ -71,6 +75,13 @@ def state_lines(looking: Looking) -> list[Cells]:
         [("+", "accent"), (" looks for those that differ more, ", "muted")] if looser else [],
         [("=", "accent"), (" says what counts, mirror images too", "muted")],
     ]
+
+
+def _pace(looking: Looking) -> Cells:
+    left = looking.total - looking.done
+    if not looking.rate or not left:
+        return [("comparing…", "muted")] if looking.total and not left else []
+    return [(f"{looking.rate:,.0f} a second", "muted"), (f"   {human_seconds(left / looking.rate)} left", "text")]
 
 
 def zoom_line(images: Sequence[Duplicate], at: int, goes: bool) -> tuple[Cells, Cells]:
