@@ -38,6 +38,7 @@ class Collector:
         self._app = app
         self._known: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()
         """Screens and datasets, and how often somebody looked since they went."""
+        self._count = 0
 
     def start(self) -> None:
         """What was made until now stays for good."""
@@ -48,7 +49,7 @@ class Collector:
     def _look(self) -> None:
         app, new, rest = self._app, gc.get_count()[0], time.monotonic() - self._app.last_key
         is_reading = app.collection is not None and not app.collection.is_complete
-        gone = self._gone()
+        before, gone = self._count, self._gone()
         tries = [self._known[each] for each in gone]
         is_enough = rest > AWAY or sum(isinstance(each, Index) for each in gone) >= DATASETS
         if new > DATA:
@@ -61,6 +62,9 @@ class Collector:
         elif TRIES in tries and is_enough:
             gc.unfreeze()
             self._collect(gone)
+        self._count = len(self._known)
+        if self._count < before:
+            app.run_worker(_give_back, thread=True, group="memory", exit_on_error=False)
 
     def _gone(self) -> weakref.WeakSet[Any]:
         """Screens and datasets that were there and are not, but still take memory."""
@@ -81,3 +85,12 @@ class Collector:
             gc.freeze()
         for each in gone:
             self._known[each] += 1
+
+
+def _give_back() -> None:
+    """glibc keeps what was freed of each thread: after seven readings of 100,000 images 170 MB."""
+    import ctypes
+
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)

@@ -261,14 +261,15 @@ def look_again(app: KohyaApp, row: Row | None) -> None:
     collection = app.collection
     if row is None or collection is None or not row.is_read or app.writer.pending:
         return
-    shown = row.caption
+    seen, of, shown = weakref.ref(row), weakref.ref(collection), row.caption
 
     def look() -> None:
-        if (facts := newer_facts(row)) is not None:
-            app.call_from_thread(took, facts)
+        if (row := seen()) is not None and (facts := newer_facts(row)) is not None:
+            app.call_from_thread(took, row, facts)
 
-    def took(facts: Facts) -> None:
-        if app.collection is not collection or row.caption is not shown or app.writer.pending:
+    def took(row: Row, facts: Facts) -> None:
+        collection = app.collection
+        if collection is None or collection is not of() or row.caption is not shown or app.writer.pending:
             row.stamp = None  # we changed it ourselves meanwhile: look again later
             return
         collection.take([(row, facts)])
