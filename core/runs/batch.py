@@ -16,7 +16,7 @@ from core.runs import artifacts, resume, store
 from core.runs.launchers import processes_of
 from core.runs.model import Run, RunState
 from core.runs.pace import first_epoch
-from core.runs.slurm import BY_SLURM
+from core.runs.slurm_queue import BY_SLURM
 
 
 def main(argv: list[str]) -> int:

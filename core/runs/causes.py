@@ -27,6 +27,12 @@ RULES: tuple[Rule, ...] = (
         "What was not saved is lost; keep output/ in its place while a run goes on.",
     ),
     rule(
+        "in-the-way",
+        r"^FileExistsError: (?:\[Errno 17\] File exists: )?(?P<path>.+)",
+        "A file stands where a folder is needed: {path}.",
+        "Move it away, or choose another output_dir or logging_dir.",
+    ),
+    rule(
         "file",
         r"FileNotFoundError|No such file or directory|NotADirectoryError|IsADirectoryError",
         "A file is missing: {message}.",

@@ -289,4 +289,12 @@ INPUTS: tuple[Rule, ...] = (
         "Parts of the model do not fit each other: {message}.",
         "Base model, VAE, script and network_weights must be of one architecture (SD 1.5, SDXL, …).",
     ),
+    # The wide ones last
+    rule(
+        "option-value",
+        r"^(?:NotImplementedError|ValueError|AssertionError): (?:(?:Unknown|Unsupported|Invalid) (?!(?:dtype|escape)\b)"
+        r"|[\w. ]+ (?:has to|must|should) be (?:between|in|one of|positive|greater|less)\b)",
+        "The config has a value that does not work: {message}.",
+        "Correct it; `kohya-tui config options --search WORD` tells what an option takes.",
+    ),
 )

@@ -156,7 +156,13 @@ MACHINE: tuple[Rule, ...] = (
     ),
     rule(
         "package",
-        r"No (?P<package>lion_pytorch|dadaptation|prodigy|schedulefree|wandb|prodigyplus|lycoris)\b",
+        r"No (?P<package>wandb)\b",
+        "A package is missing in the trainer's Python: {package}.",
+        "Install it there (python -m pip install; `kohya-tui doctor` names that Python), or remove log_with.",
+    ),
+    rule(
+        "package",
+        r"No (?P<package>lion_pytorch|dadaptation|prodigy|schedulefree|prodigyplus|lycoris)\b",
         "A package is missing in the trainer's Python: {package}.",
         "Install it there (python -m pip install; `kohya-tui doctor` names that Python), or choose another optimizer.",
     ),

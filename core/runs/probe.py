@@ -53,13 +53,13 @@ for name in sys.argv[2:]:
     if version is None:
         try:
             version = importlib.metadata.version(name.replace("_", "-"))
-        except Exception:
+        except Exception:  # metadata of any age and damage; what counts is that it could be imported
             version = "?"
     say(module=name, version=str(version))
     if name == "torch":
         try:
             flags = module._C._cuda_getArchFlags() if module.version.cuda else ""
-        except Exception:
+        except Exception:  # a function of torch's own, which may be gone or need a driver
             flags = ""
         say(torch_cuda=module.version.cuda, architectures=(flags or "").split())
 """

@@ -186,10 +186,10 @@ def observe(run_dir: Path) -> Run:
 
 
 def _cluster() -> ModuleType:
-    """core.runs.slurm, for those runs only."""
-    from core.runs import slurm
+    """core.runs.slurm_queue, for those runs only."""
+    from core.runs import slurm_queue
 
-    return slurm
+    return slurm_queue
 
 
 def _place(run_dir: Path, spec: RunSpec) -> Place | None:

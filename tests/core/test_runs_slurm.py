@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from core.problems import UserError
-from core.runs import batch, launch, slurm, store
+from core.runs import batch, launch, slurm, slurm_queue, store
 from core.runs.model import RunState
 from core.runs.slurm import Slurm
 from tests.core.runs_kit import Runs, log_of, wait_for
@@ -40,9 +40,9 @@ def cluster(started: Cluster, monkeypatch: pytest.MonkeyPatch) -> Iterator[Clust
     """The cluster, with its commands found and nothing remembered of another test."""
     for name, value in started.environment.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(slurm, "_queue", slurm._Queue())
-    monkeypatch.setattr(slurm, "QUEUE_SECONDS", 0.2)
-    monkeypatch.setattr(slurm, "_ends", {})
+    monkeypatch.setattr(slurm_queue, "_queue", slurm_queue._Queue())
+    monkeypatch.setattr(slurm_queue, "QUEUE_SECONDS", 0.2)
+    monkeypatch.setattr(slurm_queue, "_ends", {})
     yield started
     started.ask("scancel", "--user=root")
     wait_for(lambda: started.ask("squeue", "-h") == "", 40)
@@ -62,7 +62,7 @@ def test_a_run_on_the_cluster_is_the_same_run(runs: Runs, cluster: Cluster) -> N
     run = wait_for(lambda: found if (found := store.observe(run.dir)).state is RunState.RUNNING else None, 60)
     assert (run.live, run.supervised) == (True, True)
     assert runs.logged(run, "\n").startswith("0")
-    number = slurm.job_of(run.dir)
+    number = slurm_queue.job_of(run.dir)
     assert number is not None
     assert cluster.ask("squeue", "-h", "-o", "%j|%T", "-j", number) == "kt-test|RUNNING"
     (runs.folder.parent / "go").touch()
@@ -88,7 +88,7 @@ def test_a_waiting_job_says_why_and_can_be_cancelled(runs: Runs, cluster: Cluste
     launch.stop(found)
     found = store.observe(run.dir)
     assert (found.state, found.status.reason) == (RunState.STOPPED, "Stopped on request, before it began.")
-    number = slurm.job_of(run.dir) or ""
+    number = slurm_queue.job_of(run.dir) or ""
     wait_for(lambda: _shown(cluster, number, "JobState=CANCELLED"))
     launch.stop(store.observe(busy.dir))
     assert runs.ended(busy).status.reason == "Stopped on request."
@@ -102,7 +102,7 @@ def test_scancel_ends_the_trainer_and_the_run_says_so(runs: Runs, cluster: Clust
     run = store.observe(run.dir)
     group = launch.group_of(run)
     assert len(group) == 2
-    cluster.ask("scancel", slurm.job_of(run.dir) or "")
+    cluster.ask("scancel", slurm_queue.job_of(run.dir) or "")
     run = runs.ended(run)
     assert (run.state, run.status.reason) == (
         RunState.STOPPED,
@@ -116,7 +116,7 @@ def test_a_job_cancelled_while_it_waits_is_seen(runs: Runs, cluster: Cluster) ->
     """Somebody uses scancel: the run does not wait for ever."""
     run = launch.start(job(runs, FOREVER, job={"extra": ["--begin=now+1hour"]}))
     wait_for(lambda: "BeginTime" in (store.observe(run.dir).status.reason or ""))
-    cluster.ask("scancel", slurm.job_of(run.dir) or "")
+    cluster.ask("scancel", slurm_queue.job_of(run.dir) or "")
     found = wait_for(lambda: one if (one := store.observe(run.dir)).state is RunState.STOPPED else None, 30)
     assert "cancelled before it began" in (found.status.reason or "")
 
@@ -137,7 +137,7 @@ def test_what_slurm_refuses_is_told_at_once(runs: Runs, cluster: Cluster) -> Non
     with pytest.raises(UserError, match="Slurm refused: Invalid partition name"):
         launch.start(run)
     assert store.observe(run.dir).state is RunState.FAILED
-    assert slurm.job_of(run.dir) is None
+    assert slurm_queue.job_of(run.dir) is None
 
 
 @needs_slurm
@@ -145,7 +145,7 @@ def test_an_array_runs_every_run_of_a_sweep(runs: Runs, cluster: Cluster) -> Non
     """One job for several runs, each in its own folder, not more at a time than was said."""
     several = [job(runs, FINISHES, name=f"r{index}", id=f"20260101-00000{index}-r{index}") for index in range(3)]
     number = slurm.submit(several, at_once=2)
-    assert [slurm.job_of(run.dir) for run in several] == [f"{number}_{index}" for index in range(3)]
+    assert [slurm_queue.job_of(run.dir) for run in several] == [f"{number}_{index}" for index in range(3)]
     assert [runs.ended(run).state for run in several] == [RunState.FINISHED] * 3
 
 
@@ -220,11 +220,11 @@ def test_a_run_on_another_node_is_alive_by_its_heartbeat(runs: Runs) -> None:
     found = store.observe(run.dir)
     assert (found.state, found.live, found.supervised) == (RunState.RUNNING, True, True)
     os.utime(state, (1.0, 1.0))
-    monkey = slurm._queue
+    monkey = slurm_queue._queue
     monkey._jobs, monkey._read = {}, time.monotonic()
     assert store.observe(run.dir).state is RunState.LOST
-    (run.dir / slurm.JOB_FILE).write_text('{"job": "7"}')
-    monkey._jobs = {"7": slurm.Job("RUNNING")}
+    (run.dir / slurm_queue.JOB_FILE).write_text('{"job": "7"}')
+    monkey._jobs = {"7": slurm_queue.Job("RUNNING")}
     assert store.observe(run.dir).live
     monkey.forget()
 
@@ -234,7 +234,7 @@ def test_an_interrupted_job_waits_to_begin_again(runs: Runs, cluster: Cluster) -
     """`scontrol requeue`, as a node failure or a more important job would do it: queued, and stop takes it out."""
     run = launch.start(job(runs, FOREVER, job={"requeue": True}))
     wait_for(lambda: "up" in log_of(run), 60)
-    number = slurm.job_of(run.dir) or ""
+    number = slurm_queue.job_of(run.dir) or ""
     cluster.ask("scontrol", "requeue", number)
     found = wait_for(lambda: one if (one := store.observe(run.dir)).state is RunState.QUEUED else None, 60)
     assert "begins again: PENDING" in (found.status.reason or "")
