@@ -41,7 +41,7 @@ INPUTS: tuple[Rule, ...] = (
         "json",
         r"JSONDecodeError",
         "A JSON file cannot be read{file}: {message}.",
-        "Correct it, or use the TOML form.",
+        "Correct it, or write a dataset config as TOML; a tokenizer's or a model's own file: fetch that anew.",
     ),
     rule(
         "dataset-config",
@@ -57,7 +57,7 @@ INPUTS: tuple[Rule, ...] = (
     ),
     rule(
         "config-missing",
-        r"(?:file not found|not supported config file format)[^:]*: (?P<path>.+)",
+        r"(?:file not found|not supported config file format|no metadata)[^:]*: (?P<path>.+)",
         "The config names a file that is not there or not of a known kind: {path}.",
         "Relative paths start at the workspace; .toml and .json are read.",
     ),
@@ -113,6 +113,7 @@ INPUTS: tuple[Rule, ...] = (
     rule(
         "number-as-text",
         r"not supported between instances of '(?:float|int)' and 'str'|must be real number, not str"
+        r"|could not convert string to (?:float|int)|invalid literal for int\(\)"
         r"|unsupported operand type\(s\) for [^:]+: '(?:float|int|str)' and '(?:str|float|int)'",
         "A number in the config is written as text: {message}.",
         "Write it without quotes: learning_rate = 1e-4",
@@ -175,9 +176,23 @@ INPUTS: tuple[Rule, ...] = (
         "Shrink it: kohya-tui resize DATASET --max-side 4096",
     ),
     rule(
+        "option-value",
+        r"^ZeroDivisionError",
+        "batch_size is 0.",
+        "Set it to 1 or more in dataset.toml.",
+        frame="in make_buckets",
+    ),
+    rule(
+        "sizes-differ",
+        r"stack expects each tensor to be equal size|resize storage that is not resizable",
+        "Images or caches of one batch differ in size: {message}.",
+        "Delete the .npz files beside the images; set enable_bucket = true; masks must be as large as their images.",
+    ),
+    rule(
         "image",
         r"UnidentifiedImageError|cannot identify image file|ZeroDivisionError|Truncated File Read"
-        r"|image file is truncated|broken data stream|broken PNG|unrecognized data stream|SyntaxError: not a \w+ file"
+        r"|image file is truncated|broken data stream|OpenCV\(|PngImagePlugin\.MAX_TEXT|broken PNG"
+        r"|unrecognized data stream|SyntaxError: not a \w+ file"
         r"|bad EXIF|decoder error|cannot write mode|Corrupt (?:JPEG|EXIF)|premature end",
         "An image cannot be read{file}: {message}.",
         "Replace or remove it; `kohya-tui check` finds all that are broken.",
@@ -186,7 +201,7 @@ INPUTS: tuple[Rule, ...] = (
         "cache",
         r"BadZipFile|No data left in file|is not a file in the archive|contains pickled \(object\) data"
         r"|Cannot load file containing pickled|cannot reshape array|Bad magic number for|latents.* not found in .*npz"
-        r"|npz is old format|Bad CRC-32|EOF: reading array data",
+        r"|npz is old format|Error -\d+ while decompressing|Bad CRC-32|EOF: reading array data",
         "A latents cache (.npz) is broken or of another kind{file}: {message}.",
         "Delete the .npz files beside the images; they are made anew.",
     ),
@@ -195,13 +210,13 @@ INPUTS: tuple[Rule, ...] = (
         "model-broken",
         r"HeaderTooLarge|HeaderTooSmall|MetadataIncompleteBuffer|InvalidHeader\w*|InvalidTensorView|InvalidOffset"
         r"|Error while deserializing|UnpicklingError: (?:invalid load key|pickle data was truncated)"
-        r"|PytorchStreamReader failed|unexpected EOF|not a ZIP archive|Ran out of input",
+        r"|PytorchStreamReader failed|unexpected EOF|not a ZIP archive|Consistency check failed|Ran out of input",
         "A model file is damaged or cut off{file}: {message}.",
         "Fetch it again and compare its size; a file of a few hundred bytes is a Git LFS pointer or an error page.",
     ),
     rule(
         "model-unsafe",
-        r"Weights only load failed",
+        r"Weights only load failed|serious vulnerability issue in `torch\.load`",
         "torch refuses this old checkpoint format (.ckpt, .pt), which can hold programs.",
         "Use the .safetensors of that model.",
     ),
@@ -210,6 +225,18 @@ INPUTS: tuple[Rule, ...] = (
         r"GatedRepoError|Cannot access gated repo|Access to model .* is restricted",
         "The model hub lets only registered users have this model: {message}.",
         "Ask for access on its page, then log in: huggingface-cli login (or HF_TOKEN).",
+    ),
+    rule(
+        "hub-busy",
+        r"HfHubHTTPError: (?:429|5\d\d)|\b(?:429 Client Error|50\d Server Error)",
+        "The model hub did not answer as it should: {message}.",
+        "Start again in a while; what was fetched stays in the cache. With 429 log in: huggingface-cli login",
+    ),
+    rule(
+        "hub-certificate",
+        r"CERTIFICATE_VERIFY_FAILED|SSLCertVerificationError",
+        "The model hub's certificate is not accepted: a proxy stands in between, or the clock is wrong.",
+        "Name the proxy's certificate in REQUESTS_CA_BUNDLE and SSL_CERT_FILE, or put the files here by hand.",
     ),
     rule(
         "hub-unknown",
@@ -233,7 +260,8 @@ INPUTS: tuple[Rule, ...] = (
     ),
     rule(
         "hub-offline",
-        r"LocalEntryNotFoundError|couldn't connect to 'http|offline mode is enabled|OfflineModeIsEnabled"
+        r"LocalEntryNotFoundError|FileMetadataError"
+        r"|couldn't connect to 'http|offline mode is enabled|OfflineModeIsEnabled"
         r"|outgoing traffic has been disabled|MaxRetryError|NameResolutionError|Name or service not known"
         r"|Temporary failure in name resolution"
         r"|Failed to establish a new connection|ConnectTimeout|ReadTimeout|httpx\.ConnectError|HTTPSConnectionPool"
@@ -288,6 +316,24 @@ INPUTS: tuple[Rule, ...] = (
         r"|Unexpected keys in checkpoint|Expected input.* to have \d+ channels|got \d+ channels instead",
         "Parts of the model do not fit each other: {message}.",
         "Base model, VAE, script and network_weights must be of one architecture (SD 1.5, SDXL, …).",
+    ),
+    rule(
+        "login",
+        r"api_key not configured|wandb\.errors",
+        "wandb is asked for, and nobody is logged in there: {message}.",
+        'Set wandb_api_key, run `wandb login` in the trainer\'s Python, or use log_with = "tensorboard".',
+    ),
+    rule(
+        "name-too-long",
+        r"File name too long",
+        "A file's name is too long: {message}.",
+        "Shorten output_name or the names of the folders above it.",
+    ),
+    rule(
+        "checkout",
+        r"'Namespace' object has no attribute",
+        "The files of sd-scripts are of different versions: {message}.",
+        "Look at it with git status, and update all of it: kohya-tui doctor shows which commit it is.",
     ),
     # The wide ones last
     rule(

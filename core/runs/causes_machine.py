@@ -9,7 +9,15 @@ _SEE_IT = "Set max_data_loader_n_workers = 0 to see its own error; memory (RAM) 
 _DRIVER = "Update the driver, or install a torch for an older CUDA: kohya-tui setup sd-scripts"
 
 MACHINE: tuple[Rule, ...] = (
-    # Disk and files first: what follows from a full disk looks like many other things.
+    # First what a full disk is mistaken for, then the disk: what follows from it looks like many other things.
+    rule(
+        "shared-memory",
+        r"unable to write to file </torch_|out of shared memory|shared memory limit|killed by signal: Bus error"
+        r"|unable to mmap \d+ bytes from file"
+        r"|/dev/shm|unable to open shared memory object|received 0 items of ancdata",
+        "The data-loader workers ran out of shared memory (/dev/shm).",
+        "Set max_data_loader_n_workers = 0, or give the container more (docker run --shm-size=8g).",
+    ),
     rule(
         "disk-full",
         r"No space left on device|Disk quota exceeded|StorageFull|os error (?:28|122)\b|PytorchStreamWriter failed"
@@ -24,19 +32,18 @@ MACHINE: tuple[Rule, ...] = (
         "The trainer may not write: the file system is read-only ({message}).",
         "Set output_dir to a disk that can be written; a disk with errors is mounted read-only: see `dmesg`.",
     ),
+    rule(
+        "file-too-large",
+        r"\[Errno 27\]|File too large",
+        "The disk takes no file of this size.",
+        "FAT32 ends at 4 GiB: set output_dir to another disk; else `ulimit -f` or a quota.",
+    ),
     # Memory
     rule(
         "worker-killed",
         r"DataLoader worker \(pid[^)]*\) is killed by signal: Killed",
         "A data-loader worker was killed: most often the machine ran out of memory (RAM).",
         "Use fewer max_data_loader_n_workers, or cache latents to disk, or a machine with more memory.",
-    ),
-    rule(
-        "shared-memory",
-        r"out of shared memory|shared memory limit|killed by signal: Bus error|unable to mmap \d+ bytes from file"
-        r"|/dev/shm|unable to open shared memory object|received 0 items of ancdata",
-        "The data-loader workers ran out of shared memory (/dev/shm).",
-        "Set max_data_loader_n_workers = 0, or give the container more (docker run --shm-size=8g).",
     ),
     rule(
         "worker-died",
@@ -46,7 +53,7 @@ MACHINE: tuple[Rule, ...] = (
     ),
     rule(
         "worker-died",
-        r"DataLoader worker \(pid\(s\) [^)]*\) exited unexpectedly",
+        r"DataLoader worker \(pid\(s\) [^)]*\) exited unexpectedly|Pin memory thread exited",
         "A data-loader worker died: {message}.",
         _SEE_IT,
         weak=True,  # the one above it says how
@@ -57,6 +64,13 @@ MACHINE: tuple[Rule, ...] = (
         r"|CUDA (?:driver )?error: out of memory|CUDA_ERROR_OUT_OF_MEMORY|CUSOLVER_STATUS_ALLOC_FAILED",
         "The GPU ran out of memory{sizes}.",
         _LESS,
+    ),
+    rule(
+        "out-of-memory",
+        r"CUBLAS_STATUS_NOT_INITIALIZED|unable to find an engine to execute|Unable to find a valid cuDNN algorithm"
+        r"|NVML_SUCCESS == r INTERNAL ASSERT",
+        "The GPU could not begin a computation, most often for want of memory: {message}.",
+        _LESS + " If there is plenty, torch and the driver do not fit: kohya-tui doctor",
     ),
     rule(
         "host-memory",
@@ -70,6 +84,12 @@ MACHINE: tuple[Rule, ...] = (
         r"Too many open files",
         "The trainer has too many files open.",
         "Raise the limit (`ulimit -n 65536`) before starting kohya-tui, or use fewer data-loader workers.",
+    ),
+    rule(
+        "processes",
+        r"can't start new thread|Resource temporarily unavailable|BlockingIOError",
+        "The machine allows no more threads or processes: {message}.",
+        "Use fewer max_data_loader_n_workers; raise `ulimit -u`, or the container's limit (docker run --pids-limit).",
     ),
     # The GPU and its driver
     rule(
@@ -86,9 +106,23 @@ MACHINE: tuple[Rule, ...] = (
     ),
     rule(
         "no-kernel",
-        r"no kernel image is available|not compatible with the current PyTorch installation",
+        r"no kernel image is available|device kernel image is invalid|invalid device function"
+        r"|not compatible with the current PyTorch installation",
         "The installed torch has no code for this GPU.",
         "Install a torch that was built for it (a newer one for a new card): kohya-tui setup sd-scripts",
+    ),
+    rule(
+        "gpu-old",
+        r"FlashAttention only supports|not supported in this architecture|Expected is_sm\d+|requires compute capability"
+        r"|only supported on (?:CUDA )?(?:devices|GPUs)",
+        "This GPU is too old for an option: {message}.",
+        "Use sdpa in place of flash attention, fp16 or bf16 in place of fp8, AdamW in place of an 8-bit optimizer.",
+    ),
+    rule(
+        "gpu-busy",
+        r"is/are busy or unavailable",
+        "Another program has the GPU to itself: {message}.",
+        "See who it is: kohya-tui gpu; or wait for it with --queue. Compute mode: nvidia-smi -c 0",
     ),
     rule(
         "driver-old",
@@ -101,7 +135,7 @@ MACHINE: tuple[Rule, ...] = (
         "no-gpu",
         r"No CUDA GPUs are available|Found no NVIDIA driver|not compiled with CUDA enabled|no CUDA-capable device"
         r"|CUDA driver initialization failed|cudaGetDeviceCount|Attempting to deserialize object on a CUDA device"
-        r"|CUDA unknown error|invalid device ordinal|fp16 mixed precision requires a GPU"
+        r"|CUDA unknown error|did you call init\?|invalid device ordinal|fp16 mixed precision requires a GPU"
         r"|bf16 mixed precision requires",
         "The trainer found no usable GPU: {message}.",
         "See `kohya-tui gpu` and `kohya-tui doctor`: driver, CUDA_VISIBLE_DEVICES, and whether torch is the CPU build.",
@@ -113,8 +147,30 @@ MACHINE: tuple[Rule, ...] = (
         "Restart the machine; if it comes back, the card or its power supply is at fault (`dmesg | grep -i xid`).",
     ),
     rule(
+        "system-old",
+        r"version [`'](?P<library>GLIBC\w*_[\d.]+)' not found",
+        "A library of the system is too old for a package of the trainer's Python: {library} is missing.",
+        "Use a newer system or container image, or older packages: kohya-tui setup sd-scripts",
+    ),
+    rule(
+        "compile",
+        r"InductorError|TritonMissing|working triton installation|Failed to find C compiler|BackendCompilerFailed"
+        r"|CppCompileError|torch\._dynamo",
+        "torch.compile does not work here: {message}.",
+        "Turn torch_compile off, or install what it needs (apt install build-essential python3-dev; triton).",
+    ),
+    rule(
+        "two-devices",
+        r"Expected all tensors to be on the same device",
+        "Parts of the model lie on different devices: {message}.",
+        "Turn off lowram and what moves parts to the CPU (blocks_to_swap, cpu_offload_checkpointing), one by one.",
+    ),
+    rule(
         "torch-mismatch",
-        r"undefined symbol|operator torchvision::|compiled using NumPy 1\.x cannot be run|CUDA .* does not match"
+        r"cuDNN version incompatibility|compiled with different CUDA|mismatches the version that was used to compile"
+        r"|was removed in the NumPy|Numpy is not available|DLL load failed|libnvrtc-builtins|load library libcudnn"
+        r"|forward\(\) got an unexpected keyword argument|undefined symbol"
+        r"|operator torchvision::|compiled using NumPy 1\.x cannot be run|CUDA .* does not match"
         r"|CUDA Setup failed|'NoneType' object has no attribute 'c\w*(?:quantize|adam|8bit)|cannot import name"
         r"|module '(?!torch\.optim')[\w.]+' has no attribute|multiarray failed to import|numpy\.dtype size changed",
         "Packages of the trainer's Python do not fit each other: {message}.",

@@ -235,6 +235,8 @@ def _file_named(lines: list[str], at: int) -> str:
     for number in above:
         if match := _LOADING.search(_joined(lines, number)):
             return f" ({printable(match[1])})"
+        if _LEVEL.match(lines[number]):
+            break  # it was doing something else by then
     return ""
 
 

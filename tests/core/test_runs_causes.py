@@ -248,6 +248,80 @@ WORDINGS = [
         "shared-memory",
         "shm",
     ),
+    # Words of 2025 and 2026, from the sources of the libraries
+    (
+        "RuntimeError: unable to write to file </torch_34_123_0>: No space left on device (28)",
+        "shared-memory",
+        "/dev/shm",
+    ),
+    ("OSError: [Errno 27] File too large", "file-too-large", "FAT32"),
+    ("RuntimeError: can't start new thread", "processes", "pids-limit"),
+    (
+        "RuntimeError: CUDA error: CUBLAS_STATUS_NOT_INITIALIZED when calling `cublasCreate(handle)`",
+        "out-of-memory",
+        "want",
+    ),
+    ("RuntimeError: GET was unable to find an engine to execute this computation", "out-of-memory", "train_batch_size"),
+    (
+        "torch.AcceleratorError: CUDA error: CUDA-capable device(s) is/are busy or unavailable",
+        "gpu-busy",
+        "kohya-tui gpu",
+    ),
+    ("RuntimeError: FlashAttention only supports Ampere GPUs or newer.", "gpu-old", "sdpa"),
+    ("RuntimeError: HIP error: invalid device function", "no-kernel", "built for it"),
+    ("AttributeError: `np.float_` was removed in the NumPy 2.0 release.", "torch-mismatch", "requirements.txt"),
+    (
+        "ImportError: /lib/libstdc++.so.6: version `GLIBCXX_3.4.32' not found (required by x.so)",
+        "system-old",
+        "GLIBCXX_3.4.32",
+    ),
+    ("torch._inductor.exc.InductorError: RuntimeError: Failed to find C compiler.", "compile", "torch_compile"),
+    ("RuntimeError: Expected all tensors to be on the same device, but found cuda:0 and cpu!", "two-devices", "lowram"),
+    ("huggingface_hub.errors.HfHubHTTPError: 429 Client Error: Too Many Requests for url: x", "hub-busy", "log in"),
+    (
+        "requests.exceptions.SSLError: (SSLCertVerificationError(1, 'certificate verify failed'))",
+        "hub-certificate",
+        "proxy",
+    ),
+    (
+        "OSError: Consistency check failed: file should be of size 17 but has size 3 (a.bin).",
+        "model-broken",
+        "Fetch it",
+    ),
+    (
+        "ValueError: Due to a serious vulnerability issue in `torch.load`, we now require",
+        "model-unsafe",
+        ".safetensors",
+    ),
+    ("zlib.error: Error -3 while decompressing data: incorrect data check", "cache", "Delete the .npz"),
+    ("RuntimeError: stack expects each tensor to be equal size, but got [4, 96, 96] at entry 0", "sizes-differ", "npz"),
+    ("wandb.errors.errors.UsageError: api_key not configured (no-tty).", "login", "wandb login"),
+    ("AttributeError: 'Namespace' object has no attribute 'huber_scale'", "checkout", "git status"),
+    ("NotImplementedError: Unsupported Loss Type: l3", "option-value", "Loss Type"),
+    ("FileExistsError: [Errno 17] File exists: '/data/output/rinni'", "in-the-way", "Move it away"),
+    ("KeyError: 'encoder.conv_in.weight'", "wrong-vae", "VAE"),
+    (
+        "AssertionError: full_fp16 requires mixed precision='fp16' / full_fp16を使う場合は",
+        "precision",
+        "remove that option",
+    ),
+    ("ValueError: could not convert string to float: 'two'", "number-as-text", "quotes"),
+    (
+        '  File "/data/sd-scripts/library/train_util.py", line 1079, in make_buckets\nZeroDivisionError: division by zero',
+        "option-value",
+        "batch_size is 0",
+    ),
+    (
+        '  File "/data/sd-scripts/library/flux_utils.py", line 67, in a\nValueError: max() arg is an empty sequence',
+        "wrong-model",
+        "no FLUX model",
+    ),
+    (
+        '  File "/data/sd-scripts/networks/lora_flux.py", line 935, in b\n'
+        "TypeError: 'CLIPTextModel' object is not iterable",
+        "network-module",
+        "another architecture",
+    ),
 ]
 
 
