@@ -143,6 +143,7 @@ def folders(
     all_: Annotated[bool, typer.Option("--all", help="Add every folder of train_data/ that is in no subset.")] = False,
     dataset: Annotated[int | None, typer.Option(metavar="N", help="To this dataset, from 1; else the last.")] = None,
     remove: Annotated[list[str] | None, typer.Option(metavar="PLACE", help="Remove datasets[0].subsets[1].")] = None,
+    blocks: Annotated[bool, typer.Option("--blocks", help="Write datasets = [{...}] as [[datasets]] first.")] = False,
     json_: JsonFlag = False,
 ) -> None:
     """The datasets and subsets of a config. With what they inherit; --add, --all and --remove change them; undoable."""
@@ -153,6 +154,8 @@ def folders(
     place = place_of(context)
     workspace = place.workspace()
     config = open_config(workspace, name)
+    if blocks:
+        subsets.write_as_blocks(config)
     for each in sorted(remove or [], key=_order, reverse=True):
         node = next((node for node in subsets.tree(config) if node.place == each), None)
         if node is None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,8 +22,12 @@ _HEADER = re.compile(r"\s*\[")
 _DATASET = re.compile(rf"\s*\[\[\s*{_NAME.format('datasets')}\s*\]\]")
 _SUBSET = re.compile(rf"\s*\[\[\s*{_NAME.format('datasets')}\s*\.\s*{_NAME.format('subsets')}\s*\]\]")
 _INSIDE = re.compile(rf"\s*\[+\s*{_NAME.format('datasets')}\s*\.")
+_LIST = re.compile(rf"\s*{_NAME.format('datasets')}\s*=")
+_SUBSETS = re.compile(rf"\s*{_NAME.format('subsets')}\s*=")
 _QUOTES = re.compile(r'"""|\'\'\'|"(?:\\.|[^"\\\n])*"|\'[^\'\n]*\'|#.*|[\[\]]')
-_BY_HAND = "The file is written in another way than [[datasets]] and [[datasets.subsets]]: change it in the raw editor."
+_BY_HAND = (
+    "Each wants a [[datasets]] or [[datasets.subsets]] above it: kohya-tui config folders NAME --blocks, or by hand."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +117,64 @@ def move(text: str, dataset: int, subset: int | None, to: tuple[int, int | None]
         rows[to[0]].setdefault("subsets", []).insert(to[1], row)
 
     return _changed(text, change, mean)
+
+
+def is_inline(text: str) -> bool:
+    """Whether datasets or subsets are written as a list in the line of their key: `datasets = [{...}]`."""
+    lines = lines_of(text)
+    return any(True for _ in _lists(lines, blocks_of(lines)))
+
+
+def as_blocks(text: str) -> str:
+    """The same with a block for each dataset and subset that was written inline; comments inside stand above them.
+
+    Raises UserError when the values would not be the same.
+    """
+    lines = lines_of(text)
+    meant = read_toml(text, "dataset.toml")
+    try:
+        for first, end, dataset in reversed([*_lists(lines, blocks_of(lines))]):
+            rest = lines[:first] + lines[end:]
+            made = [f"{comment}{_line_end(lines)}" for comment in _comments(lines[first:end])]
+            for row in meant["datasets"] if dataset is None else [meant["datasets"][dataset]]:
+                made += _made("[[datasets]]", row, "", lines) if dataset is None else []
+                for subset in row.get("subsets", ()):
+                    made += [_line_end(lines), *_made("[[datasets.subsets]]", subset, "  ", lines)]
+                made += [_line_end(lines)] if dataset is None else []
+            at = _trim(rest, 0, len(rest)) if dataset is None else blocks_of(rest)[dataset].end
+            lines = _put(rest, at, made[: _trim(made, 0, len(made))])
+        text = "".join(lines)
+        found = read_toml(text, "dataset.toml")
+    except (IndexError, KeyError, TypeError, AttributeError, UserError) as error:
+        raise UserError("dataset.toml cannot be changed here", _BY_HAND) from error
+    if _without_empty(found) != _without_empty(meant):
+        raise UserError("dataset.toml cannot be changed here", _BY_HAND)
+    return text
+
+
+def _without_empty(data: dict[str, Any]) -> dict[str, Any]:
+    """An empty list says what none says, and has no block."""
+    rows = [{key: value for key, value in row.items() if (key, value) != ("subsets", [])} for row in _rows(data)]
+    return {**data, "datasets": rows}
+
+
+def _lists(lines: Sequence[str], blocks: Sequence[Block]) -> Iterator[tuple[int, int, int | None]]:
+    """(first line, end, dataset) of each such list; the dataset is None for the list of all of them."""
+    bare = bare_lines(lines)
+    ends = [number for number, _ in bare[1:]] + [len(lines)]
+    table: str | None = None
+    for (number, line), end in zip(bare, ends, strict=True):
+        if _HEADER.match(line):
+            table = line
+        elif table is None and _LIST.match(line):
+            yield number, end, None
+        elif table is not None and _DATASET.match(table) and _SUBSETS.match(line):
+            yield number, end, next(at for at, block in enumerate(blocks) if block.first <= number < block.end)
+
+
+def _comments(lines: Sequence[str]) -> Iterator[str]:
+    for line in lines:
+        yield from (found[0].rstrip() for found in _QUOTES.finditer(line) if found[0].startswith("#"))
 
 
 def blocks_of(lines: Sequence[str]) -> list[Block]:
@@ -243,7 +305,7 @@ def _place(lines: Sequence[str], blocks: Sequence[Block], at: int, end: int) -> 
 
 def _put(lines: list[str], at: int, block: list[str]) -> list[str]:
     """The lines with a block in them, one blank line before and behind it."""
-    end = "\r\n" if sum(line.endswith("\r\n") for line in lines) * 2 > len(lines) else "\n"
+    end = _line_end(lines)
     block = [line if line.endswith(("\n", "\r")) else line + end for line in block]
     before, after = list(lines[:at]), list(lines[at:])
     if before and not before[-1].endswith(("\n", "\r")):
@@ -255,6 +317,10 @@ def _put(lines: list[str], at: int, block: list[str]) -> list[str]:
     return [*before, *block, *after]
 
 
+def _line_end(lines: Sequence[str]) -> str:
+    return "\r\n" if sum(line.endswith("\r\n") for line in lines) * 2 > len(lines) else "\n"
+
+
 def _indent(lines: Sequence[str], dataset: Block) -> str:
     if not dataset.subsets:
         return "  "
@@ -264,6 +330,6 @@ def _indent(lines: Sequence[str], dataset: Block) -> str:
 
 
 def _made(head: str, values: Mapping[str, Any], indent: str, lines: Sequence[str]) -> list[str]:
-    end = "\r\n" if sum(line.endswith("\r\n") for line in lines) * 2 > len(lines) else "\n"
+    end = _line_end(lines)
     rows = [f"{indent}{key} = {toml_item(value).as_string()}" for key, value in values.items() if key != "subsets"]
     return [f"{indent}{head}{end}", *(row + end for row in rows)]

@@ -148,6 +148,16 @@ def add_folders(config: Config, workspace: Workspace, folders: Sequence[Path], d
     config.set_text("dataset", text)
 
 
+def is_inline(config: Config) -> bool:
+    """Whether dataset.toml has `datasets = [{...}]` or `subsets = [{...}]`, of which no part can be moved as it is."""
+    return blocks.is_inline(config.text("dataset"))
+
+
+def write_as_blocks(config: Config) -> None:
+    """Each dataset and subset under a header of its own, the same for the trainer. UserError where that fails."""
+    config.set_text("dataset", blocks.as_blocks(config.text("dataset")))
+
+
 def add_dataset(config: Config, like: Node | None = None) -> str:
     """A new `[[datasets]]` behind all others, with the size and batch of `like`; returns its place."""
     own = dict(like.own) if like is not None and like.level == "datasets" else {"resolution": 512, "batch_size": 1}

@@ -336,6 +336,11 @@ def test_folders_are_listed_added_and_removed(cli: Cli, demo: Workspace) -> None
     cli("config", "folders", "rinni", "--remove", "datasets[0].subsets[1]")
     assert len(cli("config", "folders", "rinni", "--json").json["folders"]) == len(found) - 1
     cli("config", "folders", "rinni", "--add", "train_data/nowhere", code=1)
+    path = demo.configs / "rinni" / "dataset.toml"
+    path.write_text('datasets = [{subsets = [{image_dir = "train_data/rinni/10_rinni"}]}]\n')
+    assert "--blocks" in cli("config", "folders", "rinni", "--all", code=1).err
+    cli("config", "folders", "rinni", "--blocks", "--all")
+    assert path.read_text().count("[[datasets.subsets]]") == 2
 
 
 def test_fix_does_what_the_hints_say_as_one_undoable_step(cli: Cli, demo: Workspace) -> None:

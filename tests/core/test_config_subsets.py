@@ -56,6 +56,58 @@ def config_of(text: str, workspace: Workspace, train: str = "") -> Config:
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        (
+            """datasets = [ # two sizes
+  {resolution = 512, subsets = [{image_dir = 'a # b]', custom_attributes = {x = [1]}}, {image_dir = "c"}]}, # small
+  {resolution = [768, 1024], subsets = []}
+]
+# more
+[general]
+keep_tokens = 1 # a
+""",
+            ("# two sizes", "# small", "# more\n[general]\nkeep_tokens = 1 # a\n"),
+        ),
+        (
+            """# all
+[[datasets]]
+resolution = 512
+subsets = [{image_dir = "a"}, # first
+  {image_dir = "b"}]
+batch_size = 2
+
+[[datasets]]
+resolution = 768
+  [[datasets.subsets]]
+  image_dir = "z" # z
+""",
+            ("# all\n[[datasets]]\nresolution = 512\nbatch_size = 2\n", "# first", '\n  image_dir = "z" # z\n'),
+        ),
+    ],
+)
+def test_lists_become_blocks_that_say_the_same(text: str, kept: tuple[str, ...], end: str) -> None:
+    """Values and comments stay; then they can be copied and moved like any other."""
+    text = text.replace("\n", end)
+    assert blocks.is_inline(text)
+    made = blocks.as_blocks(text)
+    before, after = tomllib.loads(text), tomllib.loads(made)
+    before["datasets"] = [{key: value for key, value in row.items() if value != []} for row in before["datasets"]]
+    assert after == before
+    assert not blocks.is_inline(made) and blocks.as_blocks(made) == made
+    assert all(part.replace("\n", end) in made for part in kept)
+    assert (made.count("\r\n") == made.count("\n")) == (end == "\r\n")
+    assert blocks.remove(blocks.duplicate(made, 0, 0), 0, 1) == made
+
+
+def test_a_file_without_lists_is_left_as_it_is() -> None:
+    """A list is not what looks like one inside a text or elsewhere."""
+    assert not blocks.is_inline(TEXT) and blocks.as_blocks(TEXT) == TEXT
+    assert not blocks.is_inline('[general]\ndatasets = [{}]\nnote = """\n[[datasets]]\nsubsets = [{}]\n"""\n')
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
 def test_a_copy_takes_its_comments_along_and_removing_it_leaves_nothing(end: str) -> None:
     """Copy, then remove the copy: the file is byte for byte what it was."""
     text = TEXT.replace("\n", end)
@@ -128,7 +180,7 @@ def test_a_file_that_is_written_otherwise_is_left_alone() -> None:
     """Inline tables are no blocks: the way out is named, and nothing is changed."""
     with pytest.raises(UserError) as caught:
         blocks.duplicate('datasets = [{resolution = 512, subsets = [{image_dir = "a"}]}]\n', 0, 0)
-    assert "raw editor" in (caught.value.hint or "")
+    assert "--blocks" in (caught.value.hint or "")
 
 
 STEPS = st.lists(

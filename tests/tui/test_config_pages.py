@@ -20,7 +20,7 @@ from tui.screens.config import ConfigScreen
 from tui.screens.config_dialogs import Find
 from tui.screens.config_diff import Diff
 from tui.screens.config_pairs import Pairs
-from tui.screens.dialogs import Ask, Choose
+from tui.screens.dialogs import Ask, Choose, Confirm
 from tui.screens.run_prompts import RunPrompts
 from tui.widgets.form import Form
 
@@ -69,6 +69,31 @@ async def test_folders_are_added_copied_moved_removed_and_brought_back(ready_wor
         await pilot.press("U")
         await until(pilot, lambda: len(subsets(screen)) == 2)
         assert len(on_disk(ready_workspace).plain("dataset")["datasets"][0]["subsets"]) == 1
+
+
+async def test_folders_in_a_list_become_blocks_after_a_question(ready_workspace: Workspace) -> None:
+    """The form changes values in the list itself; to copy a folder it is rewritten, and one `u` brings it back."""
+    path = ready_workspace.configs / "rinni" / "dataset.toml"
+    path.write_text('datasets = [{resolution = 512, subsets = [{image_dir = "train_data/rinni/10_rinni"}]}] # mine\n')
+    app = app_on(ready_workspace, **SETTINGS)
+    async with app.run_test(size=(80, 24)) as pilot:
+        screen = await opened(pilot, app)
+        await pilot.press("w")
+        await until(pilot, lambda: screen.view.folders.table.has_focus and "10_rinni" in text_of(screen))
+        screen.view.folders.form.go_to("datasets[0].subsets[0].num_repeats")
+        await pilot.press("enter", "enter", *"3", "enter")
+        await until(pilot, lambda: subsets(screen)[0].get("num_repeats") == 3)
+        assert screen.config is not None
+        before = screen.config.text("dataset")
+        assert before.startswith("datasets = [{resolution = 512,") and before.endswith("# mine\n")
+        await pilot.press("escape", "quotation_mark")
+        await until(pilot, lambda: isinstance(app.screen, Confirm))
+        await pilot.press("enter")
+        await until(pilot, lambda: app.screen is screen and len(subsets(screen)) == 2)
+        assert screen.config.text("dataset").count("[[datasets.subsets]]") == 2
+        assert "# mine" in screen.config.text("dataset")
+        await pilot.press("u")
+        await until(pilot, lambda: screen.config is not None and screen.config.text("dataset") == before)
 
 
 async def test_a_folder_shows_what_it_inherits_and_takes_its_own(ready_workspace: Workspace) -> None:

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 import pytest
 from textual.pilot import Pilot
+from textual.screen import ModalScreen
 from textual.strip import Strip
 
 import core.hardware
@@ -28,6 +29,7 @@ from core.runs import store
 from core.runs.model import RunState
 from core.tagging import probe, providers
 from core.workspace import Workspace
+from tests.core.config_kit import SHAPES, checkpoint
 from tests.tui.kit import app_on, make_dataset, ready
 from tests.tui.test_monitor import lay_run
 from tui.app import KohyaApp
@@ -119,6 +121,16 @@ def scene(*keys: str, shows: str) -> Scene:
     return play
 
 
+def scenes(*parts: Scene) -> Scene:
+    """One behind the other: keys for a dialog are pressed when it is there."""
+
+    async def play(pilot: Pilot[Any]) -> None:
+        for part in parts:
+            await part(pilot)
+
+    return play
+
+
 async def calm(pilot: Pilot[Any], app: KohyaApp) -> None:
     """The same picture for half a second, and nobody at work."""
     seen: list[Strip] = []
@@ -128,7 +140,8 @@ async def calm(pilot: Pilot[Any], app: KohyaApp) -> None:
         assert time.monotonic() < deadline, f"the screen does not come to rest:\n{text_of(app)}"
         await pilot.pause(0.02)
         now = app.screen._compositor.render_strips()
-        busy = app.writer.pending or any(not worker.is_finished for worker in app.workers)
+        asks = isinstance(app.screen, ModalScreen)  # who opened it waits for the answer
+        busy = app.writer.pending or sum(not worker.is_finished for worker in app.workers) > asks
         if busy or now != seen:
             seen, since = now, time.monotonic()
 
@@ -175,6 +188,13 @@ def wrong_config(workspace: Workspace) -> KohyaApp:
     return app
 
 
+def new_config(workspace: Workspace) -> KohyaApp:
+    """A base model of the user's own, and no trainer yet."""
+    make_dataset(workspace, captions=WORDS)
+    checkpoint(workspace.models / "xl.safetensors", SHAPES["SDXL"])
+    return app_on(workspace)
+
+
 def failed(workspace: Workspace) -> KohyaApp:
     """The newest training ran out of memory."""
     app = full(workspace)
@@ -189,6 +209,18 @@ def finished(workspace: Workspace) -> KohyaApp:
     app = full(workspace)
     app.active_run = "rinni-1"
     return app
+
+
+CONFIG_PAGES = (
+    ("folders", full, scenes(scene("4", shows="rinni"), scene("w", shows="an epoch"))),
+    ("prompts", full, scenes(scene("4", shows="rinni"), scene("w", "w", shows="drawn: "))),
+    (
+        "compare",
+        full,
+        scenes(scene("4", shows="rinni"), scene("d", shows="Compare"), scene("enter", shows="lines, with")),
+    ),
+    ("new", new_config, scenes(scene("4", shows="No config"), scene("ctrl+n", shows="values differ"))),
+)
 
 
 @pytest.mark.parametrize(
@@ -209,6 +241,11 @@ def finished(workspace: Workspace) -> KohyaApp:
         pytest.param(full, SMALL, scene("4", shows="rinni"), id="config-full-80"),
         pytest.param(full, LARGE, scene("4", shows="rinni"), id="config-full-120"),
         pytest.param(wrong_config, LARGE, scene("4", shows="learning_rte"), id="config-wrong-120"),
+        *(
+            pytest.param(make, size, play, id=f"config-{name}-{size[0]}")
+            for name, make, play in CONFIG_PAGES
+            for size in (SMALL, LARGE)
+        ),
         pytest.param(empty, SMALL, scene("5", shows="No runs yet"), id="monitor-empty-80"),
         pytest.param(finished, SMALL, scene("5", shows="300/300"), id="monitor-full-80"),
         pytest.param(finished, LARGE, scene("5", shows="300/300"), id="monitor-full-120"),

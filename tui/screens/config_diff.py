@@ -73,7 +73,7 @@ class Diff(Dialog[None]):
         else:
             lines = value_rows(self._values, self._names, width)
         rows.styles.height = max(1, min(len(lines), self.app.size.height - 8))
-        rows.set_rows(Texts(lines), 0)
+        rows.set_rows(Texts(lines), min(2, len(lines) - 1))  # below the heading and the name of the file
         other = "values" if self._by_line else "lines, with comments"
         self.query_one("#keys", Static).update(Content(f"w {other}   ↑ ↓ scroll   Esc back"))
 
@@ -152,12 +152,12 @@ def _beside(pair: LinePair, half: int) -> list[Cells]:
 
 def _below(pair: LinePair) -> list[Cells]:
     if pair.kind == "same":
-        return [[(f"   {printable(pair.ours or '')}", "muted")]]
+        return [[("   ", "muted"), (printable(pair.ours or ""), "muted")]]
     lines: list[Cells] = []
     if pair.theirs is not None:
-        lines.append([(f" - {printable(pair.theirs)}", "bad")])
+        lines.append([(" - ", "bad"), (printable(pair.theirs), "bad")])
     if pair.ours is not None:
-        lines.append([(f" + {printable(pair.ours)}", "good")])
+        lines.append([(" + ", "good"), (printable(pair.ours), "good")])
     return lines
 
 

@@ -17,6 +17,7 @@ class Raw(TextArea):
 
     def on_mount(self) -> None:
         self.cursor_blink = False
+        self.update_highlight_query("toml", _HIGHLIGHTS)
         self.watch(self.app, "theme", self._paint, init=False)
         self._paint()
 
@@ -38,6 +39,22 @@ class Raw(TextArea):
             await self.app.action_back()
 
 
+_HIGHLIGHTS = """
+(bare_key) @toml.type
+(quoted_key) @string
+(pair (bare_key) @property)
+(boolean) @boolean
+(string) @string
+(integer) @number
+(float) @float
+[(offset_date_time) (local_date_time) (local_date) (local_time)] @toml.datetime
+["." ","] @punctuation.delimiter
+"=" @operator
+["[" "]" "[[" "]]" "{" "}"] @punctuation.bracket
+(comment) @comment
+(ERROR) @toml.error
+"""
+"""Textual's own takes a pair for a property as a whole, with the comment behind it."""
 _WRITTEN = {"slash": "/", "question_mark": "?", "exclamation_mark": "!"}
 _SYNTAX = {
     "comment": ("muted", False),

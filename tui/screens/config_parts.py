@@ -67,7 +67,7 @@ class Side(ItemList):
                 [
                     (f" {glyph} ", role),
                     (f"{problem.code} ", "muted"),
-                    (f"{place} {printable(problem.message)}", "text"),
+                    (f"{place}: {printable(problem.message)}", "text"),
                 ],
                 index,
             )

@@ -70,15 +70,21 @@ class ConfigValues:
 
     async def change_folders(self, wish: Wish, node: Node | None) -> None:
         """Add, remove, copy or move a dataset or folder."""
+        config = self._config
+        if config is None or (node is None and wish != "add"):
+            return
+        if subsets.is_inline(config) and not await self._may_rewrite():
+            return
         if wish == "add":
-            await self._add_folders(node)
+            await self._add_folders(config, node)
             return
-        if node is None:
-            return
+        assert node is not None
         place = node.place
 
         def change(config: Config) -> None:
             nonlocal place
+            if subsets.is_inline(config):
+                subsets.write_as_blocks(config)
             if wish == "remove":
                 subsets.remove(config, node)
             elif wish == "copy":
@@ -88,12 +94,19 @@ class ConfigValues:
 
         self._apply(change, place, lambda: place)
 
-    async def _add_folders(self, node: Node | None) -> None:
+    async def _may_rewrite(self) -> bool:
+        """Ask whether the lists of dataset.toml become blocks, which is done with the change: one step of undo."""
+        from tui.screens.dialogs import Confirm
+
+        text = (
+            "dataset.toml has its folders in a list: datasets = [{...}]. Here they are added, copied and moved as "
+            "blocks below [[datasets]] and [[datasets.subsets]]. The trainer takes both alike; u takes it back."
+        )
+        return await self._owner.app.push_screen_wait(Confirm("Write it as blocks?", text, "Write it so")) == "yes"
+
+    async def _add_folders(self, config: Config, node: Node | None) -> None:
         from tui.screens.config_choices import ask_folders
 
-        config = self._config
-        if config is None:
-            return
         found = await ask_folders(self._owner.app, config, node)
         if found is None:
             return
@@ -102,6 +115,8 @@ class ConfigValues:
 
         def change(config: Config) -> None:
             nonlocal place
+            if subsets.is_inline(config):
+                subsets.write_as_blocks(config)
             if not found:
                 like = next((each for each in subsets.tree(config) if each.level == "datasets"), None)
                 place = subsets.add_dataset(config, like)

@@ -71,7 +71,7 @@ class FieldRows:
         if field.kind == "blank":
             return []
         if field.kind == "head":
-            return [(f" {field.label}", "text bold"), *field.value]
+            return cut([(f" {field.label}", "text bold"), *field.value], width)
         label = fit(field.label, self._label_width, middle=True)
         if field.kind == "group":
             return cut([(field.raw, "accent"), (f"{label}  ", "text bold"), *field.value], width)
@@ -81,12 +81,13 @@ class FieldRows:
             length = sum(cell_len(text) for text, _ in field.value)
             gap = max(3, self._value_width - length)
             room = width - sum(cell_len(text) for text, _ in cells) - gap
-            if room >= min(cell_len(field.note), 12):  # "f…" would say nothing
+            if room >= min(cell_len(field.note), 12):  # "f…" would say nothing, here and of a problem
                 cells.append((" " * gap + field.note, "muted"))
         if field.problem is not None:
             glyph, role, sentence = field.problem
             cells[: len(name)] = [(glyph, role), (f"{label}  ", "text")]
-            cells.append(("   " + sentence, role))
+            if width - sum(cell_len(text) for text, _ in cells) - 3 >= min(cell_len(sentence), 16):
+                cells.append(("   " + sentence, role))
         return cut(cells, width)
 
 
