@@ -212,12 +212,12 @@ def finished(workspace: Workspace) -> KohyaApp:
 
 
 CONFIG_PAGES = (
-    ("folders", full, scenes(scene("4", shows="rinni"), scene("w", shows="an epoch"))),
-    ("prompts", full, scenes(scene("4", shows="rinni"), scene("w", "w", shows="drawn: "))),
+    ("folders", full, scenes(scene("4", shows="train_network.py"), scene("w", shows="an epoch"))),
+    ("prompts", full, scenes(scene("4", shows="train_network.py"), scene("w", "w", shows="drawn: "))),
     (
         "compare",
         full,
-        scenes(scene("4", shows="rinni"), scene("d", shows="Compare"), scene("enter", shows="lines, with")),
+        scenes(scene("4", shows="train_network.py"), scene("d", shows="Compare"), scene("enter", shows="lines, with")),
     ),
     ("new", new_config, scenes(scene("4", shows="No config"), scene("ctrl+n", shows="values differ"))),
 )

@@ -125,7 +125,7 @@ class Text(Dialog[None]):
     def _fill(self) -> None:
         rows = self.query_one(ItemList)
         lines = wrapped(self._lines, rows.size.width - 1)  # the bar's
-        rows.styles.height = max(1, min(len(lines), self.app.size.height - 9))
+        rows.styles.height = max(1, min(len(lines), self.room))
         rows.set_rows(Texts(lines))
 
 

@@ -72,7 +72,7 @@ class Diff(Dialog[None]):
             lines = line_rows(self._lines, self._names, width)
         else:
             lines = value_rows(self._values, self._names, width)
-        rows.styles.height = max(1, min(len(lines), self.app.size.height - 8))
+        rows.styles.height = min(len(lines), self.room)
         rows.set_rows(Texts(lines), min(2, len(lines) - 1))  # below the heading and the name of the file
         other = "values" if self._by_line else "lines, with comments"
         self.query_one("#keys", Static).update(Content(f"w {other}   ↑ ↓ scroll   Esc back"))

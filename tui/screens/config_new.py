@@ -105,7 +105,7 @@ class NewConfig(Dialog[Wanted]):
     def on_mount(self) -> None:
         size = self.app.size
         self.query_one("#dialog").styles.width = min(104, size.width if self.has_class("-narrow") else size.width - 4)
-        self.query_one("#values", ItemList).styles.height = max(3, min(28, size.height * 92 // 100 - 15))
+        self.query_one("#values", ItemList).styles.height = max(3, min(28, self.room - 9))
         self.query_one("#pieces", ItemList).focus()
         self.call_after_refresh(self._show)
         self._look_for_packages()

@@ -34,7 +34,7 @@ class Pairs(Dialog[list[str]]):
 
     def on_mount(self) -> None:
         form = self.query_one(Form)
-        form.styles.height = max(6, min(len(self._known) + len(self._items) + 4, self.app.size.height - 10))
+        form.styles.height = max(6, min(len(self._known) + len(self._items) + 4, self.room))
         self.query_one("#dialog").styles.width = min(92, self.app.size.width - 4)
         self._show()
         form.rows.focus()

@@ -88,7 +88,7 @@ class Start(Dialog[Answer]):
                 lines.append([("   ", "text"), (printable(problem.hint), "muted")])
         lines = wrapped(lines, width)
         below = len(self._ways) + 1 if self._ways else 0
-        rows.styles.height = max(1, min(len(lines), self.app.size.height - 9 - below))
+        rows.styles.height = max(1, min(len(lines), self.room - below))
         rows.set_rows(Texts(lines))
         self._show_ways(width)
         errors = self.errors

@@ -51,6 +51,11 @@ class Dialog(ModalScreen[Result | None], Generic[Result]):
         """The widgets between the title and the keys."""
         return ()
 
+    @property
+    def room(self) -> int:
+        """Rows for these widgets: the sheet's max-height without padding, title and keys."""
+        return max(1, self.app.size.height * 92 // 100 - 6)
+
     def action_cancel(self) -> None:
         self.dismiss(None)
 
