@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from core.tagging.pipeline import Tagged
     from core.tagging.reading import Rows
     from core.tagging.results import Results
-    from core.tagging.scores import ScoreStore
+    from core.tagging.score_store import ScoreStore
     from core.tagging.writing import CaptionFiles, CaptionTable, Written
 
 _GIVES_UP_AFTER = 3
@@ -32,7 +32,7 @@ class Stores:
 
     def __init__(self, folder: Path, models: Sequence[tuple[str, TaggerModel, LabelSet]]) -> None:
         """`models`: the key of each score file, the model, its labels."""
-        from core.tagging.scores import ScoreStore
+        from core.tagging.score_store import ScoreStore
 
         self._stores: list[ScoreStore] = [ScoreStore(folder, key, model.name, labels) for key, model, labels in models]
         self._stamps: dict[Path, str] = {}

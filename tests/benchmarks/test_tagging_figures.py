@@ -115,7 +115,8 @@ def scored_dataset(workspace: Workspace, name: str, images: int) -> TaggerModel:
     from core.tagging.labels import read_labels
     from core.tagging.models import find_model
     from core.tagging.options import CaptionOptions
-    from core.tagging.scores import ScoreStore, content_of, model_key, scores_folder, stamp_of
+    from core.tagging.score_store import ScoreStore
+    from core.tagging.scores import content_of, model_key, scores_folder, stamp_of
 
     rng = np.random.default_rng(1)  # the same labels each time
     folder = workspace.root / "model"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import subprocess
 from pathlib import Path
@@ -25,6 +26,7 @@ def full_disk(*words: object, cwd: Path, limit: int) -> Answer:
         text=True,
         timeout=120,
         check=False,
+        env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1"},  # Python would leave cut-off bytecode for the next test
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
     )
     return Answer(done.returncode, done.stdout, done.stderr)

@@ -13,7 +13,8 @@ from core.dataset.index import read_index
 from core.dataset.orders import ORDERS, in_order
 from core.problems import UserError
 from core.tagging.labels import Category, LabelSet
-from core.tagging.scores import ScoreStore, content_of, scores_folder, stamp_of
+from core.tagging.score_store import ScoreStore
+from core.tagging.scores import content_of, scores_folder, stamp_of
 from core.workspace import Workspace
 from tests.core.cli_kit import Cli
 from tests.core.index_kit import draw

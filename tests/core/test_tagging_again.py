@@ -311,6 +311,7 @@ def _with_a_small_disk(workspace: Workspace, run_dir: Path, *words: str) -> subp
         text=True,
         timeout=60,
         check=False,
+        env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1"},  # Python would leave cut-off bytecode for the next test
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (3000, 3000)),
     )
 

@@ -25,8 +25,9 @@ from core.tagging.merging import PassCaptioner
 from core.tagging.options import MERGES, ORDERS, CaptionOptions, TagRequest
 from core.tagging.preview import diff, open_preview
 from core.tagging.recording import _change
+from core.tagging.score_store import ScoreStore
 from core.tagging.score_table import ScoreTable
-from core.tagging.scores import FLOOR, ScoreStore, content_of, read_table, scores_folder, stamp_of
+from core.tagging.scores import FLOOR, content_of, read_table, scores_folder, stamp_of
 from core.tagging.writing import Written
 from core.workspace import Workspace, create
 

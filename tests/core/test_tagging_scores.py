@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from core.tagging.labels import Category, LabelSet
+from core.tagging.score_store import ScoreStore
 from core.tagging.scores import (
     FLOOR,
-    ScoreStore,
     content_of,
     read_scores,
     read_table,
