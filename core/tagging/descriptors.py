@@ -95,6 +95,13 @@ class TaggerModel:
         return self.onnx is not None and self.labels is not None
 
     @property
+    def again(self) -> str:
+        """What helps when its files are damaged or do not belong together."""
+        if self.is_local:
+            return f"Copy its files into {self.folder} once more, or name another model."
+        return "Download it again with --force_download, or name another model."
+
+    @property
     def needed(self) -> tuple[str, ...]:
         """All files of the repository without which the model does not work: model, labels, sidecars."""
         return (*self.files, *self.sidecars)

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from core.problems import UserError
-from core.tagging.models import TaggerModel, local_folder
+from core.tagging.models import SD_SCRIPTS_FOLDER, TaggerModel, local_folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +40,13 @@ def download(
     force: bool = False,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Generator[DownloadProgress, None, None]:
-    """Fetch the files of `model` into the Hugging Face cache, or below `model_dir` as sd-scripts lays them out.
+    """Fetch the files of `model` into the Hugging Face cache, or below `model_dir` as sd-scripts lays them out. A copy
+    that sd-scripts left behind is put right where it lies: it would be found before a new one.
 
     Files that are there and right are not fetched again. Otherwise as `fetch`.
     """
+    if model_dir is None and model.onnx is not None:
+        model_dir = next((folder for folder in model.onnx.parents if folder.name == SD_SCRIPTS_FOLDER), None)
     folder = None if model_dir is None else model_dir / local_folder(model)
     return fetch(
         model.repo_id,

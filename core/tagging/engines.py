@@ -57,7 +57,7 @@ def create(
             raise UserError(f"Loading the model {model.name} was cancelled", "Nothing was tagged.") from error
         raise UserError(
             f"Cannot load the model {model.onnx}: {first_line(error)}",
-            "The file is damaged or no ONNX model: download it again with --force_download, or name another model.",
+            f"The file is damaged or no ONNX model. {model.again}",
         ) from error
     finally:
         finished.set()

@@ -10,9 +10,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from core.problems import UserError
+
+if TYPE_CHECKING:
+    from core.tagging.descriptors import TaggerModel
 
 
 class Category(IntEnum):
@@ -35,7 +38,6 @@ class Category(IntEnum):
 
 
 _WORDS: Mapping[str, Category] = {category.word: category for category in Category}
-_REMEDY = "Download the model again: add --force_download."
 _MOST = 1_000_000
 """Outputs; the largest taggers have about 110,000."""
 _PLACEHOLDERS = frozenset({"<PAD>", "<UNK>"})
@@ -57,6 +59,15 @@ class LabelSet:
         return len(self.names)
 
 
+def labels_of(model: TaggerModel, outputs: int | None = None) -> LabelSet:
+    """The labels of a model that is on disk. Raises UserError as `read_labels`, with what helps."""
+    assert model.labels is not None
+    try:
+        return read_labels(model.labels, outputs, model.categories)
+    except UserError as error:
+        raise UserError(error.message, " ".join(filter(None, (error.hint, model.again)))) from error
+
+
 def read_labels(path: Path, outputs: int | None = None, categories: Mapping[str, str] | None = None) -> LabelSet:
     """The labels in `path`: `selected_tags.csv` (WD and relatives), `tag_mapping.json` and `model_vocabulary.json`
     (cl_tagger), Camie's metadata, a JSON list, or a text file with a tag a line (JoyTag).
@@ -67,7 +78,7 @@ def read_labels(path: Path, outputs: int | None = None, categories: Mapping[str,
     try:
         text = path.read_text("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"Cannot read the label file {path}: {error}", _REMEDY) from error
+        raise UserError(f"Cannot read the label file {path}: {error}") from error
     meanings = {**_beside(path), **(categories or {})}
     if path.suffix == ".json":
         labels = _from_json(text, path, outputs, meanings)
@@ -79,7 +90,7 @@ def read_labels(path: Path, outputs: int | None = None, categories: Mapping[str,
     if outputs is not None and len(labels) != outputs:
         raise UserError(
             f"{path} names {len(labels)} tags, but the model has {outputs} outputs",
-            "Model and label file do not belong together. " + _REMEDY,
+            "Model and label file do not belong together.",
         )
     return labels
 
@@ -113,21 +124,21 @@ def _from_csv(text: str, path: Path, meanings: Mapping[str, str]) -> LabelSet:
             if not columns:
                 columns = {column.strip().lower(): index for index, column in enumerate(row)}
                 if "name" not in columns or "category" not in columns:
-                    raise UserError(f"{path} is not a label file: it has no columns `name` and `category`", _REMEDY)
+                    raise UserError(f"{path} is not a label file: it has no columns `name` and `category`")
                 continue
             if not row:
                 continue
             if len(row) <= max(columns["name"], columns["category"]):
-                raise UserError(f"{path}, line {number}: a column is missing", _REMEDY)
+                raise UserError(f"{path}, line {number}: a column is missing")
             name, category = row[columns["name"]], row[columns["category"]]
             if "\n" in name or "\n" in category:
-                raise UserError(f"{path}, line {number}: a quotation mark is opened and not closed", _REMEDY)
+                raise UserError(f"{path}, line {number}: a quotation mark is opened and not closed")
             rows.append((name, category))
             thresholds.append(_number(row, columns.get("best_threshold")))
     except csv.Error as error:
-        raise UserError(f"{path}, line {begun}: {error}", _REMEDY) from error
+        raise UserError(f"{path}, line {begun}: {error}") from error
     if not columns:
-        raise UserError(f"{path} is not a label file: it is empty", _REMEDY)
+        raise UserError(f"{path} is not a label file: it is empty")
     own = tuple(thresholds) if any(value is not None for value in thresholds) else None
     return _labels(rows, meanings, own)
 
@@ -147,10 +158,10 @@ def _from_json(text: str, path: Path, outputs: int | None, meanings: Mapping[str
     try:
         entries = _entries(json.loads(text), meanings)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise UserError(f"{path} is not a tag mapping: {_reason(error)}", _REMEDY) from error
+        raise UserError(f"{path} is not a tag mapping: {_reason(error)}") from error
     count = max(entries, default=-1) + 1
     if min(entries, default=0) < 0 or count > _MOST:
-        raise UserError(f"{path} is not a tag mapping: it numbers its tags {min(entries)} to {count - 1}", _REMEDY)
+        raise UserError(f"{path} is not a tag mapping: it numbers its tags {min(entries)} to {count - 1}")
     if outputs is not None and count < outputs:
         count = outputs
     return _labels((entries.get(index, ("", "other")) for index in range(count)), meanings)

@@ -86,7 +86,7 @@ class Pass:
     def _captioner(self, models: list[TaggerModel]) -> tuple[PassCaptioner, Stores]:
         """How scores become tags, and where they are stored."""
         from core.tagging.captioning import Captioner
-        from core.tagging.labels import read_labels
+        from core.tagging.labels import labels_of
         from core.tagging.merging import PassCaptioner
         from core.tagging.recording import Stores
         from core.tagging.scores import scores_folder
@@ -99,7 +99,7 @@ class Pass:
                     f"The model {model.name} is not on this machine, so it left no scores",
                     "Leave out --from-scores to fetch and run it.",
                 )
-            labels = read_labels(model.labels, None, model.categories)
+            labels = labels_of(model)
             captioner = Captioner(
                 labels,
                 self.wanted,
@@ -140,7 +140,9 @@ class Pass:
         table = None
         if job.options.get("output_path"):
             rows = job.run_dir / "captions.jsonl"
-            output = table = CaptionTable(Path(job.options["output_path"]), rows, options, job.images, trigger)
+            output = table = CaptionTable(
+                Path(job.options["output_path"]), rows, options, job.images, job.extension, job.policy, trigger
+            )
         else:
             writers = last_of_each(list(job.images), job.extension)
             output = CaptionFiles(group, options, writers, job.extension, job.policy, trigger)

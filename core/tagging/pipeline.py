@@ -143,7 +143,7 @@ class _Pass:
             lanes = load()
             self.pace.load_seconds = time.perf_counter() - begun
             self._open(lanes)
-        except BaseException as error:
+        except BaseException as error:  # of a thread that nobody joins: `tag_images` raises it
             self._fail(error)
 
     def _open(self, lanes: Sequence[Lane]) -> None:
@@ -324,7 +324,7 @@ class _Pass:
                         session.stage([picture.pixels[place] for _, picture in group if picture.pixels], rows)
                         for place, session in enumerate(lane)
                     ]
-                except Exception as error:
+                except Exception as error:  # a device that fails costs the pass itself only when it was the last
                     self._lose(lane, group, error)
                     return
                 if running is not None and not running.result():
@@ -351,7 +351,7 @@ class _Pass:
         begun = time.perf_counter()
         try:
             scores = [session.finish(batch) for session, batch in zip(lane, staged, strict=True)]
-        except Exception as error:
+        except Exception as error:  # as in `_serve`
             self._lose(lane, group, error)
             return False
         seconds = time.perf_counter() - begun

@@ -118,9 +118,10 @@ class Recorder:
         try:
             written = self._output.write(path, tags.tags, size)
         except UserError as error:
-            self._failed_writes += 1
+            is_encoding = isinstance(error.__cause__, UnicodeDecodeError)  # that file's own fault, not the disk's
+            self._failed_writes += not is_encoding
             self.failed(path, error.line)
-            if self._failed_writes < _GIVES_UP_AFTER:
+            if is_encoding or self._failed_writes < _GIVES_UP_AFTER:
                 return
             with contextlib.suppress(UserError):
                 self._results.save()

@@ -15,7 +15,7 @@ from core.tagging.descriptors import InputFormat
 from core.tagging.engines import create, first_line
 from core.tagging.feeding import BoundFeed, Feed, PlainFeed, Slot
 from core.tagging.graph import input_shape
-from core.tagging.labels import LabelSet, read_labels
+from core.tagging.labels import LabelSet, labels_of
 from core.tagging.models import TaggerModel, score_key
 from core.tagging.providers import (
     CPU,
@@ -125,7 +125,7 @@ class TaggerSession:
         feed = self._feed
         try:
             return Staged(images, rows, feed, feed.fill(images, rows))
-        except Exception as error:
+        except Exception as error:  # onnxruntime's own classes; what is no lack of memory goes on as a UserError
             self._shrink(error, rows)
             return Staged(images, rows, feed, None)
 
@@ -137,7 +137,7 @@ class TaggerSession:
             return np.concatenate([self.run(images[at : at + step], step) for at in range(0, len(images), step)])
         try:
             scores = staged.feed.run(staged.slot, self._options)[: len(images)]
-        except Exception as error:
+        except Exception as error:  # as in `stage`
             self._shrink(error, rows)
             return self.finish(replace(staged, slot=None))
         if self._unproven is not None:
@@ -182,7 +182,7 @@ class TaggerSession:
             again = feed.run(feed.fill(staged.images, staged.rows), self._options)[: len(staged.images)]
             is_same = bool(np.allclose(again, scores, atol=_CLOSE, rtol=_CLOSE))
             reason = "gave other scores"
-        except Exception as error:
+        except Exception as error:  # whatever keeps it from working: the plain way does
             is_same, reason = False, first_line(error)
         if is_same:
             self._feed = feed
@@ -315,10 +315,9 @@ def _checked(
     size, batch = _input_shape(model, inputs)
     output = _output(model, outputs)
     width = output.shape[-1]
-    assert model.labels is not None
     return TaggerSession(
         model=model,
-        labels=read_labels(model.labels, width if isinstance(width, int) else None, model.categories),
+        labels=labels_of(model, width if isinstance(width, int) else None),
         input_size=size,
         fixed_batch=batch,
         provider=really.word,
@@ -339,7 +338,7 @@ def _output(model: TaggerModel, outputs: Any) -> Any:
         there = ", ".join(item.name for item in outputs)
         raise UserError(
             f"The model {model.name} has no output {name}, only {there}",
-            "Its descriptor belongs to another model: correct `output`, or download the model again.",
+            f"Its descriptor belongs to another model: correct `output`. {model.again}",
         )
     return found
 
@@ -355,7 +354,7 @@ def _bound_feed(runtime: Any, made: Any, session: TaggerSession, number: int) ->
         )
         if head.get_providers()[0] != name:
             return None
-    except Exception:
+    except Exception:  # onnxruntime's own classes, or a name that an older one lacks: the plain way works everywhere
         return None
     return BoundFeed(
         runtime, made, head, session.input, _output(session.model, made.get_outputs()).name, "cuda", number
@@ -380,7 +379,7 @@ def _input_shape(model: TaggerModel, inputs: Any) -> tuple[int, int | None]:
             wanted += f" and tensor(bool) {model.format.mask} [N, S, S]"
         raise UserError(
             f"The model {model.name} takes {found}; a model with these labels takes one tensor(float) {wanted}",
-            "It is of another kind than its label file says: download it again, or name another model.",
+            f"It is of another kind than its label file says. {model.again}",
         )
     batch = shape[0] if isinstance(shape[0], int) and shape[0] > 0 else None
     return _side(model.format, shape), batch

@@ -94,22 +94,35 @@ class CaptionFiles:
 
 class CaptionTable:
     """Collects captions for `--output_path`; `finish` writes the file as sd-scripts does, keyed by the paths as
-    given.
+    given. With `append` the tags of the caption files, which stay as they are, come first.
 
     The rows are kept in a file of the run until then, so that a killed run leaves what it had.
     """
 
     def __init__(
-        self, target: Path, rows: Path, options: CaptionOptions, names: dict[Path, str], trigger: str | None
+        self,
+        target: Path,
+        rows: Path,
+        options: CaptionOptions,
+        names: dict[Path, str],
+        extension: str,
+        policy: str,
+        trigger: str | None,
     ) -> None:
         self._target = target
         self._rows_path = rows
         self._rows = rows.open("a", encoding="utf-8")
         self._options = options
         self._names = names
+        self._extension = extension
+        self._appends = policy in APPENDING
         self._trigger = trigger
 
     def write(self, image: Path, tags: Sequence[str], size: tuple[int, int] | None) -> None:
+        """Keep the row. Raises UserError when the caption file, whose tags are wanted, is not UTF-8."""
+        path = caption_path(image, self._extension)
+        if self._appends and (old := read_bytes(path)):
+            tags = merge_existing(decode(old, path), tags, self._options)
         caption = self._options.caption_separator.join(with_trigger(tags, self._trigger))
         entry = {"image_path": self._names[image], "caption": caption, "image_size": list(size or ())}
         self._rows.write(json.dumps(entry) + "\n")

@@ -71,6 +71,16 @@ def test_a_damaged_copy_in_the_cache_is_fetched_again(hub: FakeHub) -> None:
     assert onnx.read_bytes() == MODEL
 
 
+def test_a_damaged_copy_of_sd_scripts_is_put_right(hub: FakeHub, tmp_path: Path) -> None:
+    """A model cut off in `wd14_tagger_model/` is mended there: a good copy in the cache would never be looked at."""
+    fetch(model_dir=tmp_path / "wd14_tagger_model")
+    onnx = find_model(REPO, None, Settings()).onnx
+    assert onnx is not None and onnx.is_relative_to(tmp_path / "wd14_tagger_model")
+    onnx.write_bytes(MODEL[:1000])
+    fetch()
+    assert onnx.read_bytes() == MODEL and not hub_cache().exists()
+
+
 def test_model_dir_gets_the_layout_of_sd_scripts(hub: FakeHub, tmp_path: Path) -> None:
     """With --model_dir the files lie where sd-scripts looks for them: ORG_NAME/model.onnx."""
     fetch(model_dir=tmp_path / "models")

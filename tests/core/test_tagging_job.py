@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -194,6 +195,28 @@ def test_file_names_need_not_be_utf_8(workspace: Workspace, subset: Path, tmp_pa
     code, log, _ = tag(workspace, tmp_path / "run2", "rinni", *MODEL, "--output_path", str(tmp_path / "out.json"))
     assert code == 0, log
     assert b"caf\xe9.png" in (tmp_path / "out.json").read_bytes()
+
+
+def test_captions_in_another_encoding_end_no_run(workspace: Workspace, subset: Path, tmp_path: Path) -> None:
+    """Nothing can be appended to them, and each is named; however many they are, all other pictures are tagged."""
+    first, *others = sorted(SOME, reverse=True)
+    for name in others:
+        (subset / name).with_suffix(".txt").write_bytes(b"caf\xe9\n")
+    code, log, lines = tag(workspace, tmp_path / "run", "rinni", *MODEL, "--append_tags")
+    assert code == 1 and (lines[-1]["tagged"], lines[-1]["failed"]) == (1, len(others)), log
+    assert (subset / first).with_suffix(".txt").exists() and log.count("is not UTF-8") == len(others)
+
+
+def test_tags_are_appended_in_the_output_file_too(subset: Path, tmp_path: Path) -> None:
+    """`--append_tags --output_path`, as sd-scripts: each row begins with the tags of the caption file, which stays."""
+    caption, table = subset / "small_64.txt", tmp_path / "out.jsonl"
+    caption.write_text("mine, long_hair\n", "utf-8")
+    for number, words in enumerate(((), ("--append_tags",))):
+        code, log, _ = tag(None, tmp_path / f"run{number}", str(subset), *MODEL, "--output_path", str(table), *words)
+        assert code == 0, log
+        rows = {Path(row["image_path"]).name: row["caption"] for row in map(json.loads, table.read_text().splitlines())}
+        assert rows["small_64.png"].startswith("mine, long_hair, ") is bool(words) and rows["all_black.png"]
+    assert caption.read_text("utf-8") == "mine, long_hair\n"
 
 
 def test_a_broken_score_file_is_begun_anew(workspace: Workspace, subset: Path, tmp_path: Path) -> None:

@@ -113,12 +113,11 @@ def test_plain_lists_are_general_tags(tmp_path: Path) -> None:
     ],
 )
 def test_a_file_of_another_form_is_one_sentence(tmp_path: Path, name: str, text: str) -> None:
-    """Empty, cut off, of another kind, or with numbers that nobody could have: the file is named, with the remedy."""
+    """Empty, cut off, of another kind, or with numbers that nobody could have: the file is named."""
     path = written(tmp_path, name, text)
     with pytest.raises(UserError) as caught:
         read_labels(path)
     assert str(path) in caught.value.message and "\n" not in caught.value.message
-    assert "--force_download" in (caught.value.hint or "")
 
 
 def test_a_wrong_number_of_rows_names_both_numbers(tmp_path: Path) -> None:

@@ -140,13 +140,19 @@ def opened(model: TaggerModel, provider: str = "cpu") -> TaggerSession:
 
 
 def test_a_damaged_model_is_one_sentence(here: Path) -> None:
-    """Half a model file: told so with the remedy, no traceback of ONNX Runtime."""
+    """Half a model file: told so without a traceback; a folder is to be copied again, one of the hub's fetched again."""
     shutil.copytree(GOLDENS / "model" / "SmilingWolf_tiny-dyn", here / "half")
     onnx = here / "half" / "model.onnx"
     onnx.write_bytes(onnx.read_bytes()[:100_000])
     with pytest.raises(UserError, match="Cannot load the model") as caught:
         opened(find_model("half", None, Settings()))
-    assert "--force_download" in (caught.value.hint or "")
+    assert caught.value.hint is not None and str(here / "half") in caught.value.hint
+    assert "--force_download" not in caught.value.hint
+    (here / "wd14_tagger_model").mkdir()
+    (here / "half").rename(here / "wd14_tagger_model" / "SmilingWolf_half")
+    with pytest.raises(UserError) as again:
+        opened(find_model("SmilingWolf/half", None, Settings()))
+    assert "--force_download" in (again.value.hint or "")
 
 
 def test_labels_that_do_not_fit_are_refused(here: Path) -> None:
