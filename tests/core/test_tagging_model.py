@@ -140,7 +140,7 @@ def opened(model: TaggerModel, provider: str = "cpu") -> TaggerSession:
 
 
 def test_a_damaged_model_is_one_sentence(here: Path) -> None:
-    """Half a model file: told so without a traceback; a folder is to be copied again, one of the hub's fetched again."""
+    """Half a model file: a sentence, no traceback; a folder is to be copied again, one of the hub's fetched again."""
     shutil.copytree(GOLDENS / "model" / "SmilingWolf_tiny-dyn", here / "half")
     onnx = here / "half" / "model.onnx"
     onnx.write_bytes(onnx.read_bytes()[:100_000])
