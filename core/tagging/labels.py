@@ -99,7 +99,10 @@ def _labels(
     rows: Iterable[tuple[str, str]], meanings: Mapping[str, str], thresholds: tuple[float | None, ...] | None = None
 ) -> LabelSet:
     listed = list(rows)
-    names = tuple("" if name in _PLACEHOLDERS else _UNFIT.sub(" ", name).strip() for name, _ in listed)
+    names = tuple(
+        "" if name in _PLACEHOLDERS else (name if name.isprintable() else _UNFIT.sub(" ", name)).strip()
+        for name, _ in listed
+    )
     kinds: dict[str, Category] = {}
     for _, word in listed:
         if word not in kinds:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,6 +23,8 @@ class _Entry:
     text: str
     category: Category
     score: float
+    is_general: bool
+    """Whether a general label gives it, perhaps beside another one: a replaced tag may be the part of a character."""
 
 
 class PassCaptioner:
@@ -61,7 +63,7 @@ class PassCaptioner:
         for other in found[1:]:
             if self.merge == "union":
                 merged = merged | {
-                    key: _Entry(old.text, old.category, max(old.score, entry.score)) if old else entry
+                    key: replace(old, score=max(old.score, entry.score)) if old else entry
                     for key, entry in other.items()
                     for old in (merged.get(key),)
                 }
@@ -76,7 +78,7 @@ class PassCaptioner:
         if options.character_tags_first:
             entries.sort(key=lambda entry: entry.category is not Category.CHARACTER)
         if options.drop_overlap:
-            dropped = overlapped(entry.text for entry in entries if entry.category is Category.GENERAL)
+            dropped = overlapped(entry.text for entry in entries if entry.is_general)
             entries = [entry for entry in entries if entry.text not in dropped]
         combined = [entry.text for entry in entries]
         rating = next((each.rating for each in picked if each.rating), None)
@@ -91,7 +93,10 @@ def _entries(captioner: Captioner, picked: Picked) -> dict[str, _Entry]:
     for index in picked.ranked:
         label = captioner.labels[index]
         for part in label.parts:
-            found.setdefault(tag_key(part), _Entry(part, label.category, score[index]))
+            is_general = label.category is Category.GENERAL
+            entry = found.setdefault(key := tag_key(part), _Entry(part, label.category, score[index], is_general))
+            if is_general and not entry.is_general:
+                found[key] = replace(entry, is_general=True)
     return found
 
 

@@ -160,6 +160,7 @@ class Pass:
 
         No image file is opened. Where a threshold lies under what is stored, all are others.
         """
+        from core.tagging.score_table import shared
         from core.tagging.scores import read_table, scores_folder
 
         folder = scores_folder(self.job.workspace)
@@ -173,14 +174,16 @@ class Pass:
                     return []
                 rest += some
                 continue
-            common = set(known[0].images).intersection(*(table.images for table in known[1:]))
-            here = [image for image in some if image in common]
-            rest += [image for image in some if image not in common]
+            known = shared(known)
+            here = known[0].images
+            if len(here) < len(some):
+                present = set(here)
+                rest += [image for image in some if image not in present]
             if not here:
                 continue
             for image in stores.turned_of(here):
                 recorder.turned(image)
-            pairs = zip(here, captioner.each([table.of(here) for table in known]), strict=True)
+            pairs = zip(here, captioner.each(known), strict=True)
             while group := list(islice(pairs, _TOGETHER if self.pause <= 0 else 1)):
                 with recorder.together():
                     for image, tags in group:

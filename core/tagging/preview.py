@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterable, Sequence, Set
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from core.dataset.captions import first_line, tag_key
+from core.dataset.captions import tag_key
 from core.tagging.options import TagRequest
 
 if TYPE_CHECKING:
@@ -21,9 +20,6 @@ if TYPE_CHECKING:
 
 LIMIT = 100_000
 """More images than this are not previewed: each takes about 5 kB of memory for as long as the preview is kept."""
-
-
-_MOST_PARTS = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,43 +119,6 @@ class Preview:
         if tags is not None:
             codes = codes[np.isin(codes % width, tags)]
         return sorted(set((codes // width).tolist()))
-
-
-class _Keys(dict[str, str]):
-    """`tag_key` of every part of a caption that was seen: a dataset says the same few thousand tags again and again."""
-
-    def __missing__(self, part: str) -> str:
-        if len(self) >= _MOST_PARTS:
-            self.clear()
-        return self.setdefault(part, sys.intern(tag_key(part)))
-
-
-_keys = _Keys()
-
-
-def diff(old: str, tags: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Those of `tags` that the caption `old` has not, and its own that are not among them, as they are spelled.
-
-    Case, underscores, order and repetitions do not count, and only the first line does, as in `Preview`. Tags that are
-    spelled alike are told apart from the others before any key is looked up.
-    """
-    line = first_line(old)
-    parts = line.split(", ")
-    if line.count(",") >= len(parts):
-        parts = line.split(",")
-    had = set(parts)
-    new, gone = [tag for tag in tags if tag not in had], had.difference(tags)
-    if not new and not gone:
-        return (), ()
-    wanted = {"", *map(_keys.__getitem__, tags)}
-    is_each_once = len(wanted) == len(tags) + 1
-    known = {"", *map(_keys.__getitem__, gone if is_each_once else parts)}
-    return _only(new, known), _only((part for part in parts if part in gone), wanted) if gone else ()
-
-
-def _only(tags: Iterable[str], known: Set[str]) -> tuple[str, ...]:
-    """Those whose keys are not `known`, each once."""
-    return tuple({key: tag.strip() for tag in tags if (key := _keys[tag]) not in known}.values())
 
 
 def open_preview(

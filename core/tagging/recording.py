@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from core.dataset.captions import CaptionError, decode, first_line
 from core.problems import UserError
+from core.tagging.difference import Difference
 from core.tagging.results import CaptionChange
 from core.text import count_of
 
@@ -105,7 +106,9 @@ class Recorder:
         self._say = say
         self._is_dry = is_dry
         self._failed_writes = 0
+        self._difference = Difference()
         self._turned: list[Path] = []
+        self._met: set[str] = set()
         self._split_up: set[str] = set()
 
     def failed(self, path: Path, reason: str) -> None:
@@ -128,9 +131,10 @@ class Recorder:
             message = f"{self._failed_writes} captions could not be written one after another; the run ends here"
             raise UserError(message, error.hint) from error
         self._failed_writes = 0
-        change = _change(path, written, self._splitter) if self._is_dry else None
+        change = change_of(path, written, self._splitter, self._difference) if self._is_dry and written else None
         self._results.tagged(path, tags, is_known=is_known, change=change)
-        if self._splitter in "\0".join(tags.tags):
+        if not self._met.issuperset(tags.tags):
+            self._met.update(tags.tags)
             self._split_up.update(tag for tag in tags.tags if self._splitter in tag)
         for kind, words in tags.groups:
             self._say(f"{path.name}: {kind}: {', '.join(words)}")
@@ -159,19 +163,16 @@ class Recorder:
             self._say(f"Warning: tags with the separator inside are written as they are, and read as two: {names}")
 
 
-def _change(image: Path, written: Written | None, splitter: str) -> CaptionChange:
+def change_of(image: Path, written: Written, splitter: str, difference: Difference) -> CaptionChange:
     """The tags that the caption of this image would get and lose."""
-    from core.tagging.preview import diff
-
-    if written is None:
-        return CaptionChange(str(image), (), ())
-    before = ""
-    with contextlib.suppress(CaptionError):
+    try:
         before = decode(written.old, image)
+    except CaptionError:
+        before = ""
     tags, line = written.tags, first_line(written.text)
     if splitter != "," or line.count(",") != len(tags) - 1 or len(line) + 1 != len(written.text):
         tags = line.split(",")  # a tag is read as several, or several as one
-    return CaptionChange(str(image), *diff(before, tags))
+    return CaptionChange(str(image), *difference.of(before, tags))
 
 
 def _some(names: list[str], limit: int = 5) -> str:

@@ -25,7 +25,7 @@ from core.tagging.listing import caption_path, find_images, last_of_each, wanted
 from core.tagging.merging import PassCaptioner
 from core.tagging.options import APPENDING, CaptionOptions, TagRequest
 from core.tagging.preview import LIMIT, Preview, TagChange
-from core.tagging.score_table import ScoreTable
+from core.tagging.score_table import ScoreTable, shared
 from core.tagging.scores import model_key, read_table, scores_folder
 from core.tagging.tagsets import Codes, Tagbook, TagSets, Vocabulary, ascending, differences
 from core.tagging.thresholds import author_thresholds
@@ -78,12 +78,9 @@ class Rethreshold:
             if table is None or not table.images:
                 return None
             tables.append(table)
-        if len(tables) > 1:
-            common = set(tables[0].images).intersection(*(table.images for table in tables[1:]))
-            shared = [image for image in tables[0].images if image in common]
-            tables = [table.of(shared) for table in tables]
-            if not shared:
-                return None
+        tables = shared(tables)
+        if not tables[0].images:
+            return None
         found = cls(workspace, request, models, images, tables)
         return found if found.read_captions(stop) else None
 

@@ -65,7 +65,8 @@ class ScoreStore:
             )
             database.execute("CREATE INDEX IF NOT EXISTS stamps ON places(stamp)")
             database.execute("CREATE TABLE IF NOT EXISTS turned(content TEXT PRIMARY KEY)")
-            database.executemany("INSERT OR REPLACE INTO model VALUES(?, ?)", described.items())
+            if kept != described:  # a look at the scores leaves the file as old as it is
+                database.executemany("INSERT OR REPLACE INTO model VALUES(?, ?)", described.items())
             database.commit()
         except BaseException:
             database.close()

@@ -78,3 +78,13 @@ class ScoreTable:
         return ScoreTable(
             self.labels, tuple(images), self.missing, offsets, self.indices[taken], self.values[taken], self.floor
         )
+
+
+def shared(tables: Sequence[ScoreTable]) -> list[ScoreTable]:
+    """The tables of several models with those images only that all of them have."""
+    first, *others = tables
+    if not others:
+        return [first]
+    common = set(first.images).intersection(*(table.images for table in others))
+    here = [image for image in first.images if image in common]
+    return [table.of(here) for table in tables]

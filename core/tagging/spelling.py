@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain
+from typing import cast
 
 from core.dataset.kaomoji import KAOMOJI
 from core.tagging.cleaning import TagSet
@@ -20,6 +22,26 @@ class Label:
 
     category: Category
     parts: tuple[str, ...]
+
+
+class Spelled:
+    """All labels of a model as they are written, in its order."""
+
+    def __init__(self, labels: list[Label]) -> None:
+        self.labels = labels
+        self.parts: list[tuple[str, ...]] = [label.parts for label in labels]
+        self._only = [parts[0] if len(parts) == 1 else None for parts in self.parts]
+        texts = list(chain.from_iterable(self.parts))
+        self.is_unique = len(set(texts)) == len(texts)
+        """No two labels are written alike."""
+
+    def parts_of(self, labels: Sequence[int]) -> list[str]:
+        """What some labels are written as, one after the other."""
+        only = self._only
+        found = [only[index] for index in labels]  # a quarter of the cost where every label is one tag
+        if None in found:
+            return list(chain.from_iterable(map(self.parts.__getitem__, labels)))
+        return cast("list[str]", found)
 
 
 def fold(tag: str) -> str:

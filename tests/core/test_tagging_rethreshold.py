@@ -19,12 +19,13 @@ from core.dataset.captions import CaptionError, decode, first_line, split, tag_k
 from core.tagging import rethreshold
 from core.tagging.captioning import Captioner
 from core.tagging.descriptors import CL, TaggerModel
+from core.tagging.difference import Difference
 from core.tagging.labels import Category, LabelSet
 from core.tagging.listing import caption_path, find_images
 from core.tagging.merging import PassCaptioner
 from core.tagging.options import MERGES, ORDERS, CaptionOptions, TagRequest
-from core.tagging.preview import diff, open_preview
-from core.tagging.recording import _change
+from core.tagging.preview import open_preview
+from core.tagging.recording import change_of
 from core.tagging.score_store import ScoreStore
 from core.tagging.score_table import ScoreTable
 from core.tagging.scores import FLOOR, content_of, read_table, scores_folder, stamp_of
@@ -205,6 +206,19 @@ MODELS = [TaggerModel(name, onnx=Path(name), labels=Path(name)) for name in ("fi
     models=st.sampled_from([MODELS[:1], MODELS, [replace(MODELS[0], format=CL)], MODELS[::-1]]),
 )
 @example(options=CaptionOptions(thresh=0.05, drop_overlap=True), policy="overwrite", trigger=None, models=MODELS)
+@example(  # `nier` is what a general label and a part of a character are replaced by
+    options=CaptionOptions(
+        thresh=0.5,
+        tag_replacement="1girl,one girl;fate,nier",
+        character_tag_expand=True,
+        general_mcut=True,
+        drop_overlap=True,
+        tag_order="score",
+    ),
+    policy="overwrite",
+    trigger=None,
+    models=MODELS,
+)
 def test_a_preview_counts_what_would_be_written(
     scene: tuple[Workspace, list[Path]],
     monkeypatch: pytest.MonkeyPatch,
@@ -225,6 +239,7 @@ def test_a_preview_counts_what_would_be_written(
     then: Counter[str] = Counter()
     spelled: dict[str, str] = {}
     added = removed = changed = 0
+    difference = Difference()
     for image in images:
         path, old = caption_path(image, ".txt"), ""
         try:
@@ -237,7 +252,7 @@ def test_a_preview_counts_what_would_be_written(
         if new is None or not kept.writes(request, image):
             assert told.of(image).added == told.of(image).removed == ()
             continue
-        plus, minus = diff(old, first_line(new).split(","))
+        plus, minus = difference.of(old, first_line(new).split(","))
         found = told.of(image)
         assert set(map(tag_key, found.added)) == set(map(tag_key, plus)), (image.name, old, new)
         assert set(map(tag_key, found.removed)) == set(map(tag_key, minus)), (image.name, old, new)
@@ -269,7 +284,7 @@ def test_a_dry_run_tells_the_tags_that_differ_as_they_are_read(
 ) -> None:
     """However a caption is spelled and separated: what stands in one first line and not in the other, each tag once."""
     before, after = between.join(old), separator.join(tags) + "\n"
-    told = _change(Path("image.png"), Written(before.encode(), after, tags), separator.strip())
     had, gets = ({tag_key(tag): tag for tag in split(text)} for text in (before, after))
+    told = change_of(Path("image.png"), Written(before.encode(), after, tags), separator.strip(), Difference())
     assert dict(zip(map(tag_key, told.added), told.added, strict=True)) == {k: gets[k] for k in gets if k not in had}
     assert dict(zip(map(tag_key, told.removed), told.removed, strict=True)) == {k: had[k] for k in had if k not in gets}
