@@ -28,7 +28,9 @@ def create(
 ) -> Any:
     """ONNX Runtime's session on `provider`, the CPU behind it. Raises UserError when it cannot be made."""
     options = runtime.SessionOptions()
-    options.log_severity_level = 3 if provider.word == CPU else 4  # a fallback is told in our own words
+    severity = 3 if provider.word == CPU else 4  # a fallback is told in our own words
+    options.log_severity_level = severity
+    runtime.set_default_logger_severity(severity)  # a provider that cannot be made speaks before it has a session
     options.intra_op_num_threads = threads or physical_cores()
     # Spinning threads eat the cores that decode the next pictures; without pictures to decode, off would cost 6-11 %.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")

@@ -112,6 +112,8 @@ def why_not(
     if not failed:
         return None
     missing = _missing_library(runtime, provider)
+    if missing is not None and missing.startswith("libcu"):  # TensorRT stands on CUDA's libraries
+        repair = f"Repair: {repair_command()}"
     why = f"{missing} is missing" if missing else reason or "ONNX Runtime does not say why"
     return f"{provider.label} cannot be used: {why}. {repair}"
 

@@ -289,6 +289,16 @@ def test_tensorrt_without_its_library_runs_on_cuda_and_says_so(gpu: Callable[...
     assert "tensorrt-cu13-libs" in told
 
 
+def test_tensorrt_without_cudas_libraries_names_their_package(
+    gpu: Callable[..., GpuRuntime], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More of TensorRT would not help where cuBLAS is what it lacks."""
+    monkeypatch.setattr("core.tagging.providers._missing_library", lambda *_: "libcublas.so.13")
+    gpu(CUDA, has=(TENSORRT,))
+    told = opened("tensorrt").fallback or ""
+    assert "libcublas.so.13 is missing" in told and "kohya-tui[cuda]" in told and "tensorrt-cu13-libs" not in told
+
+
 def test_tensorrt_keeps_its_engines_in_the_users_cache(gpu: Callable[..., GpuRuntime], tmp_path: Path) -> None:
     """Engine and timing cache lie in a folder of the model's own; device and limit reach it and CUDA behind it."""
     runtime = gpu(TENSORRT, CUDA)
