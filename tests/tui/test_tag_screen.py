@@ -205,7 +205,7 @@ async def test_another_model_can_be_named(workspace: Workspace) -> None:
 async def test_a_missing_model_is_fetched_as_part_of_the_run(
     workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Before: "fetched first" beside the model. After R: how far the download is; then the images are tagged."""
+    """Before: "to fetch" beside the model. After R: how far the download is; then the images are tagged."""
     make_dataset(workspace, captions={"rinni_1.png": None})
     name = "SmilingWolf/tiny"
     files = {path.name: path.read_bytes() for path in TINY.iterdir() if path.is_file()}
@@ -216,7 +216,7 @@ async def test_a_missing_model_is_fetched_as_part_of_the_run(
         app = app_on(workspace, tagger=name)
         async with app.run_test(size=(80, 24)) as pilot:
             screen = await opened(pilot, app)
-            assert "fetched first" in "".join(text for text, _ in screen.form.fields[1].value)
+            assert "to fetch" in "".join(text for text, _ in screen.form.fields[1].value)
             await pilot.press("R")
             await until(pilot, lambda: "Downloading" in screen.progress.plain, 60)
             await over(pilot, screen, workspace)

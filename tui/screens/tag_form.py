@@ -313,9 +313,11 @@ def _model(request: TagRequest, model: TaggerModel | None) -> Cells:
         return name
     if model.is_on_disk:
         return [*name, ("   on disk", "good"), (f" · {model.licence}", "muted")]
-    size = f"{human_bytes(model.bytes)} · " if model.bytes else ""
+    size = (
+        f"{human_bytes(model.bytes)} to fetch" if model.bytes else "to fetch"
+    )  # ahead: a long name leaves ten columns
     gated = " · wants a token" if model.is_gated else ""
-    return [*name, ("   fetched first", "caution"), (f" · {size}{model.licence}{gated}", "muted")]
+    return [*name, (f"   {size}", "caution"), (f"{gated} · {model.licence}", "muted")]
 
 
 def _machine(request: TagRequest, machine: tuple[str, str] | None) -> Cells:
