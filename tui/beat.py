@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from tui.pulse import Pulse, PulseReader
 
 if TYPE_CHECKING:
+    from core.dataset.groups import EditGroup
     from core.runs.model import Run, RunState
     from core.workspace import Workspace
     from tui.app import KohyaApp
@@ -51,6 +52,8 @@ class Beat:
         self._settings: SettingsFile | None = None
         self._known: tuple[Workspace | None, dict[str, RunState]] | None = None
         """What each run of the workspace was at the last reading."""
+        self._looked: Workspace | None = None
+        """The workspace whose journal was looked at before."""
         self._tagged: set[str] = set()
         """Tag runs whose end was told."""
 
@@ -89,8 +92,9 @@ class Beat:
         self._app.run_worker(self._look_at_journal, thread=True, group="journal", exit_on_error=False)
 
     def _look_at_journal(self) -> None:
-        if (job := self._undo()) is not None:
-            self._app.call_from_thread(job)
+        group = self._app.undoing.look(self._app.workspace)
+        if not isinstance(group, bool):
+            self._app.call_from_thread(self._app.undoing.take, group)
 
     # On the beat's thread
 
@@ -128,7 +132,7 @@ class Beat:
 
     def _undo(self) -> Job | None:
         group = self._app.undoing.look(self._app.workspace)
-        return None if isinstance(group, bool) else partial(self._app.undoing.take, group)
+        return None if isinstance(group, bool) else partial(self._take_undo, group)
 
     def _pulse(self) -> Job | None:
         pulse = self._reader.read(self._app.workspace)
@@ -148,6 +152,20 @@ class Beat:
                     job()
                 except Exception as error:  # a bug in one of them is told, and the others are done
                     self._app.report(error)
+
+    def _take_undo(self, group: EditGroup | None) -> None:
+        """What the next undo takes back. When it is not of our own making, a command of the shell changed the files."""
+        app = self._app
+        before, looked = app.undoing.next, self._looked
+        self._looked = app.workspace
+        app.undoing.take(group)
+        if group == before or looked != app.workspace or app.writer.pending:
+            return
+        is_new = group is not None and (before is None or group.id > before.id)
+        changed = group if is_new else before
+        # Configs are watched by their screen, and the end of a tag run is told by itself; taken back it is not.
+        if changed is not None and changed.kind != "config" and not (is_new and changed.kind == "tag"):
+            app.dataset_changed.publish(app.active_dataset or "")
 
     def _take_pulse(self, pulse: Pulse, runs: list[Run]) -> None:
         app = self._app

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
+from core.cli.main import main
 from core.dataset.edits import Edit, Journal
 from core.dataset.importer import plan_import, run_import
 from core.dataset.marks import read_reviewed
@@ -125,3 +127,21 @@ async def test_after_the_undo_of_the_only_import_the_two_ways_are_offered(worksp
         await until(pilot, lambda: app.active_dataset == "mika")
         await ready(pilot, app)
         assert len(app.collection.shown) == 2
+
+
+async def test_what_a_command_of_the_shell_changed_is_shown(workspace: Workspace) -> None:
+    """`kohya-tui edit`, then `kohya-tui undo`, in another window: the list and the counts follow within a second."""
+    make_dataset(workspace, captions={"rinni_1.png": "rinni, solo", "rinni_2.png": "rinni", "rinni_3.png": "rinni"})
+    app = app_on(workspace)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await ready(pilot, app)
+        await until(pilot, lambda: app.beat._looked == workspace)
+
+        def counted() -> int:
+            return app.collection.tag_counts()["vtuber"] if app.collection is not None else -1
+
+        folder = str(workspace.root)
+        assert await asyncio.to_thread(main, ["-C", folder, "edit", "rinni", "add", "vtuber"]) == 0
+        await until(pilot, lambda: counted() == 3)
+        assert await asyncio.to_thread(main, ["-C", folder, "undo"]) == 0
+        await until(pilot, lambda: counted() == 0)
