@@ -18,56 +18,69 @@ _TEXT_ENCODER = re.compile(r"(.+)_(?:te_outputs|(?:anima|flux|hi|lumina|sd3)_te)
 """Text encoder outputs: they hold the caption, not the picture."""
 
 
+Names = dict[str, str]
+"""Stem → the files of that stem with `/` between them: 100,000 lists would hold the screen up when they go."""
+
+
 @dataclass(slots=True)
 class _Folder:
-    images: dict[str, list[str]] = field(default_factory=dict)
-    """Stem → the images of that stem; two share their caption and caches."""
-    captions: dict[str, list[str]] = field(default_factory=dict)
-    latents: dict[str, list[str]] = field(default_factory=dict)
-    texts: dict[str, list[str]] = field(default_factory=dict)
+    images: Names = field(default_factory=dict)
+    """Two of one stem share their caption and caches."""
+    captions: Names = field(default_factory=dict)
+    latents: Names = field(default_factory=dict)
+    texts: Names = field(default_factory=dict)
 
 
 class Companions:
     """The captions and caches of images. Each folder is listed once, when it is first asked about."""
 
     def __init__(self) -> None:
-        self._folders: dict[Path, _Folder] = {}
+        self._folders: dict[str, _Folder] = {}
+        self._last: tuple[Path | None, _Folder, str] = (None, _Folder(), "")
+        """An image, its folder and its stem: several questions are asked about one."""
 
     def captions(self, image: Path) -> list[Path]:
         """The caption files of an image: `.txt` first, then `.caption`."""
-        return self._paths(image, self._of(image.parent).captions)
+        folder, stem = self._at(image)
+        return [image.with_name(name) for name in _of_stem(folder.captions, stem)]
 
     def latents(self, image: Path) -> list[Path]:
         """The latents that the trainer kept: they show the image as it was."""
-        return self._paths(image, self._of(image.parent).latents)
+        folder, stem = self._at(image)
+        return [image.with_name(name) for name in _of_stem(folder.latents, stem)]
 
     def caches(self, image: Path) -> list[Path]:
         """All that the trainer kept of an image and its caption."""
-        return self.latents(image) + self._paths(image, self._of(image.parent).texts)
+        folder, stem = self._at(image)
+        return self.latents(image) + [image.with_name(name) for name in _of_stem(folder.texts, stem)]
 
     def sharing(self, image: Path) -> list[Path]:
         """Other images of the same stem (a.png, a.jpg): they have the same caption and caches."""
-        names = self._of(image.parent).images.get(image.stem, [])
-        return [image.with_name(name) for name in names if name != image.name]
+        folder, stem = self._at(image)
+        names = _of_stem(folder.images, stem)
+        return [image.with_name(name) for name in names if name != image.name] if len(names) > 1 else []
 
     def leftovers(self, folder: Path, stem: str) -> list[Path]:
         """What would become part of an image if one of this stem came into `folder`."""
-        there = self._of(folder)
-        found = (each.get(stem, []) for each in (there.images, there.captions, there.latents, there.texts))
+        there = self._of(os.fspath(folder))
+        found = (_of_stem(each, stem) for each in (there.images, there.captions, there.latents, there.texts))
         return [folder / name for names in found for name in names]
 
-    @staticmethod
-    def _paths(image: Path, names: dict[str, list[str]]) -> list[Path]:
-        return [image.with_name(name) for name in names.get(image.stem, [])]
+    def _at(self, image: Path) -> tuple[_Folder, str]:
+        last, folder, stem = self._last
+        if image is not last:
+            folder, stem = self._of(os.path.dirname(image)), image.stem  # noqa: PTH120 (no Path for each of 100,000)
+            self._last = image, folder, stem
+        return folder, stem
 
-    def _of(self, folder: Path) -> _Folder:
+    def _of(self, folder: str) -> _Folder:
         found = self._folders.get(folder)
         if found is None:
             found = self._folders[folder] = _listed(folder)
         return found
 
 
-def _listed(folder: Path) -> _Folder:
+def _listed(folder: str) -> _Folder:
     found = _Folder()
     try:
         names = os.listdir(folder)  # noqa: PTH208 (names only: a Path for each of 300,000 is slow)
@@ -77,13 +90,15 @@ def _listed(folder: Path) -> _Folder:
     for name in names:
         stem, extension = os.path.splitext(name)  # noqa: PTH122 (the same)
         if is_image_name(name):
-            found.images.setdefault(stem, []).append(name)
+            _add(found.images, stem, name)
         elif extension in CAPTION_EXTENSIONS:
-            found.captions.setdefault(stem, []).append(name)
+            _add(found.captions, stem, name)
         elif extension == CACHE_EXTENSION:
             caches.append((stem, name))
-    for listed in found.captions.values():
-        listed.sort(key=lambda name: CAPTION_EXTENSIONS.index(os.path.splitext(name)[1]))  # noqa: PTH122
+    for stem, listed in found.captions.items():
+        if "/" in listed:
+            some = sorted(listed.split("/"), key=lambda name: CAPTION_EXTENSIONS.index(os.path.splitext(name)[1]))  # noqa: PTH122
+            found.captions[stem] = "/".join(some)
     for stem, name in sorted(caches):
         _assign(found, stem, name)
     return found
@@ -92,11 +107,19 @@ def _listed(folder: Path) -> _Folder:
 def _assign(found: _Folder, stem: str, name: str) -> None:
     """Give a cache to its image. Where no image fits it is kept under every stem that it may have been made for."""
     text, latents = _TEXT_ENCODER.fullmatch(stem), _LATENTS.fullmatch(stem)
-    possible: Iterable[tuple[dict[str, list[str]], str]] = [(found.latents, stem)]
+    possible: Iterable[tuple[Names, str]] = [(found.latents, stem)]
     if text is not None:
         possible = [(found.latents, stem), (found.texts, text[1])]
     elif latents is not None:
         possible = [(found.latents, stem), (found.latents, latents[1])]
     owners = [(kind, owner) for kind, owner in possible if owner in found.images]
     for kind, owner in owners[:1] or possible:
-        kind.setdefault(owner, []).append(name)
+        _add(kind, owner, name)
+
+
+def _add(names: Names, stem: str, name: str) -> None:
+    names[stem] = f"{names[stem]}/{name}" if stem in names else name
+
+
+def _of_stem(names: Names, stem: str) -> list[str]:
+    return found.split("/") if (found := names.get(stem)) else []

@@ -116,19 +116,21 @@ def plan_move(
     wanted = list(dict.fromkeys(_until(stop, images)))
     taken: dict[str, Path] = {}
     beside = Companions()
-    there = {parent for parent in {image.parent for image in wanted} if _is_one_folder(parent, target)}
+    parents = dict.fromkeys(map(os.path.dirname, wanted))
+    there = {parent for parent in parents if _is_one_folder(Path(parent), target)}
 
     def place(image: Path) -> Path | str:
-        if image.parent in there:
+        if os.path.dirname(image) in there:  # noqa: PTH120
             return _THERE
-        if not copy and image.is_symlink() and not os.path.isabs(os.readlink(image)):  # noqa: PTH115, PTH117
+        if not copy and os.path.islink(image) and not os.path.isabs(os.readlink(image)):  # noqa: PTH114, PTH115, PTH117
             return "is a relative link, which would lead nowhere from there: copy it, or move what it points to"
-        if (other := taken.get(image.stem)) is not None:
+        stem = image.stem
+        if (other := taken.get(stem)) is not None:
             return f"has the name of {other}, which comes there as well: rename one of them"
-        if leftovers := beside.leftovers(target, image.stem):
+        if leftovers := beside.leftovers(target, stem):
             names = ", ".join(path.name for path in leftovers[:3])
             return f"{names} is in {target.parent.name}/{target.name} already: rename one of them"
-        taken[image.stem] = image
+        taken[stem] = image
         return target
 
     way: Way = "copy" if copy else "move"
