@@ -52,6 +52,8 @@ class Collection:
         self.index = Index(workspace, name)
         self.is_complete = False
         """Every caption has been read."""
+        self.is_gone = False
+        """The folder of the image that was looked at last is not there."""
         self.marked, self.reviewed = bytearray(), bytearray()
         self.view = self.asked = View()
         """What is shown, and what was asked for last: they differ while it is worked out."""

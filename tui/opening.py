@@ -261,11 +261,24 @@ def look_again(app: KohyaApp, row: Row | None) -> None:
     collection = app.collection
     if row is None or collection is None or not row.is_read or app.writer.pending:
         return
-    seen, of, shown = weakref.ref(row), weakref.ref(collection), row.caption
+    seen, of, shown, was_gone = weakref.ref(row), weakref.ref(collection), row.caption, collection.is_gone
 
     def look() -> None:
-        if (row := seen()) is not None and (facts := newer_facts(row)) is not None:
+        if (row := seen()) is None:
+            return
+        folder = row.item.path.parent
+        if (is_gone := not folder.is_dir()) != was_gone:
+            app.call_from_thread(went, folder, is_gone)
+        elif not is_gone and (facts := newer_facts(row)) is not None:
             app.call_from_thread(took, row, facts)
+
+    def went(folder: Path, is_gone: bool) -> None:
+        if (collection := of()) is None or collection.is_gone == is_gone:
+            return
+        collection.is_gone = is_gone
+        if is_gone:
+            hint = "It was moved, or its disk is not there; what was read of it stays in sight."
+            app.report(UserError(f"{folder} is gone", hint))
 
     def took(row: Row, facts: Facts) -> None:
         collection = app.collection

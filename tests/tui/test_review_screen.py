@@ -203,6 +203,25 @@ async def test_what_others_write_is_shown(workspace: Workspace, monkeypatch: pyt
         await until(pilot, lambda: screen._row is not None and screen._row.caption is None)
 
 
+async def test_a_folder_that_disappears_is_told_once(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was read of it stays in sight; when it is there again, what others wrote meanwhile is shown."""
+    monkeypatch.setattr("tui.screens.dataset.LOOK_EVERY", 0.05)
+    caption = make_dataset(workspace) / "rinni_1.txt"
+    app, away = app_on(workspace), workspace.root / "away"
+    async with app.run_test(size=(150, 40)) as pilot:
+        await ready(pilot, app)
+        (workspace.train_data / "rinni").rename(away)
+        await until(pilot, lambda: any(f"{caption.parent} is gone" in text for text in toasts(app)))
+        await pilot.press("j", "k")
+        assert app.collection is not None
+        row = app.collection.rows[0]
+        assert row.caption == "rinni, 1girl, solo, smile"
+        away.rename(workspace.train_data / "rinni")
+        caption.write_text("rinni, back", "utf-8")
+        await until(pilot, lambda: row.caption == "rinni, back")
+        assert sum("is gone" in text for text in toasts(app)) == 1
+
+
 async def test_a_failed_write_restores_the_view(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     """The disk is full: the tag is back, the reason is told, and the file is as it was."""
     from core.dataset import edits
