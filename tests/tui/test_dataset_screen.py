@@ -354,3 +354,18 @@ async def test_a_folder_that_disappears_is_told(workspace: Workspace) -> None:
         opening.reload(app)
         await until(pilot, lambda: toasts(app) != [])
         assert "There is no dataset" in toasts(app)[0] and len(names(app)) == 5
+
+
+async def test_f5_finds_what_others_brought_in(workspace: Workspace) -> None:
+    """An image that a download put there while the app is open, and one that is gone; a mark stays on its image."""
+    folder = make_dataset(workspace)
+    app = app_on(workspace)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await ready(pilot, app)
+        await pilot.press("j", "space")
+        (folder / "rinni_1.png").rename(folder / "rinni_5.png")
+        await pilot.press("f5")
+        names = ["rinni_2.png", "rinni_3.png", "rinni_4.png", "rinni_5.png", "rinni_10.png"]
+        await until(pilot, lambda: app.collection is not None and app.collection.index.names == names)
+        assert app.collection is not None
+        assert [row.name for row in app.collection.marked_rows()] == ["rinni_2.png"]

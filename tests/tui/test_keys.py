@@ -23,6 +23,7 @@ MEANINGS: dict[str, set[str]] = {
         for digit, mode in enumerate(("dataset", "tag", "review", "config", "monitor"), 1)
     },
     **{str(digit): {f"quick-{digit}"} for digit in range(6, 10)},
+    "f5": {"read-again"},
     "ctrl+p": {"palette"},
     "?": {"help"},
     "f1": {"help"},

@@ -74,6 +74,7 @@ class DatasetScreen(ModeScreen):
         Binding("B", "batch", "edit captions", show=False, id="edit.batch", tooltip="Edit many captions at once"),
         Binding("w", "list_or_grid", "list or grid", show=False, id="dataset.list-or-grid"),
         Binding("o", "order", "order", show=False, id="list.order", tooltip="Sort order"),
+        Binding("f5", "read_again", "read again", show=False, id="dataset.read-again", tooltip="Look for other files"),
         Binding(
             "tab", "next_panel(1)", "datasets", id="app.next-panel", tooltip="Next panel: datasets, images, picture"
         ),
@@ -151,6 +152,11 @@ class DatasetScreen(ModeScreen):
         opening.settle(self.app)
         opening.reload(self.app)
         self._open()
+
+    def action_read_again(self) -> None:
+        """Find what other programs brought in or took away."""
+        self.notify("reading the files again", timeout=2)
+        self._files_changed()
 
     def _collection_changed(self, what: str) -> None:
         collection = self.app.collection
