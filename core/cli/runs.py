@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from core.cli.main import JsonFlag, Place, place_of
-from core.cli.output import emit, emit_line, folded, put, table, with_place
+from core.cli.output import emit, emit_line, folded, put, say, table, with_place
 from core.problems import UserError
 from core.text import human_age, human_bytes, human_seconds, printable
 
@@ -63,11 +63,12 @@ def _folder(place: Place) -> Path:
 
 def runs(context: typer.Context, json_: JsonFlag = False) -> None:
     """Every run, newest first."""
-    from core.runs.store import list_runs
+    from core.runs.store import list_runs, unreadable
     from core.runs.watch import snapshot
 
-    place = place_of(context)
-    found = [snapshot(run) for run in list_runs(place.workspace_or_none())]
+    workspace = place_of(context).workspace_or_none()
+    there = list_runs(workspace)
+    found = [snapshot(run) for run in there]
     rows: list[tuple[str, ...]] = [("run", "kind", "state", "step", "epoch", "loss", "rate", "left", "age")]
     now = time.time()
     for seen in found:
@@ -77,6 +78,8 @@ def runs(context: typer.Context, json_: JsonFlag = False) -> None:
         lines = table(rows, RIGHT, SPARE, 0)
     lines += folded(printable(f"{seen.run.id}: {seen.reason}") for seen in found[:5] if seen.reason)
     emit({"runs": [seen.as_json() for seen in found]}, lines, as_json=json_)
+    for error in unreadable(workspace, there):
+        say(printable(f"{error.message}. {error.hint}"))
 
 
 def _cells(seen: RunSnapshot) -> tuple[str, ...]:

@@ -113,7 +113,7 @@ INPUTS: tuple[Rule, ...] = (
     rule(
         "number-as-text",
         r"not supported between instances of '(?:float|int)' and 'str'|must be real number, not str"
-        r"|could not convert string to (?:float|int)|invalid literal for int\(\)"
+        r"|could not convert string to (?:float|int)|invalid literal for int\(\)|found element of type str"
         r"|unsupported operand type\(s\) for [^:]+: '(?:float|int|str)' and '(?:str|float|int)'",
         "A number in the config is written as text: {message}.",
         "Write it without quotes: learning_rate = 1e-4",
@@ -191,7 +191,7 @@ INPUTS: tuple[Rule, ...] = (
     rule(
         "image",
         r"UnidentifiedImageError|cannot identify image file|ZeroDivisionError|Truncated File Read"
-        r"|image file is truncated|broken data stream|OpenCV\(|PngImagePlugin\.MAX_TEXT|broken PNG"
+        r"|image file is truncated|broken data stream|OpenCV\(.*ssize\.empty|PngImagePlugin\.MAX_TEXT|broken PNG"
         r"|unrecognized data stream|SyntaxError: not a \w+ file"
         r"|bad EXIF|decoder error|cannot write mode|Corrupt (?:JPEG|EXIF)|premature end",
         "An image cannot be read{file}: {message}.",
@@ -336,6 +336,20 @@ INPUTS: tuple[Rule, ...] = (
         "Look at it with git status, and update all of it: kohya-tui doctor shows which commit it is.",
     ),
     # The wide ones last
+    rule(
+        "optimizer-args",
+        r"^(?:TypeError|ValueError): ",
+        "The optimizer does not take a value of optimizer_args: {message}.",
+        "Values are Python, two of them in brackets: betas=(0.9,0.99), weight_decay=0.01.",
+        frame="torch/optim/",
+    ),
+    rule(
+        "option-value",
+        r"^IndexError: tuple index out of range",
+        "clip_skip is larger than the text encoder has layers.",
+        "2 is usual for anime models on SD 1.5; leave it out for SDXL.",
+        frame="/strategy_sd",
+    ),
     rule(
         "option-value",
         r"^(?:NotImplementedError|ValueError|AssertionError): (?:(?:Unknown|Unsupported|Invalid) (?!(?:dtype|escape)\b)"

@@ -13,7 +13,7 @@ import re
 import shutil
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import fields, replace
 from pathlib import Path
 from types import ModuleType
@@ -277,12 +277,12 @@ def open_run(folder: Path, text: str) -> Run:
     runs = _all(folder, ids)
     if text in ("last", "") and runs:
         return runs[0]
-    matching = [run for run in runs if run.id.startswith(text)] if text else []
+    matching = [name for name in ids if name.startswith(text)] if text else []
     if len(matching) == 1:
-        return matching[0]
+        return observe(folder / matching[0])
     if named := [run for run in runs if run.spec.name == text]:
         return named[0]
-    shown = [run.id for run in (matching or runs)[:5]]
+    shown = (sorted(matching, reverse=True) or [run.id for run in runs])[:5]
     problem = f"{text!r} fits several runs" if matching else f"There is no run {text!r}"
     raise UserError(problem, f"Name one of them, or `last`: {', '.join(shown)}")
 
@@ -290,10 +290,23 @@ def open_run(folder: Path, text: str) -> Run:
 def list_runs(workspace: Workspace | Path | None) -> list[Run]:
     """Every run of the workspace (or in this folder of runs; None: those outside of any workspace), newest first.
 
-    Folders that are no run are left out.
+    Folders that are no run, or cannot be read, are left out.
     """
     folder = workspace if isinstance(workspace, Path) else runs_dir(workspace)
     return _all(folder, _ids(folder))
+
+
+def unreadable(workspace: Workspace | Path | None, listed: Iterable[Run]) -> list[UserError]:
+    """What is wrong with run folders that are not `listed`: they are of a newer program, or broken."""
+    folder = workspace if isinstance(workspace, Path) else runs_dir(workspace)
+    found = []
+    for name in sorted({*_ids(folder)} - {run.dir.name for run in listed}):
+        if (folder / name / "spec.json").exists():
+            try:
+                observe(folder / name)
+            except UserError as error:
+                found.append(error)
+    return found
 
 
 def _ids(folder: Path) -> list[str]:

@@ -291,6 +291,7 @@ def test_a_run_folder_that_is_broken(cli: Cli, demo: Workspace) -> None:
         (folder / "spec.json").write_text(json.dumps(spec))
     answer = cli("runs")
     assert len(answer.lines) == 2
+    assert "20260101-000000-x" in answer.err and "missing or broken" in answer.err
     assert "\x1b" not in answer.out
     shutil.rmtree(folder)
     assert cli("runs", "--json").json == {"runs": []}

@@ -312,6 +312,17 @@ WORDINGS = [
         "batch_size is 0",
     ),
     (
+        '  File "/data/venv/site-packages/torch/optim/adam.py", line 62, in a\n'
+        "TypeError: 'float' object is not subscriptable",
+        "optimizer-args",
+        "betas=(0.9,0.99)",
+    ),
+    (
+        '  File "/data/sd-scripts/library/strategy_sd.py", line 77, in a\nIndexError: tuple index out of range',
+        "option-value",
+        "clip_skip is larger",
+    ),
+    (
         '  File "/data/sd-scripts/library/flux_utils.py", line 67, in a\nValueError: max() arg is an empty sequence',
         "wrong-model",
         "no FLUX model",

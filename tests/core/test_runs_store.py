@@ -152,6 +152,10 @@ def test_a_broken_spec_is_told(runs: Runs, content: str, words: str) -> None:
     with pytest.raises(UserError, match=words):
         store.observe(run.dir)
     assert store.list_runs(runs.folder) == []
+    (told,) = store.unreadable(runs.folder, [])
+    assert words in told.message
+    with pytest.raises(UserError, match=words):
+        store.open_run(runs.folder, run.id[:12])
 
 
 def test_locks_move_to_the_state_folder_where_the_file_system_has_none(
