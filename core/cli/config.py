@@ -38,7 +38,7 @@ def register(app: typer.Typer) -> None:
 @config_app.callback(invoke_without_command=True)
 def _configs(context: typer.Context, json_: JsonFlag = False) -> None:
     if context.invoked_subcommand != "refresh":
-        follow_checkout(place_of(context).settings())
+        follow_checkout(place_of(context).settings(tell=False))
     if context.invoked_subcommand is None:
         list_configs(context, json_)
 
