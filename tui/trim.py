@@ -7,6 +7,7 @@ that is most of what a screen that ticks, or a cursor that moves, would send.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import lru_cache
 
 from rich.color import ColorSystem
@@ -14,8 +15,11 @@ from rich.console import Console
 from rich.control import Control
 from rich.style import Style
 from textual._compositor import ChopsUpdate, Compositor
+from textual.geometry import Region
 from textual.screen import Screen
 from textual.strip import Strip
+
+from tui.widgets.blocks import WrittenLine
 
 BOLD, DIM = 1, 2
 _SHOWS_ON_BLANKS = 0b1_0011_0100_1000
@@ -41,6 +45,10 @@ class TrimmedUpdate(ChopsUpdate):
                 left = max(0, first - x)
                 column, strip = x + left, strip.crop(left, min(end, last) - x)
                 sequences.append(f"\x1b[{column + 1}G" if y == line else Control.move_to(column, y).segment.text)
+                if isinstance(strip, WrittenLine) and system is ColorSystem.TRUECOLOR:
+                    sequences += _change(look, PLAIN), strip.written
+                    look, line = PLAIN, y
+                    continue
                 look = _write(sequences, strip, look, system)
                 line = -1 if any("\x1b" in text for text, _, _ in strip) else y  # a sixel picture moves the cursor
         sequences.append(_change(look, PLAIN))
@@ -91,11 +99,30 @@ def _change(old: Look, new: Look) -> str:
 
 
 class TrimmedCompositor(Compositor):
-    """The compositor of a screen that ticks."""
+    """The compositor of a screen that ticks; of a widget it asks for the lines that are dirty."""
+
+    _dirty: tuple[Region, ...] = ()
 
     def render_partial_update(self) -> ChopsUpdate | None:
-        update = super().render_partial_update()
+        self._dirty = tuple(self._dirty_regions)
+        try:
+            update = super().render_partial_update()
+        finally:
+            self._dirty = ()
         return None if update is None else TrimmedUpdate(update.chops, update.spans, update.chop_ends)
+
+    def _get_renders(self, crop: Region | None = None) -> Iterable[tuple[Region, Region, list[Strip]]]:
+        # Textual's asks every widget within the box around all dirty regions for all its lines
+        if not self._dirty:
+            yield from super()._get_renders(crop)
+            return
+        for widget, (region, clip) in self.visible_widgets.items():
+            seen = region.intersection(clip)
+            hit = [part for each in self._dirty if (part := seen.intersection(each))]
+            if hit:
+                top, bottom = min(part.y for part in hit), max(part.bottom for part in hit)
+                lines = Region(seen.x, top, seen.width, bottom - top)
+                yield region, lines, widget.render_lines(lines.translate(-region.offset))
 
 
 def trim(screen: Screen) -> None:

@@ -61,21 +61,26 @@ def thumbnail(path: Path, box: tuple[int, int]) -> Image.Image:
     Pixels as sd-scripts takes them: the first frame, an EXIF rotation not applied. Raises UserError when the file is no
     image, damaged, or claims more pixels than Pillow's limit. A cache that cannot be read or written only costs time.
     """
-    try:
-        facts = path.stat()
-    except OSError as error:
-        raise UserError(
-            f"Cannot read {path}: {error.strerror or error}", "It was moved or deleted: scan the dataset again."
-        ) from error
-    side = next((side for side in _SIDES if side >= max(box)), None)
-    if side is None:
+    return _scaled(about(path, box), box)
+
+
+def about(path: Path, box: tuple[int, int]) -> Image.Image:
+    """As `thumbnail`, but in the next larger size that is kept, for whoever scales it anyway (15 ms of 640 pixels)."""
+    cached, side = _kept(path, box)
+    if cached is None:
         return _scaled(_pixels(path, box), box)
-    cached = _cache_file(path, facts, side)
     image = _load(cached, box)
     if image is None:
         image = _scaled(_pixels(path, (side, side)), (side, side))
         _store(cached, image)
-    return _scaled(image, box)
+    return _plain(image)
+
+
+def prepare(path: Path, box: tuple[int, int]) -> None:
+    """Have at hand what `thumbnail` and `about` will want; a `stat` where that is so."""
+    cached, _ = _kept(path, box)
+    if cached is not None and not cached.is_file():
+        about(path, box)
 
 
 def whole(path: Path) -> Image.Image:
@@ -86,6 +91,18 @@ def whole(path: Path) -> Image.Image:
     while image.width * image.height > _WHOLE:
         image = image.reduce(2)
     return _plain(image)
+
+
+def _kept(path: Path, box: tuple[int, int]) -> tuple[Path | None, int]:
+    """Where the size for a box is kept, and its longer side; None for a box that is larger than all."""
+    try:
+        facts = path.stat()
+    except OSError as error:
+        raise UserError(
+            f"Cannot read {path}: {error.strerror or error}", "It was moved or deleted: scan the dataset again."
+        ) from error
+    side = next((side for side in _SIDES if side >= max(box)), 0)
+    return (_cache_file(path, facts, side) if side else None), side
 
 
 def _cache_file(path: Path, facts: os.stat_result, side: int) -> Path:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from textual import events, getters, on, work
 from textual.binding import Binding
-from textual.containers import Horizontal, Vertical
+from textual.containers import Horizontal
 from textual.widget import Widget
 
 from core.problems import Problem
@@ -17,21 +17,16 @@ from tui.screens.base import FIND, ModeScreen
 from tui.screens.dataset_list import ImageList
 from tui.screens.dataset_side import ImageSide
 from tui.screens.dataset_tree import DatasetTree
+from tui.screens.dataset_welcome import Welcome
 from tui.screens.row_actions import ask_to_trash, mark_as_reviewed
-from tui.theme import Cells
 from tui.widgets.dataset_rows import title_cells
-from tui.widgets.item_list import ItemList, Texts
-from tui.widgets.line import Line, Lines
+from tui.widgets.item_list import ItemList
+from tui.widgets.line import Line
 
 if TYPE_CHECKING:
     from textual.widgets import Input
 
     from tui.collection import Row
-
-WELCOME: list[Cells] = [
-    [(" Import images here   ", "text"), ("a folder of pictures becomes the first dataset", "muted")],
-    [(" Open the demo        ", "text"), ("drawn images, a small tagger and a small trainer", "muted")],
-]
 
 LOOK_EVERY = 2.0
 """Seconds between two looks at the caption under the cursor, for what other programs write."""
@@ -93,9 +88,7 @@ class DatasetScreen(ModeScreen):
 
     def compose_body(self) -> Iterable[Widget]:
         yield Line(id="where")
-        with Vertical(id="welcome", classes="-off"):
-            yield Lines([[("There are no images here yet.", "text bold")]], id="sentence")
-            yield ItemList(Texts(WELCOME), id="choices")
+        yield Welcome()
         with Horizontal(id="panels"):
             yield DatasetTree()
             yield ImageList()
@@ -127,10 +120,11 @@ class DatasetScreen(ModeScreen):
         from tui import opening
 
         empty = not self._has_datasets()
-        self.query_one("#welcome").set_class(not empty, "-off")
+        welcome = self.query_one(Welcome)
+        welcome.set_class(not empty, "-off")
         self.query_one("#panels").set_class(empty, "-off")
         if empty:
-            self.query_one("#choices").focus()
+            welcome.choices.focus()
             self._title()
             return
         collection = opening.ensure(self.app)
@@ -271,15 +265,9 @@ class DatasetScreen(ModeScreen):
 
     async def _import(self) -> None:
         from tui import opening
-        from tui.screens.importing import ImportDialog
+        from tui.screens.importing import import_images
 
-        if self.app.workspace is None:
-            from core.workspace import create
-
-            self.app.open_workspace(create(self.app.start_folder))
-        name = await self.app.push_screen_wait(ImportDialog())
-        if name is not None:
-            self.app.active_dataset = name
+        if await import_images(self.app):
             self._open()
             opening.reload(self.app)
 
@@ -401,12 +389,12 @@ class DatasetScreen(ModeScreen):
 
     # The first run
 
-    @on(ItemList.Opened, "#choices")
+    @on(Welcome.Chosen)
     @work(exit_on_error=False, description="begin")
-    async def _begin(self, event: ItemList.Opened) -> None:
+    async def _begin(self, event: Welcome.Chosen) -> None:
         from tui import chores
 
-        if event.index == 0:
+        if event.imports:
             await self._import()
         else:
             self.where.set([(" drawing the demo…", "muted")])

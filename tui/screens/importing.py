@@ -24,6 +24,7 @@ from tui.widgets.path_input import PathInput, Paths
 
 if TYPE_CHECKING:
     from core.dataset.importer import ImportPlan, ImportProgress
+    from tui.app import KohyaApp
 
 REST = 0.4
 """Seconds without a key before the plan is made anew."""
@@ -259,3 +260,15 @@ class ImportDialog(Dialog[str]):
             self._work.cancel()
         else:
             self.dismiss(None)
+
+
+async def import_images(app: KohyaApp) -> bool:
+    """Ask what to bring in, into a workspace that is made when there is none; true when images came and are open."""
+    if app.workspace is None:
+        from core.workspace import create
+
+        app.open_workspace(create(app.start_folder))
+    name = await app.push_screen_wait(ImportDialog())
+    if name is not None:
+        app.active_dataset = name
+    return name is not None

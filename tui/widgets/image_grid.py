@@ -161,6 +161,12 @@ class ImageGrid(ItemList):
         elif (row + 1) * pitch > top + height:
             self.scroll_to(y=(row - page + 1) * pitch, animate=False, force=True, immediate=True)
 
+    def _redraw(self) -> None:
+        if self.as_tiles:
+            self.refresh()
+        else:
+            super()._redraw()
+
     def refresh_line(self, y: int) -> None:
         """Of a tile: the lines that the cursor and the marks change."""
         if not self.as_tiles:

@@ -22,7 +22,7 @@ from textual.widget import Widget
 from textual.worker import Worker, WorkerState, get_current_worker
 
 from tui.pictures import WHOLE, Box, Look, Ready, part_of, ready, with_crop
-from tui.widgets.blocks import half_blocks
+from tui.widgets.blocks import written_blocks
 from tui.wiring import OurApp
 
 if TYPE_CHECKING:
@@ -163,11 +163,11 @@ class ImageView(Widget, inherit_bindings=False):
     def _warm(self, path: Path, box: tuple[int, int]) -> None:
         from contextlib import suppress
 
-        from core.dataset.thumbs import thumbnail
+        from core.dataset.thumbs import prepare
         from core.problems import UserError
 
         with suppress(UserError):
-            thumbnail(path, box)
+            prepare(path, box)
 
     def on_mount(self) -> None:
         self.app.pictures_changed.subscribe(self, lambda _: self._again())
@@ -210,7 +210,7 @@ class ImageView(Widget, inherit_bindings=False):
     ) -> None:
         worker = get_current_worker()
         box, seen = self._box(drawing.size, drawing.protocol), WHOLE
-        picture = self._picture(source, box, drawing.look)
+        picture = self._picture(source, box, drawing)
         if drawing.look.factor > 1:
             seen = drawing.look.seen(picture.size, box)
             picture = part_of(picture, seen, box)
@@ -220,19 +220,19 @@ class ImageView(Widget, inherit_bindings=False):
             picture = with_crop(picture, drawing.kept, seen, behind, line)
         made: list[Strip] | Ready
         if drawing.protocol == "blocks":
-            made = half_blocks(picture, *drawing.size, behind, top=self._top)
+            made = written_blocks(picture, *drawing.size, behind, top=self._top)
         else:
             made = ready(picture, drawing.protocol, drawing.size, self.app.graphics.cell)
         if not worker.is_cancelled:
             self.app.call_from_thread(self._loaded, drawing, made)
 
-    def _picture(self, source: Path | Image.Image, box: tuple[int, int], look: Look) -> Image.Image:
-        from core.dataset.thumbs import thumbnail, whole
+    def _picture(self, source: Path | Image.Image, box: tuple[int, int], drawing: _Drawing) -> Image.Image:
+        from core.dataset.thumbs import about, thumbnail, whole
 
         if not isinstance(source, Path):
             return source.copy()
-        if look.factor == 1:
-            return thumbnail(source, box)
+        if drawing.look.factor == 1:
+            return (thumbnail if drawing.protocol == "blocks" else about)(source, box)
         kept = self._whole
         if kept is None or kept[0] != source:
             self._whole = kept = (source, whole(source))
@@ -305,17 +305,22 @@ class ImageView(Widget, inherit_bindings=False):
             self.refresh()
 
     def render_lines(self, crop: Region) -> list[Strip]:
-        if self._ready is None and self._sent is None:
+        if not self._strips and self._ready is None:
             return super().render_lines(crop)
-        # What the terminal draws itself must not pass Textual's filters: the colour of a kitty cell is a number.
         width, ground = self.size.width, self.app.paint("text")
         lines = [self.render_line(y) for y in crop.line_range]
-        if self._ready is not None and self.screen.is_active and crop.size == self.size:
-            from tui.widgets.sent_picture import sixel_lines
+        if self._ready is None and self._sent is None:
+            background = self.background_colors[1]
+            for each in self.get_line_filters():
+                lines = [line.apply_filter(each, background) for line in lines]
+        # What the terminal draws itself must not pass Textual's filters: the colour of a kitty cell is a number.
+        elif self._ready is not None and self.screen.is_active and crop.width == width:
+            from tui.widgets.sent_picture import sixel_line
 
             (left, top), region = self._place(self._ready.cells), self.region
-            picture = sixel_lines(self._ready, width, region.x + left, region.y + top, ground)
-            lines[top : top + len(picture)] = picture
+            last = top + self._ready.cells[1] - 1
+            if last in crop.line_range:
+                lines[last - crop.y] = sixel_line(self._ready, width, region.x + left, region.y + top, ground)
         return lines if crop.width == width else [line.crop(crop.x, crop.right) for line in lines]
 
     def render_line(self, y: int) -> Strip:

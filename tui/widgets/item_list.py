@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import ClassVar, Protocol, Self
 
-from rich.segment import Segment
 from textual import events
 from textual.binding import Binding
 from textual.geometry import Region, Size
@@ -116,6 +115,8 @@ class ItemList(ScrollView, can_focus=True, inherit_bindings=False):
         self._marking = marking
         self._on = on
         self._anchor: int | None = None
+        self._drawn: dict[int, tuple[Cells, str]] = {}
+        """What each line of the screen showed last."""
         self.empty = empty
         """Shown instead of rows when there are none."""
         self.cursor = 0 if len(self._rows) else -1
@@ -141,7 +142,7 @@ class ItemList(ScrollView, can_focus=True, inherit_bindings=False):
         changed = moved != self.cursor or cursor is not None
         self.cursor = moved
         self._follow()
-        self.refresh()
+        self._redraw()
         if changed:
             self.post_message(self.Moved(self, moved))
 
@@ -269,21 +270,29 @@ class ItemList(ScrollView, can_focus=True, inherit_bindings=False):
         elif self.cursor >= top + height:
             self.scroll_to(y=self.cursor - height + 1, animate=False, force=True, immediate=True)
 
+    def _redraw(self) -> None:
+        """Repaint the lines that are others now."""
+        for y in range(self.size.height):
+            if self._drawn.get(y) != self._line(y):
+                self.refresh(Region(0, y, self.size.width, 1))
+
     def refresh_line(self, y: int) -> None:
         self.refresh(Region(0, y - self.scroll_offset.y, self.size.width, 1))
 
+    def _line(self, y: int) -> tuple[Cells, str]:
+        """What a line of the screen is to show, and on which ground."""
+        index = y + self.scroll_offset.y
+        if index >= len(self._rows):
+            return [(f" {self.empty}", "muted")] if index == 0 and self.empty else [], self._on
+        cells = list(self._rows.cells(index, self.scrollable_content_region.width))
+        if index != self.cursor:
+            return cells, self._on
+        if not self.has_focus:
+            return cells, "cursor-away"
+        # Nothing is muted under the cursor: it stands out more, and costs a change of colour less.
+        return [(text, "text" if role == "muted" else role) for text, role in cells], "cursor"
+
     def render_line(self, y: int) -> Strip:
         width = self.scrollable_content_region.width  # without the bar, which lies over the last column
-        index = y + self.scroll_offset.y
-        paint = self.app.paint
-        if index >= len(self._rows):
-            if index == 0 and self.empty:
-                return paint.strip([(f" {self.empty}", "muted")], width, self._on)
-            return Strip([Segment(" " * width, paint("text", self._on))], width)
-        cells = self._rows.cells(index, width)
-        if index != self.cursor:
-            return paint.strip(cells, width, self._on)
-        if not self.has_focus:
-            return paint.strip(cells, width, "cursor-away")
-        # Nothing is muted under the cursor: it stands out more, and costs a change of colour less.
-        return paint.strip([(text, "text" if role == "muted" else role) for text, role in cells], width, "cursor")
+        cells, ground = self._drawn[y] = self._line(y)
+        return self.app.paint.strip(cells, width, ground)

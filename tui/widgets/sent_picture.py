@@ -88,10 +88,9 @@ class KittyPicture(Renderable):
         return [Segment(text.rstrip("\n"), style) for text, style, _ in self._render_diacritics(*self.cells)]
 
 
-def sixel_lines(ready: Ready, width: int, x: int, y: int, behind: Style) -> list[Strip]:
-    """Blank lines of `width` cells, the picture at the end of the last one; `x`, `y`: its place on the screen."""
+def sixel_line(ready: Ready, width: int, x: int, y: int, behind: Style) -> Strip:
+    """The last of the blank lines below the picture, and the picture; `x`, `y`: its place on the screen."""
     columns, rows = ready.cells
-    blank = Segment(" " * width, behind)
     picture = [
         Segment(text, Style.null(), ((ControlType.CURSOR_FORWARD, 0),))
         for text in (
@@ -100,4 +99,4 @@ def sixel_lines(ready: Ready, width: int, x: int, y: int, behind: Style) -> list
             Control.move_to(x + columns, y + rows - 1).segment.text,
         )
     ]
-    return [*[Strip([blank], width)] * (rows - 1), Strip([blank, *picture], width)]
+    return Strip([Segment(" " * width, behind), *picture], width)
