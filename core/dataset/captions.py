@@ -9,7 +9,7 @@ import contextlib
 import os
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from core.problems import UserError
@@ -46,6 +46,14 @@ def tag_key(tag: str) -> str:
 def same_tag(a: str, b: str) -> bool:
     """Whether `a` and `b` are the same tag: `Long_Hair` is `long hair`, `rinni` is not `rinnifer`."""
     return tag_key(a) == tag_key(b)
+
+
+def spelled_like(tag: str, others: Iterable[str]) -> str:
+    """`tag` with underscores for its blanks where `others` are written so, and none of them has a blank."""
+    others = tuple(others)
+    if " " not in tag or any(" " in other for other in others):
+        return tag
+    return tag.replace(" ", "_") if any("_" in other and len(other) > 3 for other in others) else tag  # not `^_^`
 
 
 def clean_tag(tag: str) -> str:

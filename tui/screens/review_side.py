@@ -20,7 +20,7 @@ from tui.collection import Row
 from tui.theme import Cells
 from tui.widgets.dataset_rows import token_cells, wrap
 from tui.widgets.item_list import ItemList
-from tui.widgets.line import Lines, cut
+from tui.widgets.line import Lines, cut, width_of
 from tui.widgets.tag_editor import TagEditor
 from tui.widgets.tag_input import TagInput
 from tui.wiring import OurApp
@@ -103,12 +103,8 @@ class TagSide(Vertical):
                 lines.append([("F ", "accent"), ("saves it as UTF-8 (u undoes it)", "text")])
         elif row.caption is not None and "\n" in row.caption.strip():
             lines.append([("! ", "caution"), ("more lines follow: E shows them", "muted")])
-        cells: Cells = []
-        if self.is_quick:
-            for digit, tag in enumerate(self.quick_tags, 1):
-                there = captions.tag_key(tag) in row.tag_keys
-                cells += [(f"{digit} ", "accent"), (f"{printable(tag)}  ", "good bold" if there else "muted")]
-            lines.append(cells)
+        quick = self._quick_lines(row, width or 50) if self.is_quick else []
+        lines += quick
         cells = token_cells(self._tokens, self.tags.tag_rows.limits.tokens)[1:]
         if self._suggested:
             cells.append(("  suggested: " if cells else "suggested: ", "muted"))
@@ -119,6 +115,21 @@ class TagSide(Vertical):
             age = f" ({human_age(time.time() - group.time)})"
             lines.append([("undo: ", "muted"), (undoing.label, "text"), (age, "muted")])
         self.below.show([cut(line, width or 50) for line in lines])
+        if len(quick) > 1:
+            self.below.styles.height = len(quick) + 2  # tokens and undo
+        else:
+            self.below.styles.clear_rule("height")
+
+    def _quick_lines(self, row: Row, width: int) -> list[Cells]:
+        """All of them, on as many lines as they take; those that the image has stand out."""
+        lines: list[Cells] = [[]]
+        for digit, tag in enumerate(self.quick_tags, 1):
+            there = captions.tag_key(tag) in row.tag_keys
+            piece: Cells = [(f"{digit} ", "accent"), (f"{printable(tag)}  ", "good bold" if there else "muted")]
+            if lines[-1] and width_of([*lines[-1], *piece]) > width + 2:
+                lines.append([])
+            lines[-1] += piece
+        return lines
 
     # What is read of files: tokens and scores when the key rests, categories and keep_tokens for the whole dataset
 
@@ -143,7 +154,7 @@ class TagSide(Vertical):
         self.tags.tag_rows.ends = ends
         self.tags.tag_rows.scores = {captions.tag_key(tag): score for tag, _, score in scores}
         self._suggested = [
-            (tag.replace("_", " "), score)
+            (captions.spelled_like(tag.replace("_", " "), row.tags), score)
             for tag, category, score in scores
             if score >= SUGGEST_FROM and category in {"general", "character"} and captions.tag_key(tag) not in have
         ][:4]
@@ -256,6 +267,7 @@ class TagSide(Vertical):
         if len(rest) < len(row.tags):
             self._change(rest, label_of("remove", tag, "from", row))
         else:
+            tag = captions.spelled_like(tag, row.tags)
             self._change([*row.tags, tag], label_of("add", tag, "to", row))
 
     # Adding and renaming

@@ -8,20 +8,25 @@ from core.text import printable
 from tui.collection import Row
 from tui.theme import Cells
 
+MOST = 9
+"""Neighbours to each side."""
+
 
 def film_cells(rows: Sequence[Row], index: int, width: int) -> Cells:
     """The neighbours of the image at `index` by what differs in their names; as many as fit."""
-    longest = max((len(row.name.rpartition(".")[0]) for row in rows[max(0, index - 9) : index + 10]), default=0)
-    reach = min(9, max(2, (width - 8) // (2 * (min(longest, 14) + 4))))
-    near = rows[max(0, index - reach) : index + reach + 1]
-    stems = [printable(row.name.rpartition(".")[0]) for row in near]
+    start = max(0, index - MOST)
+    around = rows[start : index + MOST + 1]
+    stems = [printable(row.name.rpartition(".")[0]) for row in around]
     shared = _shared(stems)
+    names = [stem[shared:][-14:] for stem in stems]
+    reach = min(MOST, max(2, (width - 8) // (2 * (max(map(len, names), default=0) + 4))))
     cells: Cells = [(" ◂ " if index > reach else "   ", "muted")]
-    for row, stem in zip(near, stems, strict=True):
-        name = stem[shared:][-14:]
+    for at, (row, name) in enumerate(zip(around, names, strict=True), start):
+        if abs(at - index) > reach:
+            continue
         role = "good" if row.reviewed else "caution" if row.is_untagged else "muted"
         mark = "✱" if row.marked else ""
-        cells.append((f"[{mark}{name}]", "accent bold") if row == rows[index] else (f" {mark}{name} ", role))
+        cells.append((f"[{mark}{name}]", "accent bold") if at == index else (f" {mark}{name} ", role))
         cells.append((" ", "text"))
     cells.append(("▸" if index + reach + 1 < len(rows) else "", "muted"))
     return cells

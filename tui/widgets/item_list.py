@@ -13,6 +13,7 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 from tui.theme import Cells
+from tui.widgets.line import cut
 from tui.wiring import OurApp
 
 
@@ -284,7 +285,8 @@ class ItemList(ScrollView, can_focus=True, inherit_bindings=False):
         index = y + self.scroll_offset.y
         if index >= len(self._rows):
             return [(f" {self.empty}", "muted")] if index == 0 and self.empty else [], self._on
-        cells = list(self._rows.cells(index, self.scrollable_content_region.width))
+        width = self.scrollable_content_region.width  # without the bar, which lies over the last column
+        cells = cut(list(self._rows.cells(index, width)), width)
         if index != self.cursor:
             return cells, self._on
         if not self.has_focus:
@@ -293,6 +295,5 @@ class ItemList(ScrollView, can_focus=True, inherit_bindings=False):
         return [(text, "text" if role == "muted" else role) for text, role in cells], "cursor"
 
     def render_line(self, y: int) -> Strip:
-        width = self.scrollable_content_region.width  # without the bar, which lies over the last column
         cells, ground = self._drawn[y] = self._line(y)
-        return self.app.paint.strip(cells, width, ground)
+        return self.app.paint.strip(cells, self.scrollable_content_region.width, ground)

@@ -70,26 +70,42 @@ class Line(Lines):
 
 def spread(left: Cells, right: Cells, width: int) -> Cells:
     """Both parts in one line of `width` cells; the left one is cut at a word when they do not both fit."""
-    room = width - sum(cell_len(text) for text, _ in right) - (1 if right else 0)
-    left = cut(left, room)
-    gap = width - sum(cell_len(text) for text, _ in left) - sum(cell_len(text) for text, _ in right)
+    left = cut(left, width - width_of(right) - (1 if right else 0))
+    gap = width - width_of(left) - width_of(right)
     return [*left, (" " * max(0, gap), "text"), *right]
 
 
 def cut(cells: Cells, room: int) -> Cells:
-    """The pieces that fit into `room` cells, the last one shortened at a blank where it has one."""
+    """The pieces that fit into `room` cells, the last one shortened at a blank where it has one; blanks at the end are
+    no loss.
+    """
+    if width_of(cells) <= room:
+        return cells
+    whole = list(cells)
+    while whole and not whole[-1][0].strip():
+        whole.pop()
+    if whole:
+        whole[-1] = (whole[-1][0].rstrip(), whole[-1][1])
+    if width_of(whole) <= room:
+        return whole
     taken: Cells = []
-    for text, role in cells:
+    room -= 1
+    for text, role in whole:
         length = cell_len(text)
         if length <= room:
             taken.append((text, role))
             room -= length
             continue
-        if room > 1:
+        if room >= 0:
             from rich.cells import set_cell_size
 
-            head = set_cell_size(text, room - 1)
+            head = set_cell_size(text, room)
             blank = head.rstrip().rfind(" ")
             taken.append(((head[:blank] if blank > room // 2 else head.rstrip()) + "…", role))
         break
     return taken
+
+
+def width_of(cells: Cells) -> int:
+    """Width in terminal cells."""
+    return sum(cell_len(text) for text, _ in cells)

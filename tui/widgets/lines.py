@@ -15,6 +15,7 @@ from textual.geometry import Region
 
 from tui.theme import Cells
 from tui.widgets.line import Lines
+from tui.widgets.line import width_of as width_of
 
 MOVE_BYTES = 6
 COLOUR_BYTES = 19
@@ -24,11 +25,6 @@ _NARROW = re.compile("[ -~\u2500-\u259f\u2800-\u28ff]*").fullmatch
 """Letters, rules, bars and braille: one cell each, known without a look at each character."""
 SOON = 0.3
 """What may be drawn in so many seconds is drawn now, in the frame of what is drawn anyway."""
-
-
-def width_of(line: Cells) -> int:
-    """Width in terminal cells."""
-    return sum(cell_len(text) for text, _ in line)
 
 
 def cells_of(line: Cells) -> Cells:

@@ -14,6 +14,7 @@ from textual.message import Message
 from textual.suggester import Suggester
 from textual.widgets import Input
 
+from core.dataset.captions import spelled_like
 from core.text import printable
 from tui.theme import CATEGORIES, Cells, fit
 from tui.widgets.line import Lines
@@ -176,7 +177,7 @@ class TagInput(Vertical):
         self._draw()
 
     def _take(self, tag: str) -> None:
-        field = self.query_one(Input)
+        field, tag = self.query_one(Input), spelled_like(tag, self._without())
         before, comma, _ = field.value.rpartition(",")
         field.value = f"{before}{comma} {tag}" if comma else tag
         field.cursor_position = len(field.value)
