@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from core.text import count_of, printable
 from tui.bulk import carry_out
 
 if TYPE_CHECKING:
+    from core.dataset.changes import Conflict
     from core.dataset.edits import Stepwise
     from core.dataset.groups import EditGroup, UndoResult
     from core.workspace import Workspace
@@ -21,6 +23,8 @@ ASK = 6.0
 HELD = 0.3
 """A key that is held down repeats faster than this: it does not count as the second `u`."""
 
+TOLD = 3
+"""So many refused files are named."""
 _IMAGES = frozenset({"edit", "mark", "tag", "trigger", "import", "trash", "upright", "move", "copy", "repeats"})
 KINDS = {"dataset": _IMAGES, "review": _IMAGES, "tag": frozenset({"tag", "upright"}), "config": frozenset({"config"})}
 """Mode → the kinds of groups whose undo is seen there."""
@@ -109,16 +113,46 @@ class Undoing:
         carry_out(app, "redo", journal.redoing, lambda result: self._did(result, "redone"), app.report)
 
     def _did(self, result: UndoResult, said: str) -> None:
-        from tui.chores import app_path
         from tui.opening import files_changed
 
         app = self._app
-        app.notify(f"{said}: {printable(result.group.label)}", markup=False, timeout=3)
-        for conflict in result.conflicts:
-            where = printable(app_path(app, conflict.path))
-            app.notify(f"{where} {conflict.reason}", severity="warning", markup=False)
+        if result.changed or not result.conflicts:
+            app.notify(f"{said}: {printable(result.group.label)}", markup=False, timeout=3)
         files_changed(app, result.changed)
+        texts = [each for each in result.conflicts if (each.ours, each.theirs) != (None, None)]
+        if len(texts) == len(result.conflicts) == 1:
+            app.run_worker(self._decide(texts[0], said), group="undo clash", exit_on_error=False)
+        else:
+            tell_refused(app, result.conflicts)
         app.beat.look_at_journal()
+
+    async def _decide(self, conflict: Conflict, said: str) -> None:
+        """The one file that was refused: both versions, and the choice."""
+        from core.dataset.changes import Edit
+        from tui.opening import files_changed
+        from tui.screens.text_dialog import choose_version
+
+        app, journal, path = self._app, self._app.journal, conflict.path
+        if await choose_version(app, conflict, said):
+            edit = Edit(path, conflict.theirs, conflict.ours)
+
+            def done(group: EditGroup) -> None:
+                self.wrote(group)
+                tell_refused(app, group.conflicts)
+                files_changed(app, [path])
+
+            app.writer.submit(lambda: journal.apply(f"write {printable(path.name)} anew", [edit]), done, app.report)
+
+
+def tell_refused(app: KohyaApp, conflicts: Sequence[Conflict]) -> None:
+    """Files that were left as they are, the first by name."""
+    from tui.chores import app_path
+
+    for conflict in conflicts[:TOLD]:
+        text = f"{printable(app_path(app, conflict.path))} {conflict.reason}"
+        app.notify(text, severity="warning", markup=False)
+    if len(conflicts) > TOLD:
+        app.notify(f"{len(conflicts) - TOLD:,} more files were left as they are", severity="warning")
 
 
 def is_far(group: EditGroup, mode: str) -> bool:

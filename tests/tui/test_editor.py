@@ -66,7 +66,7 @@ async def test_messages_lie_over_the_frame_and_not_over_the_rows(workspace: Work
     """A message of one or two lines hides nothing of the list."""
     make_dataset(workspace)
     app = app_on(workspace)
-    async with app.run_test(size=(80, 24)) as pilot:
+    async with app.run_test(size=(80, 24), notifications=True) as pilot:
         await ready(pilot, app)
         app.notify("caption copied")
         await until(pilot, lambda: bool(app.screen.query("Toast")))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from textual.app import ComposeResult
+from textual.geometry import Region
 
 from tui.theme import THEMES, Cells, Paint, fit, words
 from tui.widgets.item_list import ItemList
@@ -97,3 +98,31 @@ def test_nothing_is_cut_in_the_middle_of_a_tag() -> None:
     assert fit("rinni_with_a_long_name_012.png", 16, middle=True) == "rinni_with…2.png"
     assert fit("狐の耳", 5) == "狐の…"
     assert fit("12", 4, right=True) == "  12"
+
+
+async def test_rows_that_are_the_same_are_not_sent_again() -> None:
+    """Of a list whose rows changed only the lines that look different are repainted."""
+    rows = Numbers()
+    app = _app(rows)
+    async with app.run_test(size=(40, 20)) as pilot:
+        view = app.query_one(ItemList)
+        await pilot.pause()
+        dirty: list[Region] = []
+        refresh = view.refresh
+        view.refresh = lambda *regions, **how: (dirty.extend(regions), refresh(*regions, **how))[1]  # type: ignore[method-assign, assignment, func-returns-value]
+        rows.cells = lambda index, width: [(f"row {index}" + "!" * (index == 3), "text")]  # type: ignore[method-assign]
+        view.rows_changed()
+        assert [region.y for region in dirty] == [3]
+
+
+async def test_a_row_that_is_too_long_ends_in_an_ellipsis() -> None:
+    """Nobody takes half a sentence for a whole one; blanks at the end are no loss."""
+    rows = Numbers()
+    rows.cells = lambda index, width: [("a word ", "text"), ("x" * (width - 8 + index) + "  ", "muted")]  # type: ignore[method-assign]
+    app = _app(rows)
+    async with app.run_test(size=(20, 10)) as pilot:
+        await pilot.pause()
+        view = app.query_one(ItemList)
+        lines = [view.render_line(y).text for y in range(3)]
+        room = view.scrollable_content_region.width - len("a word ")
+        assert lines[0].rstrip() == "a word " + "x" * (room - 1) and lines[2] == "a word " + "x" * (room - 1) + "…"

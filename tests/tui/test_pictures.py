@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import pytest
 from PIL import Image
+from rich.ansi import AnsiDecoder
+from rich.console import Console
+from rich.segment import Segment
+from textual.strip import Strip
 
 from tui.pictures import size_in_cells
-from tui.widgets.blocks import half_blocks
+from tui.trim import TrimmedUpdate
+from tui.widgets.blocks import half_blocks, written_blocks
 
 NIGHT = (17, 19, 26)
 
@@ -43,3 +49,21 @@ def test_cells_keep_the_shape_with_any_cell() -> None:
     assert size_in_cells((512, 512), (60, 30), (10, 20)) == (60, 30)
     assert size_in_cells((512, 1024), (60, 30), (10, 20)) == (30, 30)
     assert size_in_cells((1024, 10), (60, 30), (10, 20)) == (60, 1)
+
+
+def seen(strip: Strip, system: str) -> list[Segment]:
+    """What a terminal of so many colours makes of a line of a picture and a letter behind it."""
+    console = Console(width=200, force_terminal=True, color_system=system)  # type: ignore[arg-type]
+    chops = [{0: strip, 6: Strip([Segment("z")])}]
+    sent = TrimmedUpdate(chops, [(0, 0, 7)], [[6, 7]]).render_segments(console)
+    text = AnsiDecoder().decode_line(sent.partition("H")[2].replace("\x1b[7G", ""))
+    return list(Segment.simplify(text.render(console, end="")))
+
+
+@pytest.mark.parametrize("system", ["truecolor", "256"])
+def test_a_line_that_was_written_beforehand_looks_the_same(system: str) -> None:
+    """Beside other text, with few colours, and where something lies over a part of it."""
+    picture = Image.effect_mandelbrot((12, 12), (-2, -1.5, 1, 1.5), 60).convert("RGB")
+    for written, drawn in zip(written_blocks(picture, 6, 3, NIGHT), half_blocks(picture, 6, 3, NIGHT), strict=True):
+        assert seen(written, system) == seen(drawn, system)
+        assert written.crop(1, 4) == drawn.crop(1, 4) and list(written) == list(drawn)

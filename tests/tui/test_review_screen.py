@@ -425,3 +425,22 @@ async def test_the_keys_work_in_zoom_and_after_it(workspace: Workspace) -> None:
         await until(pilot, lambda: screen.tags.has_focus)
         await pilot.press("j")
         await until(pilot, lambda: screen.tags.cursor == 1)
+
+
+async def test_all_quick_tags_are_in_sight_on_a_narrow_screen(workspace: Workspace) -> None:
+    """Nine of them take more lines at 80 columns, none is cut; an underscored caption gets underscored tags."""
+    caption = make_dataset(workspace) / "rinni_1.txt"
+    caption.write_text("1girl, long_hair")
+    tags = ("looking at viewer", "open mouth", "closed eyes", "from behind", "upper body", "blush", "a", "b", "solo")
+    app = app_on(workspace, quick_tags=tags)
+    async with app.run_test(size=(80, 24)) as pilot:
+        screen = await review(pilot, app)
+        await pilot.press("t")
+        below = screen.query_one("#below", Lines)
+        await until(pilot, lambda: below.size.height > 3)
+        shown = [below.render_line(y).text for y in range(below.size.height)]
+        assert all(f"{digit} {tag}" in "".join(shown) for digit, tag in enumerate(tags, 1))
+        await pilot.press("2")
+        await until(pilot, lambda: caption.read_text() == "1girl, long_hair, open_mouth")
+        await pilot.press("escape")
+        await until(pilot, lambda: below.size.height == 3)

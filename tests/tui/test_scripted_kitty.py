@@ -51,10 +51,11 @@ def test_a_kitty_is_sent_one_small_picture_and_forgets_the_last(noisy: Workspace
     with Kitty([*APP], cwd=noisy.root) as kitty:
         kitty.wait(rb"noise_3")
         kitty.key("3")
+        assert kitty._until(lambda: len(kitty.pictures()) == 2, 20), "the one of Dataset, and that of Review"
         kitty.quiet(1.0)
-        assert len(kitty.pictures()) == 2, "the one of Dataset, and that of Review"
         before = len(kitty.output)
         kitty.key("l")
+        assert kitty._until(lambda: len(kitty.output) - before > 20_000, 20)
         kitty.quiet(1.0)
         assert 2_000 < len(kitty.output) - before < 62_000
         pictures = kitty.pictures()
@@ -69,8 +70,7 @@ def test_a_kitty_around_tmux_is_sent_pictures_through_it(noisy: Workspace, tmux:
     with Kitty([*tmux, "new-session", *APP], cwd=noisy.root) as kitty:
         kitty.wait(rb"noise_3")
         kitty.key("3")
-        kitty.quiet(1.5)
         if sys.version_info >= (3, 12):
-            assert kitty.pictures() and PLACEHOLDER in kitty.output
+            assert kitty._until(lambda: kitty.pictures() and PLACEHOLDER in kitty.output, 20)
         else:
-            assert not kitty.pictures() and "▀".encode() in kitty.output
+            assert kitty._until(lambda: "▀".encode() in kitty.output, 20) and not kitty.pictures()

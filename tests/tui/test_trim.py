@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from rich.ansi import AnsiDecoder
 from rich.console import Console
@@ -46,6 +46,7 @@ def cells(segments: list[Segment]) -> list[tuple[str, object]]:
     return seen
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(SEGMENTS, min_size=1, max_size=12))
 def test_a_terminal_shows_the_colours_that_were_meant(line: list[Segment]) -> None:
     """However attributes and colours follow one another; and what comes after begins plain."""

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from textual.widgets import Static
 
 from core.cli.main import main
 from core.dataset.edits import Edit, Journal
@@ -16,6 +17,7 @@ from core.workspace import Workspace
 from tests.tui.kit import app_on, make_dataset, ready, toasts, until
 from tui import undoing
 from tui.screens.dataset import DatasetScreen
+from tui.screens.dialogs import Choose
 from tui.screens.review import ReviewScreen
 from tui.widgets.footer import Footer
 from tui.widgets.line import Lines
@@ -145,3 +147,24 @@ async def test_what_a_command_of_the_shell_changed_is_shown(workspace: Workspace
         await until(pilot, lambda: counted() == 3)
         assert await asyncio.to_thread(main, ["-C", folder, "undo"]) == 0
         await until(pilot, lambda: counted() == 0)
+
+
+async def test_a_file_that_somebody_else_changed_is_shown_in_both_versions(workspace: Workspace) -> None:
+    """`u` leaves it and asks; what it would have written can be chosen all the same, and that is undone with `u`."""
+    caption = make_dataset(workspace) / "rinni_1.txt"
+    app = app_on(workspace)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await ready(pilot, app)
+        old = caption.read_bytes()
+        Journal(workspace).apply("shorten it", [Edit(caption, old, b"rinni")])
+        caption.write_bytes(b"theirs")
+        await pilot.press("u")
+        await until(pilot, lambda: isinstance(app.screen, Choose))
+        text = str(app.screen.query_one("#text", Static).content)
+        assert "now      theirs" in text and "undone   rinni, 1girl, solo, smile" in text
+        assert caption.read_bytes() == b"theirs" and "undone: shorten it" not in toasts(app)
+        await pilot.press("j", "enter")
+        await until(pilot, lambda: caption.read_bytes() == old)
+        await ready(pilot, app)
+        await pilot.press("u")
+        await until(pilot, lambda: caption.read_bytes() == b"theirs")

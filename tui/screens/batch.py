@@ -36,8 +36,6 @@ REST = 0.3
 """Seconds without a key before the captions are looked at."""
 _OF_TAGS = frozenset({"tag", "tags", "new name", "after this tag", "one tag"})
 """Fields in which tags are completed."""
-TOLD = 3
-"""So many refused files are told by name."""
 _ROLES = {"same": "muted", "gone": "bad", "new": "good"}
 _SIGNS = {"same": ("", ""), "gone": ("[-", "-]"), "new": ("{+", "+}")}
 
@@ -267,13 +265,11 @@ def _apply(app: KohyaApp, collection: Collection, plan: batch.Plan, where: str) 
 
     def done(group: EditGroup) -> None:
         from tui.opening import files_changed
+        from tui.undoing import tell_refused
 
         app.undoing.wrote(group)
         refused: set[Path] = {conflict.path for conflict in group.conflicts}
-        for conflict in group.conflicts[:TOLD]:
-            app.notify(f"{printable(conflict.path.name)} {conflict.reason}", severity="warning", markup=False)
-        if len(group.conflicts) > TOLD:
-            app.notify(f"{len(group.conflicts) - TOLD:,} more files were refused", severity="warning")
+        tell_refused(app, group.conflicts)
         app.notify(f"{count_of(group.files, 'caption')} changed; u takes it back", timeout=4)
         files_changed(app, [edit.path for edit in plan.edits if edit.path not in refused])
 

@@ -16,6 +16,7 @@ from tui.caption_edits import CaptionEdits, Clash, label_of
 from tui.screens.base import ModeScreen
 from tui.screens.row_actions import mark_as_reviewed
 from tui.theme import Cells, fit, words
+from tui.undoing import tell_refused
 from tui.widgets.image_grid import ImageFaces, ImageGrid
 from tui.widgets.image_view import ImageView
 from tui.widgets.item_list import ItemList
@@ -236,8 +237,7 @@ class CheckerScreen(ModeScreen):
 
         def done(group: EditGroup) -> None:
             app.undoing.wrote(group)
-            for conflict in group.conflicts:
-                app.notify(f"{printable(str(conflict.path))} {conflict.reason}", severity="warning", markup=False)
+            tell_refused(app, group.conflicts)
             opening.files_changed(app, paths)
 
         app.writer.submit(write, done, app.report)

@@ -25,6 +25,7 @@ from tui.screens.duplicates_parts import (
 )
 from tui.screens.duplicates_words import STEPS, Looking, head_line, state_lines, zoom_line
 from tui.theme import Cells
+from tui.undoing import tell_refused
 from tui.widgets.image_view import ImageView
 from tui.widgets.item_list import ItemList
 from tui.widgets.line import Line
@@ -355,8 +356,7 @@ class DuplicatesScreen(ModeScreen):
 
         def done(group: EditGroup) -> None:
             self.app.undoing.wrote(group)
-            for conflict in group.conflicts:
-                self.app.notify(f"{printable(str(conflict.path))} {conflict.reason}", severity="warning", markup=False)
+            tell_refused(self.app, group.conflicts)
             if group.conflicts:
                 self._look()
             if group.id:

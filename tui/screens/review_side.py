@@ -118,7 +118,7 @@ class TagSide(Vertical):
         if len(quick) > 1:
             self.below.styles.height = len(quick) + 2  # tokens and undo
         else:
-            self.below.styles.clear_rule("height")
+            self.below.styles.height = None
 
     def _quick_lines(self, row: Row, width: int) -> list[Cells]:
         """All of them, on as many lines as they take; those that the image has stand out."""

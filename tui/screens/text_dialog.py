@@ -14,10 +14,14 @@ from core.text import printable
 from tui.screens.dialogs import Choose, Dialog
 
 if TYPE_CHECKING:
+    from core.dataset.changes import Conflict
     from core.dataset.groups import EditGroup
     from tui.app import KohyaApp
     from tui.caption_edits import Clash
     from tui.collection import Row
+
+MOST = 400
+"""Characters of a caption in a dialog."""
 
 
 class EditText(Dialog[str]):
@@ -46,13 +50,28 @@ async def choose_text(app: KohyaApp, clash: Clash) -> str | None:
     """The text that shall be written over what somebody else wrote; None to leave that."""
     theirs = "(the file is gone)" if clash.theirs is None else clash.theirs
     choices = [("theirs", "Keep theirs", "leave the file as it is now"), ("ours", "Write mine", "u brings theirs back")]
-    text = f"theirs   {theirs}\n\nmine     {clash.ours}"
+    text = f"theirs   {_short(theirs)}\n\nmine     {_short(clash.ours)}"
     if clash.merged is not None:
         choices.append(("merged", "Do my change on theirs", "u brings theirs back"))
-        text += f"\n\nboth     {clash.merged}"
+        text += f"\n\nboth     {_short(clash.merged)}"
     name = clash.row.item.caption_path.name
     answer = await app.push_screen_wait(Choose(f"{name} was changed by somebody else", choices, text))
     return clash.ours if answer == "ours" else clash.merged if answer == "merged" else None
+
+
+async def choose_version(app: KohyaApp, conflict: Conflict, said: str) -> bool:
+    """Whether what an undo (or redo) would have written shall take the place of what somebody else wrote."""
+    now, then = (
+        "(no file)" if data is None else data.decode("utf-8", "replace") for data in (conflict.theirs, conflict.ours)
+    )
+    choices = [("theirs", "Leave it", "the file stays as it is now"), ("ours", f"Write what {said} is", "")]
+    text = f"now      {_short(now)}\n\n{said:<8} {_short(then)}"
+    answer = await app.push_screen_wait(Choose(f"{conflict.path.name} {conflict.reason}", choices, text))
+    return answer == "ours"
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= MOST else text[:MOST] + "…"
 
 
 async def save_as_utf8(app: KohyaApp, row: Row) -> None:
