@@ -65,10 +65,11 @@ async def test_the_filter_follows_the_typing(workspace: Workspace) -> None:
         await until(pilot, lambda: not app.screen.query(Input))
         assert "2 of 5" in app.screen.query_one("#where", Line).plain
         await pilot.press("slash")
-        app.screen.query_one(Input).value = "is:nonsense"
+        app.screen.query_one(Input).value = "solo is:nonsense"
         await pilot.press("enter")
-        await until(pilot, lambda: toasts(app) != [])
-        assert "column 1" in toasts(app)[0] and len(names(app)) == 2
+        below = app.screen.query_one("#filter-bar Lines", Lines)
+        await until(pilot, lambda: "(column 6)" in below.plain)
+        assert below.plain.split("\n")[0] == "      ^" and len(names(app)) == 2 and not toasts(app)
         await pilot.press("escape")
         await until(pilot, lambda: not app.screen.query(Input))
         assert app.collection.query == "solo" and len(names(app)) == 2

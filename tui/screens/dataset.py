@@ -11,7 +11,7 @@ from textual.binding import Binding
 from textual.containers import Horizontal
 from textual.widget import Widget
 
-from core.problems import Problem
+from core.problems import Problem, UserError
 from core.text import printable
 from tui.screens.base import FIND, ModeScreen
 from tui.screens.dataset_list import ImageList
@@ -312,13 +312,16 @@ class DatasetScreen(ModeScreen):
         await self.mount(FilterBar(query), before=self.where)
 
     async def on_input_submitted(self, event: Input.Submitted) -> None:
+        from tui.widgets.filter_bar import FilterBar
+
         event.stop()
-        self._filter(event.value, None, then=lambda: self.call_later(self._close_filter))
+        bar = self.query_one(FilterBar)
+        self._filter(event.value, None, lambda: self.call_later(self._close_filter), bar.tell)
 
     def on_input_changed(self, event: Input.Changed) -> None:
         """The list follows the typing; half a word that cannot be read yet is no error."""
         event.stop()
-        self._filter(event.value, None, quiet=True)
+        self._filter(event.value, None, failed=lambda _: None)
 
     async def _close_filter(self) -> None:
         await self.query("#filter-bar").remove()
@@ -329,17 +332,16 @@ class DatasetScreen(ModeScreen):
         self,
         query: str | None,
         subset: str | None,
-        *,
-        quiet: bool = False,
         then: Callable[[], object] = lambda: None,
+        failed: Callable[[UserError], object] | None = None,
     ) -> None:
-        """Show other images, then `then()`. What is wrong with the query is told, unless `quiet`; the list stays."""
+        """Show other images, then `then()`; `failed` hears what is wrong with the query, and the list stays."""
 
         def shown() -> None:
             self._title()
             then()
 
-        self.images.choose(query, subset, shown, (lambda _: None) if quiet else self.app.report)
+        self.images.choose(query, subset, shown, failed or self.app.report)
 
     # What is done to the marked images, or to the one under the cursor
 

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, ClassVar
 
+from rich.cells import cell_len
 from textual import on, work
 from textual.actions import SkipAction
 from textual.app import ComposeResult
@@ -13,9 +14,11 @@ from textual.binding import Binding
 from textual.containers import Vertical
 from textual.widgets import Input
 
+from core.dataset.filter_tree import FilterError
+from core.problems import UserError
 from core.text import printable
 from tui.theme import Cells, fit
-from tui.widgets.line import Lines
+from tui.widgets.line import Lines, cut
 from tui.wiring import OurApp
 
 if TYPE_CHECKING:
@@ -47,6 +50,8 @@ class FilterBar(Vertical):
         self._tags: Completer | None = None
         self._saved: tuple[str, ...] = ()
         self._taken = query
+        self._wrong: str | None = None
+        """The query of which it is said what is wrong: nothing is offered over that."""
 
     def compose(self) -> ComposeResult:
         example = 'words, tag:"blue eyes", tags:>20, is:untagged, NOT smile'
@@ -58,6 +63,8 @@ class FilterBar(Vertical):
 
     @on(Input.Changed)
     def _changed(self, event: Input.Changed) -> None:
+        if event.value == self._wrong:
+            return
         if event.value == self._taken:
             self._show([])
         else:
@@ -67,7 +74,7 @@ class FilterBar(Vertical):
     async def _complete(self, query: str, cursor: int) -> None:
         offers = await asyncio.to_thread(self._found, query, cursor)
         field = self.query_one(Input)
-        if field.value == query:
+        if field.value == query != self._wrong:
             self._show(offers)
 
     def _found(self, query: str, cursor: int) -> list[Offer]:
@@ -92,6 +99,19 @@ class FilterBar(Vertical):
         self._offers, self._chosen = offers, -1
         self._draw()
 
+    def tell(self, error: UserError) -> None:
+        """What is wrong with the query, with a mark below the place; until something else is typed."""
+        if not isinstance(error, FilterError):
+            self.app.report(error)
+            return
+        field = self.query_one(Input)
+        at = field.styles.padding.left + cell_len(field.value[: error.column - 1]) - round(field.scroll_offset.x)
+        said: Cells = [(f" {printable(error.message)}", "text")]
+        if error.hint:
+            said.append((f"  {printable(error.hint)}", "muted"))
+        self._offers, self._wrong = [], field.value
+        self._list([[(" " * max(0, at) + "^", "bad bold")], cut(said, self.size.width)])
+
     def _draw(self) -> None:
         lines: list[Cells] = []
         width = max(20, min(48, self.size.width - 12))
@@ -99,6 +119,9 @@ class FilterBar(Vertical):
             here = index == self._chosen
             name = (fit(printable(offer.text), width), "text bold" if here else "text")
             lines.append([(" ▸ " if here else "   ", "accent"), name, (f"{offer.note:>8}", "muted")])
+        self._list(lines)
+
+    def _list(self, lines: list[Cells]) -> None:
         panel = self.query_one(Lines)
         panel.styles.height = len(lines)
         panel.show(lines)
