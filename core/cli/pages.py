@@ -91,7 +91,6 @@ class Group(TyperGroup):
         for panel, rows in panels.items():
             _rows(formatter, panel, rows)
         _parameters(self, ctx, formatter)
-        formatter.write_paragraph()
         self.format_epilog(ctx, formatter)
 
 
