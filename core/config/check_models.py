@@ -169,7 +169,7 @@ def _fits(
         yield error("KT222", where, f"{name} is a {architecture}, not a base model", "Choose a full checkpoint.")
         return
     if architecture == "demo" and settings.trainer != "demo":
-        hint = "Choose a real checkpoint, or set trainer to demo."
+        hint = 'Choose a real checkpoint, or train with the demo\'s: trainer = "demo" in kohya-tui.toml.'
         yield error("KT222", where, f"{name} is the demo's: sd-scripts cannot train on it", hint)
     right = SCRIPTS[architecture]
     if architecture != "demo" and family_of(script) != family_of(right):

@@ -11,13 +11,14 @@ from textual.binding import Binding
 from textual.widget import Widget
 
 from core.problems import UserError
-from core.text import human_age, printable
+from core.text import printable
 from tui.screens.dialogs import Choose, Dialog
 from tui.screens.monitor_actions import in_thread
 from tui.screens.monitor_curves import curve_of, main_tag
 from tui.screens.monitor_parts import is_tagging
 from tui.theme import Cells
 from tui.widgets.item_list import ItemList, Texts
+from tui.widgets.run_list import begun
 
 if TYPE_CHECKING:
     from core.config.documents import Config
@@ -34,9 +35,13 @@ def others(screen: MonitorScreen, run: Run) -> list[Run]:
     return [one for one in screen.all_runs.runs if one.id != run.id and not is_tagging(one)][:_MOST]
 
 
-def _options(runs: Iterable[Run]) -> list[tuple[str, str, str]]:
-    now = time.time()
-    return [(run.id, run.spec.name, f"{run.state}  {human_age(max(0.0, now - run.spec.created))}") for run in runs]
+def _options(screen: MonitorScreen, runs: Iterable[Run]) -> list[tuple[str, str, str]]:
+    """Runs of one config are told apart by their time, and by what differs."""
+    now, notes = time.time(), screen.all_runs.listing.notes
+    return [
+        (run.id, run.spec.name, f"{run.state}  {begun(run, now, screen.size.width)}  {notes.get(run.id, '')}".rstrip())
+        for run in runs
+    ]
 
 
 def diff(screen: MonitorScreen) -> None:
@@ -49,7 +54,7 @@ def diff(screen: MonitorScreen) -> None:
         options.append((_TODAY, "Against today's config", f"what changed in configs/{run.spec.config} since it began"))
     options.append((_ITSELF, "As it is", "the files that this run was started with"))
     found = others(screen, run)
-    options += [(run_id, f"Against {name}", note) for run_id, name, note in _options(found)]
+    options += [(run_id, f"Against {name}", note) for run_id, name, note in _options(screen, found)]
     name = printable(run.spec.name)
 
     def chosen(what: str | None) -> None:
@@ -132,11 +137,17 @@ def overlay(screen: MonitorScreen) -> None:
         run = next((run for run in found if run.id == run_id), None)
         if run is not None:
             smoothing = screen.chart.smoothing
-            in_thread(screen, lambda: loss_of(run, smoothing), lambda curve: screen.show_overlay(run.spec.name, curve))
+            in_thread(screen, lambda: loss_of(run, smoothing), lambda curve: laid(run, curve))
         elif run_id == "":
             screen.show_overlay("", None)
 
-    options = [("", "none", "take the overlay away"), *_options(found)]
+    def laid(run: Run, curve: Curve | None) -> None:
+        if curve is None or not len(curve):
+            screen.notify(f"{printable(run.spec.name)} recorded no loss.", timeout=5, markup=False)
+        else:
+            screen.show_overlay(run.spec.name, curve)
+
+    options = [("", "none", "take the overlay away"), *_options(screen, found)]
     screen.app.push_screen(Choose("Lay another run over the chart", options), chosen)
 
 

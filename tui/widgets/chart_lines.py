@@ -105,7 +105,7 @@ def _row(frame: Frame, y: int, borders: dict[int, str]) -> Cells:
     spans: Cells = []
     run, style = "", "text"
     for x in range(plot):
-        if y == 0 and x in picture.above:
+        if y == 0 and x in picture.above and x not in top_labels:
             character, kind = "↑", "caution"
         elif smooth[x]:
             character, kind = chr(0x2800 + smooth[x]), "accent"

@@ -26,7 +26,7 @@ MANY, MANY_SECONDS = 4, 2.0
 """With more cards than this the numbers are drawn every other second: each costs 40 bytes over the line."""
 FEW = 3
 """Cards that a narrow window shows one by one; of more, those of the run and a line for the rest."""
-HIDDEN = "of all: the driver does not tell whose it is (in a container)"
+HIDDEN = "the memory is that of all: the driver does not tell whose it is (in a container)"
 _EIGHTHS = " ▏▎▍▌▋▊▉"
 _LEVELS = "▁▂▃▄▅▆▇█"
 GIB = 2**30
@@ -137,6 +137,8 @@ class Gauge:
         """Three lines: load with its history, memory, heat; a fourth when the card is slowed down."""
         gpu = self.gpu
         label = f"GPU {gpu.index}"
+        if gpu == type(gpu)(gpu.index):  # lost: what is below all says why
+            return [[(f"{label:<7}", "muted"), ("tells nothing", "caution")]]
         room = max(4, min(22, width - 7 - 7 - 12))
         name = fit(short_name(gpu.name), room)
         load = f"{number(gpu.utilization):>3} %"
@@ -179,7 +181,8 @@ class Gauge:
         if width >= 64:
             line.append((fit(short_name(gpu.name), min(16, width // 6)) + " ", "text"))
         line += [(f"{number(gpu.utilization):>3} %", "text"), ("  ", "text")]
-        amount: Cells = [(f" {gib(gpu.memory_used)}/{gib(gpu.memory_total)} G", "text")]
+        total = gib(gpu.memory_total)  # the bars of several cards end at the same place
+        amount: Cells = [(f" {gib(gpu.memory_used):>{len(total)}}/{total} G", "text")]
         tail = [("  ", "text"), *(self.heat() if width >= 56 else self.heat()[:2])] if width >= 44 else []
         if width >= 76 and self.own:
             tail += [("  ours ", "muted"), (gib(self.own), "accent"), (" G", "muted")]
@@ -342,7 +345,9 @@ class Gauges(LiveLines, can_focus=True):
             else:
                 lines += gauge.full(width)
         if not gauges and self._reading is not None:
-            parts = wrapped(self._reading.message or "no NVIDIA GPU here", max(10, width - 7), 3)
+            parts = wrapped(
+                self._reading.message or "no NVIDIA GPU here", max(10, width - 7), 1 if self.few_lines else 3
+            )
             lines += [[("GPU    " if part is parts[0] else "       ", "muted"), (part, "muted")] for part in parts]
         if gauges and self._reading is not None and self._reading.message:  # a driver that hangs: values are old
             lines += [[(part, "caution")] for part in wrapped(self._reading.message, width, 2)]
