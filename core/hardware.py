@@ -167,11 +167,8 @@ def read_gpus(timeout: float = 2.0, max_age: float = 0.0) -> GpuReading:
         reading.join(0.0 if reading.overdue else timeout)
         if reading.is_alive():
             reading.overdue = True
-            return replace(
-                _driver.last,
-                stale=True,
-                message=f"The NVIDIA driver has not answered for {timeout:.0f} s: these values are old.",
-            )
+            old = ": these values are old" if _driver.last.gpus else ""
+            return replace(_driver.last, stale=True, message=f"The NVIDIA driver does not answer{old}.")
         _driver.reading, _driver.read_at = None, time.monotonic()
         _driver.last = reading.result or GpuReading(message="The GPUs could not be read.")
         return _driver.last

@@ -7,6 +7,7 @@ So all is read together once a second and drawn in one frame; in between, only w
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import CancelledError
 from functools import partial
@@ -23,8 +24,8 @@ if TYPE_CHECKING:
 
 LOOK = 0.25
 """Seconds between two looks of the screen in front."""
-LOOKS = 4
-"""So many looks are a beat."""
+BEAT = 1.0
+"""Seconds from one reading of everything to the next."""
 
 Job = Callable[[], None]
 
@@ -99,20 +100,19 @@ class Beat:
     # On the beat's thread
 
     def _go_on(self) -> None:
-        left = 0
+        due = 0.0
         while self._app.is_running:
-            asked = self._asked.is_set()
+            now, asked = time.monotonic(), self._asked.is_set()
             self._asked.clear()
-            jobs = self._read(self._source, is_beat=left <= 0, is_asked=asked)
-            left = LOOKS if left <= 0 else left
+            is_beat = now >= due - LOOK / 2
+            due = now + BEAT if is_beat else due
+            jobs = self._read(self._source, is_beat=is_beat, is_asked=asked)
             if jobs:
                 try:
                     self._app.call_from_thread(self._take, jobs)
                 except (RuntimeError, CancelledError):  # the app ended meanwhile
                     return
-            quiet = self._source is None
-            if not self._asked.wait(LOOK * left if quiet else LOOK):
-                left -= left if quiet else 1
+            self._asked.wait(LOOK if self._source is not None else max(0.0, due - time.monotonic()))
 
     def _read(self, source: Source | None, *, is_beat: bool, is_asked: bool) -> list[Job]:
         readings: list[Callable[[], Job | None]] = []

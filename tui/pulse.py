@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 NO_GPU_RETRY = 30.0
 """Seconds between two looks for a GPU on a machine where none answered."""
+GPU_SECONDS = 2.5
+"""Seconds that a reading stands in the header, which costs 40 bytes anew; the Monitor shows each."""
 PATIENCE = 1.0
 """Seconds that a driver may take: what else is read waits as long, once."""
 
@@ -65,7 +67,8 @@ class PulseReader:
     runs: list[Run] = field(default_factory=list)
     """What the last reading found."""
     _watches: dict[str, Any] = field(default_factory=dict)
-    _no_gpu_until: float = 0.0
+    _gpu_text: str = ""
+    _next_gpu: float = 0.0
 
     def read(self, workspace: Workspace | None) -> Pulse:
         """Costs a listing of the runs folder while nothing runs."""
@@ -102,14 +105,18 @@ class PulseReader:
         }
 
     def _gpu(self) -> str:
-        if time.monotonic() < self._no_gpu_until:
-            return ""
+        if time.monotonic() < self._next_gpu:
+            return self._gpu_text
+        self._gpu_text = self._read_gpu()
+        self._next_gpu = time.monotonic() + (GPU_SECONDS if self._gpu_text else NO_GPU_RETRY)
+        return self._gpu_text
+
+    def _read_gpu(self) -> str:
         from core.hardware import read_gpus
         from core.text import human_gib
 
         gpus = [gpu for gpu in read_gpus(PATIENCE, max_age=0.5).gpus if gpu.memory_total]
         if not gpus:
-            self._no_gpu_until = time.monotonic() + NO_GPU_RETRY
             return ""
         gpu = max(gpus, key=lambda each: each.utilization or 0)
         text = f"{human_gib(gpu.memory_used or 0)}/{human_gib(gpu.memory_total or 0)}G"

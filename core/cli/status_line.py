@@ -36,7 +36,8 @@ def line_of(seen: RunSnapshot, now: float) -> str:
     elif has_stalled(seen.quiet_seconds, None, 1 / seen.rate if seen.rate else None, run.spec.alerts):
         parts.append(f"nothing new for {human_seconds(seen.quiet_seconds or 0)}")
     elif run.spec.kind is RunKind.TRAIN and seen.phase not in ("training", "done"):
-        counted = f" {seen.part[0]}/{seen.part[1]}" if seen.part is not None else ""
+        part = seen.sample if seen.phase == "sampling" else seen.part  # which picture, not how far it is
+        counted = f" {part[0]}/{part[1]}" if part is not None and part[1] else ""
         parts.append(seen.phase.replace("-", " ") + counted)
     if live and seen.loss is not None:
         parts.append(f"loss {seen.loss:.3g}")

@@ -138,7 +138,7 @@ class Gauge:
         gpu = self.gpu
         label = f"GPU {gpu.index}"
         if gpu == type(gpu)(gpu.index):  # lost: what is below all says why
-            return [[(f"{label:<7}", "muted"), ("tells nothing", "caution")]]
+            return [[(f"{label:<7}", "muted"), ("– ", "text"), ("tells nothing", "caution")]]
         room = max(4, min(22, width - 7 - 7 - 12))
         name = fit(short_name(gpu.name), room)
         load = f"{number(gpu.utilization):>3} %"
