@@ -72,11 +72,12 @@ def test_without_a_gpu_it_says_why_and_shows_the_rest() -> None:
 
 
 def test_values_that_cannot_be_read_are_dashes() -> None:
-    """A card that tells nothing but its index breaks nothing."""
-    text = shown(GpuReading((GpuSnapshot(0),)), 48)
-    assert "–" in text[0]
+    """A card that tells its name alone has dashes; one that is lost tells nothing, in one line."""
+    text = shown(GpuReading((GpuSnapshot(0, "RTX 4090"), GpuSnapshot(1))), 48)
+    assert "– %" in text[0]
     assert "– / – G" in text[1]
     assert "– °C" in text[2]
+    assert text[3] == "GPU 1  – tells nothing"
 
 
 def test_a_driver_that_hangs_is_told_beside_the_old_values() -> None:
