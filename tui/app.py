@@ -225,12 +225,6 @@ class KohyaApp(Navigation):
 
     # Help and errors
 
-    def help_topics(self) -> list[tuple[str, str]]:
-        """(title, name) of every page of the documentation."""
-        from tui import chores
-
-        return chores.help_topics()
-
     def report(self, error: BaseException) -> None:
         """Tell the user; what is not a UserError is a bug and goes to the log with its traceback."""
         self.faults.report(error)

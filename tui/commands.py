@@ -76,7 +76,9 @@ class HelpCommands(_Commands):
     """`Help: …` for each topic of the documentation."""
 
     def commands(self) -> Iterator[Command]:
-        for title, name in self.kohya.help_topics():
+        from tui.chores import help_topics
+
+        for title, name in help_topics():
             yield f"Help: {title}", f"kohya-tui help {name}", partial(self.kohya.open_help, name)
 
 

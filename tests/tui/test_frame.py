@@ -18,6 +18,7 @@ from core.problems import UserError
 from core.settings import CHOICES
 from core.workspace import Workspace
 from tests.tui.kit import app_on, make_dataset, ready, toasts, until
+from tui.chores import help_topics
 from tui.widgets.footer import Footer
 from tui.widgets.header import Header
 from tui.widgets.item_list import ItemList
@@ -147,7 +148,7 @@ async def test_the_documentation_opens_as_a_page(workspace: Workspace) -> None:
     """Every topic can be read in the app, and Esc closes it."""
     app = app_on(workspace)
     async with app.run_test(size=(80, 24)) as pilot:
-        topics = app.help_topics()
+        topics = help_topics()
         assert topics
         app.open_help(topics[0][1])
         await until(pilot, lambda: len(app.screen_stack) == 2 and app.screen.query("#page"))
