@@ -158,15 +158,15 @@ def _said(metadata: Mapping[str, Any], key: str) -> int | None:
     return int(text) if isinstance(text, str) and text.isascii() and text.isdecimal() and len(text) < 12 else None
 
 
-def is_state_complete(folder: Path, processes: int = 1) -> bool:
+def is_state_complete(folder: Path) -> bool:
     """Whether a state folder can be resumed from: its last file is there, and no weights are cut off.
 
-    Each of several `processes` writes a last file of its own. An old sd-scripts writes no train_state.json.
+    Of several processes the first one alone writes it (sd-scripts train_network.py, is_main_process). An old sd-scripts
+    writes no train_state.json.
     """
     first = folder / "train_state.json"
-    last = [folder / STATE_LAST_FILE.replace("_0.", f"_{index}.") for index in range(max(1, processes))]
     try:
-        whole = all(path.stat().st_size > 0 for path in last) and (not first.exists() or first.stat().st_size > 0)
+        whole = (folder / STATE_LAST_FILE).stat().st_size > 0 and (not first.exists() or first.stat().st_size > 0)
         return whole and all(is_complete(path) for path in folder.glob("*.safetensors"))
     except OSError:
         return False

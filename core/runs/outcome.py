@@ -11,7 +11,7 @@ import os
 import signal
 import time
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -173,7 +173,6 @@ class CheckpointWait:
         self._log = Path(run_dir, "output.log")
         self._cwd = Path(str(spec["cwd"]))
         self._needs_state = _saves_state(Path(run_dir, "train.toml"), argv)
-        self._processes = _processes(argv)
         self._rest = b""
         self._sizes: tuple[int, int] | None = None
         size = self._size()
@@ -205,7 +204,7 @@ class CheckpointWait:
         if not artifacts.is_complete(path):
             return False
         state = path.with_name(f"{path.stem}-state")
-        return not self._needs_state or artifacts.is_state_complete(state, self._processes)
+        return not self._needs_state or artifacts.is_state_complete(state)
 
     def _is_being_written(self, path: Path) -> bool:
         """Announced and not whole, and touched within the last minute: an old one that failed is none."""
@@ -246,14 +245,6 @@ def _bytes_in(path: Path) -> int:
         return sum(each.stat().st_size for each in path.iterdir()) if path.is_dir() else path.stat().st_size
     except OSError:
         return -1
-
-
-def _processes(argv: Sequence[str]) -> int:
-    """How many accelerate starts: each writes a file of its own into a state."""
-    if "--num_processes" in argv:
-        number = argv[argv.index("--num_processes") + 1 :][:1]
-        return int(number[0]) if number and number[0].isdigit() else 1
-    return 1
 
 
 def _saves_state(config: Path, argv: Any) -> bool:

@@ -159,14 +159,19 @@ def test_what_the_trainer_leaves_behind_is_ended(runs: Runs) -> None:
     assert proc.start_ticks(child) is None
 
 
-def test_stop_after_the_next_checkpoint_waits_for_file_and_state(runs: Runs, tmp_path: Path) -> None:
-    """Asked before a checkpoint: the run goes on until weights and state are complete, then ends."""
+@pytest.mark.parametrize("processes", ["1", "2"])
+def test_stop_after_the_next_checkpoint_waits_for_file_and_state(runs: Runs, tmp_path: Path, processes: str) -> None:
+    """Asked before a checkpoint: the run goes on until weights and state are complete, then ends.
+
+    Of several processes the first alone writes the state: nobody waits for the others' files.
+    """
     code = (
         "say('up'); until('go1'); save('lora-000001.safetensors'); state = out / 'lora-000001-state'; state.mkdir()\n"
         "(state / 'train_state.json').write_text('{}'); say('half'); until('go2')\n"
         "(state / 'random_states_0.pkl').write_text('x'); time.sleep(600)"
     )
-    run = runs.start(code, {"train.toml": b"[saving]\nsave_state = true\n"})
+    argv = (sys.executable, str(runs.script), code, "--num_processes", processes)
+    run = runs.start(code, {"train.toml": b"[saving]\nsave_state = true\n"}, argv=argv)
     runs.logged(run, "up")
     launch.stop(run, "stop-after-checkpoint")
     wait_for(lambda: store.observe(run.dir).status.stop_after_checkpoint)
