@@ -32,6 +32,9 @@ class Lines(Widget):
     def show(self, lines: list[Cells]) -> None:
         """Show `lines`; the widget's own height decides how many are seen."""
         old, self._lines = self._lines, lines
+        if not self.size.width and old != lines:
+            self.refresh()  # it is not laid out: a stretch of no width would leave what Textual has in its cache
+            return
         for index in range(max(len(old), len(lines))):
             if (old[index] if index < len(old) else None) != (lines[index] if index < len(lines) else None):
                 self.refresh(Region(0, index, self.size.width, 1))

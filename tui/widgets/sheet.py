@@ -96,7 +96,10 @@ class Sheet(Vertical):
 
     def _show_head(self) -> None:
         width = self.table.scrollable_content_region.width
-        self.query_one(".sheet-head", Lines).show([[(self._head(width) if width else "", "muted")]])
+        if width:
+            self.query_one(".sheet-head", Lines).show([[(self._head(width), "muted")]])
+        elif self.display:  # just shown again: its place comes with the layout, and no resize when its size is the same
+            self.call_after_refresh(self._show_head)
 
     def show_fields(self, title: Cells, fields: Sequence[Field]) -> None:
         """The form of the row under the cursor, below `title`."""
