@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 PANEL = "Config and training"
 RIGHT = frozenset({3, 4, 5, 6, 7})
-SPARE = (8, 1, 6, 4, 5)
-"""Columns that a narrow terminal can do without: age, kind, rate, epoch, loss."""
+SPARE = (9, 8, 1, 6, 4, 5)
+"""Columns that a narrow terminal can do without: what differs, age, kind, rate, epoch, loss."""
 PHASES = {
     "starting": "starting",
     "dataset": "reading the images",
@@ -63,21 +63,27 @@ def _folder(place: Place) -> Path:
 
 def runs(context: typer.Context, json_: JsonFlag = False) -> None:
     """Every run, newest first."""
+    from core.runs.differs import notes
     from core.runs.store import list_runs, unreadable
     from core.runs.watch import snapshot
 
     workspace = place_of(context).workspace_or_none()
     there = list_runs(workspace)
     found = [snapshot(run) for run in there]
-    rows: list[tuple[str, ...]] = [("run", "kind", "state", "step", "epoch", "loss", "rate", "left", "age")]
+    differs = notes(workspace, there, {}) if workspace is not None else {}
+    heads = ("run", "kind", "state", "step", "epoch", "loss", "rate", "left", "age")
+    told = any(differs.values())
+    rows: list[tuple[str, ...]] = [(*heads, *(["differs"] if told else []))]
     now = time.time()
     for seen in found:
-        rows.append((*_cells(seen), human_age(now - seen.run.spec.created)))
+        note = [printable(differs.get(seen.run.id, ""))] if told else []
+        rows.append((*_cells(seen), human_age(now - seen.run.spec.created), *note))
     lines = [with_place("No runs yet. Start one: kohya-tui train NAME")]
     if found:
-        lines = table(rows, RIGHT, SPARE, 0)
+        lines = table(rows, RIGHT, SPARE if told else SPARE[1:], 0)
     lines += folded(printable(f"{seen.run.id}: {seen.reason}") for seen in found[:5] if seen.reason)
-    emit({"runs": [seen.as_json() for seen in found]}, lines, as_json=json_)
+    document = [{**seen.as_json(), "differs": differs.get(seen.run.id, "")} for seen in found]
+    emit({"runs": document}, lines, as_json=json_)
     for error in unreadable(workspace, there):
         say(printable(f"{error.message}. {error.hint}"))
 
@@ -135,7 +141,7 @@ def status(
     if not watch:
         seen = snapshot(found)
         rows = [("run", "kind", "state", "step", "epoch", "loss", "rate", "left"), _cells(seen)]
-        lines = table(rows, RIGHT, SPARE[1:], 0)
+        lines = table(rows, RIGHT, SPARE[2:], 0)
         if seen.reason:
             lines += folded([printable(seen.reason)])
         emit({"runs": [seen.as_json()]}, lines, as_json=json_)

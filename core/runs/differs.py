@@ -21,7 +21,7 @@ def notes(workspace: Workspace, runs: Iterable[Run], known: dict[str, str]) -> d
     """Run id → what is worth saying beside its name, "" where nothing is. `known` is taken over.
 
     Of a training that is neither resumed nor one of a sweep: what its frozen config has else than that of the training
-    before it. Reads two files a run.
+    that began before it. Reads two files a run.
     """
     found: dict[str, str] = {}
     trainings = [run for run in runs if run.spec.kind is RunKind.TRAIN]
@@ -32,7 +32,8 @@ def notes(workspace: Workspace, runs: Iterable[Run], known: dict[str, str]) -> d
             found[run.id] = known[run.id]
         elif run.state is not RunState.QUEUED or run.spec.group is not None:
             found[run.id] = note(workspace, run, other)
-        if run.spec.config is not None and run.spec.group is None and (run.dir / "train.toml").is_file():
+        began = run.status.started is not None and (run.dir / "train.toml").is_file()
+        if began and run.spec.config is not None and run.spec.group is None:
             before[run.spec.config] = run
     return found
 
