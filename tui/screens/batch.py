@@ -117,6 +117,9 @@ class BatchDialog(Dialog[batch.Plan]):
         (fields.first() if fields else self.query_one("#options", ItemList)).focus()
         self._look()
 
+    def on_unmount(self) -> None:
+        self._plan = None  # as in PlannedDialog: the dialog stays for a while
+
     @on(Input.Changed)
     def _typed(self, event: Input.Changed) -> None:
         event.stop()

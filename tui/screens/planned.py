@@ -64,6 +64,9 @@ class PlannedDialog(Dialog[None], Generic[Plan]):
         self.query(Input).first().focus()
         self._look()
 
+    def on_unmount(self) -> None:
+        self._plan = None  # of 100,000 files it is 200 MB, and the dialog stays until Python's collector comes by
+
     @on(Input.Changed)
     def _changed(self, event: Input.Changed) -> None:
         event.stop()
