@@ -29,6 +29,11 @@ def printable(text: str, *, newlines: bool = False) -> str:
     text = strip_escapes(text).expandtabs(4)
     if not newlines:
         text = text.replace("\r\n", "⏎").replace("\n", "⏎")
+    return visible(text)
+
+
+def visible(text: str) -> str:
+    """`text` with `�` for each character that `printable` does not let pass, all others in their places."""
     return _CONTROLS.sub("�", text)
 
 

@@ -17,6 +17,7 @@ from textual.worker import Worker, WorkerFailed, WorkerState
 
 from core.problems import UserError
 from core.text import printable
+from tui.gate import gated
 
 if TYPE_CHECKING:
     from textual.geometry import Region
@@ -116,7 +117,7 @@ class Faults:
 
             def render_lines(crop: Region) -> list[Strip]:
                 try:
-                    return draw(crop)
+                    return gated(draw(crop))
                 except Exception as error:  # one panel stays empty, the others are drawn
                     report(error)
                     return [Strip.blank(crop.width)] * crop.height

@@ -6,7 +6,7 @@ import stat
 from pathlib import Path
 
 import pytest
-from textual.widgets import Input
+from textual.widgets import Input, TextArea
 
 from core.dataset.chunks import Chunk
 from core.dataset.marks import read_reviewed
@@ -444,3 +444,24 @@ async def test_all_quick_tags_are_in_sight_on_a_narrow_screen(workspace: Workspa
         await until(pilot, lambda: caption.read_text() == "1girl, long_hair, open_mouth")
         await pilot.press("escape")
         await until(pilot, lambda: below.size.height == 3)
+
+
+async def test_no_field_sends_what_a_caption_brought_along(workspace: Workspace) -> None:
+    """A caption that would set the terminal's title is edited as a text, and as a tag, without doing so."""
+    caption = make_dataset(workspace) / "rinni_1.txt"
+    caption.write_text("\x1b]0;title\x07rinni, a\u202eb")
+    app = app_on(workspace)
+
+    def drawn() -> str:
+        return "".join(strip.text for strip in app.screen._compositor.render_strips())
+
+    async with app.run_test(size=(120, 40)) as pilot:
+        screen = await review(pilot, app)
+        for key, field in (("E", TextArea), ("r", Input)):
+            await pilot.press(key)
+            await until(pilot, lambda field=field: bool(app.screen.query(field)) and "�]0;title" in drawn())  # type: ignore[misc]
+            assert not set("\x1b\x07\u202e").intersection(drawn())
+            assert {strip.cell_length for strip in app.screen._compositor.render_strips()} == {120}
+            await pilot.press("escape")
+            await until(pilot, lambda field=field: app.screen is screen and not app.screen.query(field))  # type: ignore[misc]
+        assert caption.read_text() == "\x1b]0;title\x07rinni, a\u202eb"

@@ -101,7 +101,7 @@ class FilterBar(Vertical):
 
     def tell(self, error: UserError) -> None:
         """What is wrong with the query, with a mark below the place; until something else is typed."""
-        if not isinstance(error, FilterError):
+        if not isinstance(error, FilterError) or not self.is_attached:
             self.app.report(error)
             return
         field = self.query_one(Input)

@@ -46,7 +46,7 @@ class Lines(Widget):
 
     def render_line(self, y: int) -> Strip:
         cells = self._lines[y] if y < len(self._lines) else []
-        return self.app.paint.strip(cells, self.size.width, self._on)
+        return self.app.paint.strip(cut(cells, self.size.width), self.size.width, self._on)
 
 
 class Line(Lines):
@@ -79,14 +79,16 @@ def spread(left: Cells, right: Cells, width: int) -> Cells:
 
 
 def cut(cells: Cells, room: int) -> Cells:
-    """The pieces that fit into `room` cells, the last one shortened at a blank where it has one; blanks at the end are
-    no loss.
+    """The pieces that fit into `room` cells, the last one shortened at a blank where it has one; blanks and rules at
+    the end are no loss.
     """
     if width_of(cells) <= room:
         return cells
     whole = list(cells)
-    while whole and not whole[-1][0].strip():
-        whole.pop()
+    while whole and (over := width_of(whole) - room) > 0 and not whole[-1][0].strip(" ─"):
+        text, role = whole.pop()
+        if len(text) > over:
+            whole.append((text[:-over], role))
     if whole:
         whole[-1] = (whole[-1][0].rstrip(), whole[-1][1])
     if width_of(whole) <= room:

@@ -14,7 +14,7 @@ from rich.cells import cell_len
 from textual.geometry import Region
 
 from tui.theme import Cells
-from tui.widgets.line import Lines
+from tui.widgets.line import Lines, cut
 from tui.widgets.line import width_of as width_of
 
 MOVE_BYTES = 6
@@ -83,8 +83,8 @@ class LiveLines(Lines):
                 self.refresh()  # hidden, it has no size: what was drawn before would be taken from Textual's cache
             return
         for y in range(min(max(len(old), len(lines)), height)):
-            before = old[y] if y < len(old) else []
-            after = lines[y] if y < len(lines) else []
+            before = cut(old[y], width) if y < len(old) else []
+            after = cut(lines[y], width) if y < len(lines) else []
             regions = [Region(x, y, size, 1) for x, size in changed_stretches(before, after, width)]
             if regions:
                 self.refresh(*regions)
