@@ -358,6 +358,7 @@ async def test_text_that_is_not_toml_stays_in_the_editor(ready_workspace: Worksp
         await until(pilot, lambda: screen.view.text is not None and screen.query_one(Raw).has_focus)
         screen.query_one(Raw).move_cursor((0, 0))
         await pilot.press(*"oops", "enter")
+        await until(pilot, lambda: "not saved" in screen.query_one("#config-head", Line).plain)
         await pilot.press("escape")
         await pilot.pause()
         assert screen.view.text is not None and "line 1 is not TOML yet" in "\n".join(toasts(app))

@@ -361,6 +361,7 @@ much GPU memory they need.
 
     def on_text_area_changed(self) -> None:
         self.take_raw(quiet=True)
+        self.show_head()
         self.view.show_about()
         self.view.show_side()
 

@@ -110,7 +110,7 @@ class Text(Dialog[None]):
     """Lines to read."""
 
     def __init__(self, title: str, lines: Sequence[Cells], empty: str = "nothing") -> None:
-        super().__init__(title, "Esc back")
+        super().__init__(title, "↑ ↓ scroll   Esc back")
         self._lines, self._empty = lines, empty
 
     def compose_dialog(self) -> Iterable[Widget]:
