@@ -4,7 +4,7 @@ By itself it comes in the midst of a key or of a plan on another thread, and loo
 off, and once a second somebody looks at how much was made: a little is looked through when the keys rest, much while
 they do not, and very much is data (a plan of 100,000 files), which is set aside unseen (`gc.freeze`). So is what is
 still there when the keys rest. All that was set aside is looked through, 0.1 s long, only for a screen that closed or a
-dataset that another took the place of, when it is still there, and when the user is away.
+dataset that another took the place of, when it is still there: for a screen when the user is away.
 """
 
 from __future__ import annotations
@@ -27,8 +27,6 @@ LITTLE, MUCH, DATA = 2_000, 20_000, 40_000
 """New objects: 2.5 of them take a microsecond to look through, and a frame has 16 ms."""
 TRIES = 2
 """So often what is new is looked through for one that went."""
-DATASETS = 2
-"""So many that went and are still there do not wait until the user is away: each is 100 MB."""
 
 
 class Collector:
@@ -51,7 +49,7 @@ class Collector:
         is_reading = app.collection is not None and not app.collection.is_complete
         before, gone = self._count, self._gone()
         tries = [self._known[each] for each in gone]
-        is_enough = rest > AWAY or sum(isinstance(each, Index) for each in gone) >= DATASETS
+        is_time = rest > AWAY or any(isinstance(each, Index) for each in gone)  # a dataset is 100 MB
         if new > DATA:
             gc.freeze()
         elif rest < REST or app.writer.pending or is_reading:
@@ -59,9 +57,10 @@ class Collector:
                 gc.collect(0)
         elif new > LITTLE or any(number < TRIES for number in tries):
             self._collect(gone)
-        elif TRIES in tries and is_enough:
+        elif TRIES in tries and is_time:
             gc.unfreeze()
             self._collect(gone)
+            self._known.update(dict.fromkeys(gone, TRIES + 1))
         self._count = len(self._known)
         if self._count < before:
             app.run_worker(_give_back, thread=True, group="memory", exit_on_error=False)
@@ -84,7 +83,7 @@ class Collector:
         if len(self._app.screen_stack) == 1:  # else it goes with the screen that lies over the mode
             gc.freeze()
         for each in gone:
-            self._known[each] += 1
+            self._known[each] = max(self._known[each], min(self._known[each] + 1, TRIES))
 
 
 def _give_back() -> None:
