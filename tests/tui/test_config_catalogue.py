@@ -11,8 +11,8 @@ import pytest
 from core.config import schema
 from core.config.presets import draft, write_new
 from core.workspace import Workspace
+from tests.tui.config_kit import opened, text_of
 from tests.tui.kit import app_on, make_dataset, toasts, until
-from tests.tui.test_config_screen import opened, text_of
 
 DATA = Path(__file__).parents[1] / "data" / "checkout"
 

@@ -12,8 +12,8 @@ import pytest
 from core.runs import order, slots
 from core.runs.measure import measured
 from core.workspace import Workspace
+from tests.tui.config_kit import SETTINGS, opened, ready_workspace, rows_of, text_of
 from tests.tui.kit import app_on, toasts, until
-from tests.tui.test_config_screen import SETTINGS, opened, ready_workspace, rows_of, text_of
 from tui.app import KohyaApp
 from tui.screens.config_measure import Measure
 

@@ -12,8 +12,8 @@ from core.config.documents import Config
 from core.config.own_presets import own_names
 from core.workspace import Workspace
 from tests.core.config_kit import SHAPES, checkpoint
+from tests.tui.config_kit import opened, rows_of
 from tests.tui.kit import app_on, make_dataset, toasts, until
-from tests.tui.test_config_screen import opened, rows_of
 from tui.app import KohyaApp
 from tui.screens.config import ConfigScreen
 from tui.screens.config_new import NewConfig

@@ -13,8 +13,8 @@ from core.runs.launch import train_spec
 from core.runs.prompts import load
 from core.runs.store import create
 from core.workspace import Workspace
+from tests.tui.config_kit import SETTINGS, checked, on_disk, opened, ready_workspace, rows_of, text_of
 from tests.tui.kit import app_on, make_dataset, toasts, until
-from tests.tui.test_config_screen import SETTINGS, checked, on_disk, opened, ready_workspace, rows_of, text_of
 from tui.app import KohyaApp
 from tui.screens.config import ConfigScreen
 from tui.screens.config_dialogs import Find

@@ -8,8 +8,8 @@ from textual._compositor import ChopsUpdate, Compositor, LayoutUpdate
 
 from core.config.presets import draft, write_new
 from core.workspace import Workspace
+from tests.tui.config_kit import checked
 from tests.tui.kit import app_on, make_dataset, ready, until
-from tests.tui.test_config_screen import checked
 from tui.screens.config import ConfigScreen
 from tui.trim import TrimmedCompositor
 
